@@ -1,0 +1,1 @@
+"""How the cells of a grid become jobs: Hydra launchers on one plan."""

@@ -1,0 +1,1 @@
+"""A grid of model, method, sparsity and calibration set, each point compressed once."""

@@ -1,0 +1,125 @@
+"""From a frozen configuration to the objects that do the work, with every mistake named.
+
+A node's `_target_` names a class, and the constructor of that class is the schema: each value is
+checked against the type of its field (by pydantic), a key that is no field is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from sweep.refusal import Refusal
+
+T = TypeVar("T")
+
+
+def build(node: Mapping[str, Any], where: str, kind: type[T]) -> T:
+    """The object that a node describes; nodes inside it first.
+
+    Args:
+        node: has `_target_`, the dotted name of a frozen dataclass, and its fields.
+        where: the node's own place in the configuration, for messages.
+        kind: the interface that it must have.
+
+    Raises:
+        Refusal: an unknown key, a value of the wrong type or out of range, a missing value.
+    """
+    cls = locate(node.get("_target_"), where)
+    if not issubclass(cls, kind):
+        raise Refusal(f"{where}._target_", node["_target_"], f"must be a {kind.__name__}")
+    values = {key: value for key, value in node.items() if key != "_target_"}
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for key in values:
+        if key not in fields:
+            raise Refusal(f"{where}.{key}", values[key], unknown_key(cls.__name__, key, fields))
+    for name, field in fields.items():
+        if name not in values and _required(field):
+            raise Refusal(f"{where}.{name}", "???", "must be set")
+    checked = {key: _check(cls, key, value, where) for key, value in values.items()}
+    try:
+        built: T = cls(**checked)
+    except Refusal as refusal:
+        raise refusal.under(where) from refusal
+    except ValueError as error:
+        raise Refusal(where, _short(values), str(error)) from error
+    return built
+
+
+def unknown_key(owner: str, key: str, known: Mapping[str, Any]) -> str:
+    """What to say of a key that is not there: the likely one, and all of them."""
+    close = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{owner} has no such key; {hint}there are: {', '.join(known) or 'none'}"
+
+
+def locate(target: Any, where: str) -> Any:
+    """The class of a dotted name."""
+    if not isinstance(target, str) or "." not in target:
+        raise Refusal(f"{where}._target_", target, "must be the dotted name of a class")
+    module, _, name = target.rpartition(".")
+    try:
+        cls = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise Refusal(f"{where}._target_", target, f"cannot be imported ({error})") from error
+    if not dataclasses.is_dataclass(cls):
+        raise Refusal(f"{where}._target_", target, "must be a dataclass")
+    return cls
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    missing = dataclasses.MISSING
+    return field.init and field.default is missing and field.default_factory is missing
+
+
+def _check(cls: Any, key: str, value: Any, where: str) -> Any:
+    place = f"{where}.{key}"
+    value = _nested(value, place)
+    try:
+        return _adapter(cls, key).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        inner = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
+        place = f"{place}.{inner}" if isinstance(value, Mapping) and inner in value else place
+        reason = first["msg"].replace("Input should be", "must be")
+        raise Refusal(place, first["input"], reason) from error
+
+
+def _nested(value: Any, place: str) -> Any:
+    """The value, with every node in it built."""
+    if not isinstance(value, Mapping):
+        return value
+    if "_target_" in value:
+        return build(value, place, object)
+    return {key: _nested(inner, f"{place}.{key}") for key, inner in value.items()}
+
+
+@cache
+def _adapter(cls: Any, key: str) -> TypeAdapter[Any]:
+    hint = _hints(cls)[key]
+    return TypeAdapter(_opaque(hint), config=ConfigDict(arbitrary_types_allowed=True))
+
+
+@cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _opaque(hint: Any) -> Any:
+    """The type, with dataclasses in `dict[str, …]` taken as they are: they are built already."""
+    from pydantic import InstanceOf
+
+    origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", ())
+    if origin is dict and dataclasses.is_dataclass(arguments[1]):
+        return dict[arguments[0], InstanceOf[arguments[1]]]  # type: ignore[valid-type,misc]
+    return hint
+
+
+def _short(values: Mapping[str, Any]) -> str:
+    return ",".join(f"{key}={value}" for key, value in values.items() if value is not None)

@@ -1,0 +1,53 @@
+"""The interface of a calibration set."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from sweep.data.source import Origin, Source
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sequences of one length, and the rows that went into them.
+
+    Attributes:
+        ids: token ids `[n, time]`.
+        mask: True where a token is, False on padding `[n, time]`.
+        digests: content hashes of the rows used.
+        skipped: documents passed over because they were too short.
+    """
+
+    ids: Int[Tensor, "n time"]
+    mask: Bool[Tensor, "n time"]
+    digests: frozenset[str]
+    skipped: int = 0
+
+
+class Calibration(ABC):
+    """What a method is calibrated with. Constructing it reads nothing."""
+
+    @abstractmethod
+    def windows(self, tokenizer: Any, seed: int) -> Windows:
+        """The sequences, drawn with `seed`.
+
+        Raises:
+            Refusal: too little data for what was asked, or data that cannot be read.
+        """
+
+    @abstractmethod
+    def sources(self) -> tuple[Source, ...]:
+        """The corpora behind it."""
+
+    @abstractmethod
+    def length(self) -> int | None:
+        """Tokens in a window, as far as it is known before the data are read."""
+
+    def origins(self) -> tuple[Origin, ...]:
+        """What identifies its rows, corpus by corpus."""
+        return tuple(source.origin() for source in self.sources())

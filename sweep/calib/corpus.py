@@ -1,0 +1,60 @@
+"""Calibration with one corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from sweep.calib.calibration import Calibration, Windows
+from sweep.calib.packing import fixed, pack
+from sweep.data.source import Packing, Source
+from sweep.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Corpus(Calibration):
+    """`n_samples` windows of `seqlen` tokens from one source.
+
+    Attributes:
+        source: the corpus.
+        n_samples: number of windows; None: all of a source whose windows are tokenised already.
+        seqlen: tokens in a window; None: as the source has them.
+        packing: how rows become windows; None: windows are tokenised already.
+    """
+
+    source: Source
+    n_samples: Annotated[int, Field(ge=1)] | None = 128
+    seqlen: Annotated[int, Field(ge=2)] | None = None
+    packing: Packing | None = None
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: a setting that the source cannot honour, or one that it needs."""
+        if self.source.packing is None:
+            if self.packing is not None:
+                raise Refusal("packing", self.packing, "the windows are tokenised already")
+            return
+        for name in ("n_samples", "seqlen", "packing"):
+            if getattr(self, name) is None:
+                raise Refusal(name, None, "must be set")
+
+    def windows(self, tokenizer: Any, seed: int) -> Windows:
+        """See `Calibration`. A tensor's windows keep their order unless a part of them is drawn."""
+        if self.packing is None or self.seqlen is None or self.n_samples is None:
+            order = None if self.n_samples is None else seed
+            windows = fixed(self.source.rows("calibration", order), self.n_samples)
+            width = windows.ids.shape[1]
+            if self.seqlen not in (None, width):
+                raise Refusal("seqlen", self.seqlen, f"the tensor's windows have {width} tokens")
+            return windows
+        rows = self.source.rows("calibration", seed)
+        return pack(rows, tokenizer, self.packing, self.n_samples, self.seqlen, seed)
+
+    def sources(self) -> tuple[Source, ...]:
+        """The one corpus."""
+        return (self.source,)
+
+    def length(self) -> int | None:
+        """`seqlen`."""
+        return self.seqlen

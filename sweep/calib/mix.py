@@ -1,0 +1,87 @@
+"""Calibration with several corpora, each by its weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from sweep.calib.calibration import Calibration, Windows
+from sweep.calib.packing import pack
+from sweep.data.source import Packing, Source
+from sweep.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Share:
+    """One corpus of a mixture.
+
+    Attributes:
+        source: the corpus.
+        weight: its share relative to the others' weights.
+        packing: how its rows become windows.
+    """
+
+    source: Source
+    weight: Annotated[float, Field(gt=0)]
+    packing: Packing
+
+
+@dataclass(frozen=True)
+class Mix(Calibration):
+    """`n_samples` windows in all, shared out by weight; every window is of one corpus.
+
+    Attributes:
+        parts: the corpora by name.
+        n_samples: number of windows in all.
+        seqlen: tokens in a window.
+    """
+
+    parts: dict[str, Share]
+    n_samples: Annotated[int, Field(ge=1)] = 128
+    seqlen: Annotated[int, Field(ge=2)] = 2048
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: fewer than two corpora, or more than there are windows."""
+        if len(self.parts) < 2:
+            raise Refusal("parts", list(self.parts), "a mixture has at least two corpora")
+        if min(self.counts().values()) == 0:
+            empty = [name for name, count in self.counts().items() if count == 0]
+            raise Refusal("n_samples", self.n_samples, f"leaves no window for {', '.join(empty)}")
+
+    def counts(self) -> dict[str, int]:
+        """Windows per corpus: proportional to the weights, by largest remainder, in all `n_samples`."""
+        total = sum(part.weight for part in self.parts.values())
+        exact = {name: self.n_samples * part.weight / total for name, part in self.parts.items()}
+        counts = {name: int(value) for name, value in exact.items()}
+        by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+        for name in by_remainder[: self.n_samples - sum(counts.values())]:
+            counts[name] += 1
+        return counts
+
+    def windows(self, tokenizer: Any, seed: int) -> Windows:
+        """See `Calibration`; the corpora stand one after the other."""
+        made: list[Windows] = []
+        for name, count in self.counts().items():
+            part = self.parts[name]
+            try:
+                rows = part.source.rows("calibration", seed)
+                made.append(pack(rows, tokenizer, part.packing, count, self.seqlen, seed))
+            except Refusal as refusal:
+                raise refusal.under(f"parts.{name}") from refusal
+        return Windows(
+            ids=torch.cat([part.ids for part in made]),
+            mask=torch.cat([part.mask for part in made]),
+            digests=frozenset().union(*(part.digests for part in made)),
+            skipped=sum(part.skipped for part in made),
+        )
+
+    def sources(self) -> tuple[Source, ...]:
+        """The corpora, in the order of the mixture."""
+        return tuple(part.source for part in self.parts.values())
+
+    def length(self) -> int | None:
+        """`seqlen`."""
+        return self.seqlen

@@ -1,0 +1,162 @@
+"""Three ways to make windows of one length out of rows: `sample`, `concat`, `pad`.
+
+The published code of SparseGPT and Wanda samples C4 (one window inside one long document); for
+instructions, which are shorter than a window, the study does not say what it did, so the packing is
+a setting, and part of a cell's identity.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+
+from sweep.calib.calibration import Windows
+from sweep.data.row import Instruction, Row, Text, Tokens
+from sweep.data.source import Packing
+from sweep.data.template import Template, prompt
+from sweep.refusal import Refusal
+
+PATIENCE = 1000
+"""Documents in a row that may be too short before a corpus counts as one of short documents."""
+
+CHUNK = 256
+"""Rows that are tokenised in one call: the tokenizer then works in parallel."""
+
+
+def pack(
+    rows: Iterable[Row], tokenizer: Any, packing: Packing, n_samples: int, seqlen: int, seed: int
+) -> Windows:
+    """`n_samples` windows of `seqlen` tokens from rows in their order.
+
+    Raises:
+        Refusal: the rows end, or are all too short, before there are enough windows.
+    """
+    if packing == "sample":
+        return _sample(rows, tokenizer, n_samples, seqlen, random.Random(seed))
+    if packing == "concat":
+        return _concat(rows, tokenizer, n_samples, seqlen)
+    return _pad(rows, tokenizer, n_samples, seqlen)
+
+
+def encode(
+    rows: Iterable[Row], tokenizer: Any, template: Template
+) -> Iterator[tuple[Row, list[int]]]:
+    """Every row with its token ids: a text as the tokenizer opens it, an instruction with its answer.
+
+    Lazy, a chunk of rows at a time, since a source may be endless.
+    """
+    for chunk in _chunks(rows):
+        texts = [_text(row, template) for row in chunk]
+        yield from zip(chunk, tokenizer(texts)["input_ids"], strict=True)
+
+
+def joined(documents: Iterable[tuple[Row, list[int]]], eos: int) -> Iterator[tuple[Row, int]]:
+    """One stream of tokens, each with its row, a closing `eos` after every document."""
+    for row, ids in documents:
+        for token in chain(ids, (eos,)):
+            yield row, token
+
+
+def _text(row: Row, template: Template) -> str:
+    if isinstance(row, Text):
+        return row.text
+    if isinstance(row, Instruction):
+        return prompt(row, template) + row.output
+    raise TypeError("windows that are tokenised already are not packed")
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    chunk: list[Row] = []
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _sample(
+    rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int, rng: random.Random
+) -> Windows:
+    """A random window of every document that is longer than one; shorter documents are skipped."""
+    windows: list[list[int]] = []
+    digests: set[str] = set()
+    skipped = since = 0
+    for row, ids in encode(rows, tokenizer, "alpaca"):
+        if len(ids) <= seqlen:
+            skipped += 1
+            since += 1
+            if since > PATIENCE:
+                break
+            continue
+        since = 0
+        start = rng.randint(0, len(ids) - seqlen - 1)
+        windows.append(ids[start : start + seqlen])
+        digests.add(row.digest)
+        if len(windows) == n_samples:
+            return _full(windows, digests, skipped)
+    raise Refusal(
+        "n_samples",
+        n_samples,
+        f"only {len(windows)} documents of more than {seqlen} tokens among the first "
+        f"{len(windows) + skipped}; lower seqlen or n_samples, or set packing=concat",
+    )
+
+
+def _concat(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) -> Windows:
+    """Documents joined by EOS and cut into windows."""
+    ids: list[int] = []
+    digests: set[str] = set()
+    for row, token in joined(encode(rows, tokenizer, "alpaca"), tokenizer.eos_token_id):
+        if len(ids) == n_samples * seqlen:
+            break
+        ids.append(token)
+        digests.add(row.digest)
+    count = len(ids) // seqlen
+    if count < n_samples:
+        raise Refusal(
+            "n_samples",
+            n_samples,
+            f"the corpus fills only {count} windows of {seqlen} tokens; lower n_samples or seqlen",
+        )
+    return _full([ids[i * seqlen : (i + 1) * seqlen] for i in range(n_samples)], digests, 0)
+
+
+def _pad(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) -> Windows:
+    """One row per window, cut at `seqlen`, padded on the right, padding masked."""
+    ids = torch.full((n_samples, seqlen), tokenizer.pad_token_id, dtype=torch.long)
+    mask = torch.zeros((n_samples, seqlen), dtype=torch.bool)
+    digests: set[str] = set()
+    count = 0
+    for row, tokens in encode(rows, tokenizer, "alpaca"):
+        kept = [*tokens, tokenizer.eos_token_id][:seqlen]
+        ids[count, : len(kept)] = torch.tensor(kept)
+        mask[count, : len(kept)] = True
+        digests.add(row.digest)
+        count += 1
+        if count == n_samples:
+            return Windows(ids, mask, frozenset(digests))
+    raise Refusal("n_samples", n_samples, f"the corpus has only {count} rows; lower n_samples")
+
+
+def _full(windows: list[list[int]], digests: set[str], skipped: int) -> Windows:
+    ids = torch.tensor(windows, dtype=torch.long)
+    return Windows(ids, torch.ones_like(ids, dtype=torch.bool), frozenset(digests), skipped)
+
+
+def fixed(rows: Iterable[Row], n_samples: int | None) -> Windows:
+    """Windows that are tokenised already: the first `n_samples`, or all.
+
+    Raises:
+        Refusal: fewer windows than asked for.
+    """
+    kept = [row for row in rows if isinstance(row, Tokens)]
+    if n_samples is not None and n_samples > len(kept):
+        raise Refusal("n_samples", n_samples, f"the tensor holds {len(kept)} windows")
+    kept = kept[:n_samples]
+    return _full([list(row.ids) for row in kept], {row.digest for row in kept}, 0)

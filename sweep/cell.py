@@ -1,0 +1,196 @@
+"""One grid point: its parts, and its identity, by which it is never computed twice.
+
+The identity is a hash of everything that can change the cell's compressed weights: the model's
+files, method, sparsity, calibration with the revision of its rows, seed, dtype and the version of
+the numerics. Metrics, tracker, launcher and output folder are not in it. Settings that a method
+does not read are left out, so cells that mean the same are one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sweep.build import build
+from sweep.calib.calibration import Calibration
+from sweep.data.source import Origin
+from sweep.method.method import Method
+from sweep.metric.metric import Metric
+from sweep.model.checkpoint import Checkpoint
+from sweep.refusal import Refusal
+from sweep.sparsity.pattern import Pattern
+
+NUMERICS = 1
+"""Version of the numbers: raised whenever a change of the code may change a cell's weights."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a cell is made of, built and checked, nothing loaded."""
+
+    checkpoint: Checkpoint
+    method: Method
+    pattern: Pattern
+    calibration: Calibration | None
+    metrics: Mapping[str, Metric[Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Those values of a cell that belong to no group.
+
+    Attributes:
+        outputs: absolute path of the folder below which everything is written.
+        seed: of the calibration sample.
+        batch_size: sequences in one forward pass.
+        keep: whether the compressed model is left in the cell's folder.
+        name: of the sweep.
+    """
+
+    outputs: str
+    seed: int
+    batch_size: int
+    keep: Literal["none", "model"]
+    name: str | None
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: a value out of range."""
+        if self.batch_size < 1:
+            raise Refusal("batch_size", self.batch_size, "must be at least 1")
+        if self.seed < 0:
+            raise Refusal("seed", self.seed, "must not be negative")
+        if self.name is not None and not re.fullmatch(r"[\w.-]+", self.name):
+            raise Refusal("name", self.name, "must be letters, digits, dots, hyphens, underscores")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One grid point.
+
+    Attributes:
+        config: its frozen configuration.
+        settings, parts: what the configuration describes.
+        identity: what is hashed.
+        id: the hash, 64 hexadecimal digits.
+        label: for people: `tiny-sparsegpt-50-c4`.
+    """
+
+    config: Mapping[str, Any]
+    settings: Settings
+    parts: Parts
+    identity: Mapping[str, Any]
+    id: str
+    label: str
+
+    @property
+    def name(self) -> str:
+        """Label and the first eight digits of the id: the name of the cell's folder."""
+        return f"{self.label}-{self.id[:8]}"
+
+    @property
+    def reads_data(self) -> bool:
+        """Whether its compression needs calibration windows."""
+        return self.parts.calibration is not None
+
+    def metric_id(self, metric: str) -> str:
+        """Hash of a metric's settings and data: a result with another one is not this result."""
+        settings = _without_paths(self.config["metric"][metric])
+        return digest({"settings": settings, "data": _fixed(self.parts.metrics[metric].origins())})
+
+
+def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
+    """The cell of a frozen configuration.
+
+    Args:
+        config: as `sweep.config.freeze` gives it.
+        fingerprint: content hash of a model's folder.
+
+    Raises:
+        Refusal: any value that cannot work.
+    """
+    settings = _settings(config)
+    parts = _parts(config)
+    identity: dict[str, Any] = {
+        "numerics": NUMERICS,
+        "model": fingerprint(parts.checkpoint.folder()),
+        "dtype": parts.checkpoint.dtype,
+        "method": {"_target_": config["method"]["_target_"]},
+    }
+    options = config["options"]
+    label = [options["model"]]
+    if isinstance(getattr(parts.checkpoint, "path", None), str):
+        label = [Path(parts.checkpoint.folder()).resolve().name]
+    label.append(options["method"])
+    if parts.method.compresses:
+        identity["method"] = config["method"]
+        identity["sparsity"] = config["sparsity"]
+        label.append(parts.pattern.label)
+    if parts.calibration is not None:
+        data = _fixed(parts.calibration.origins())
+        identity |= {"calib": _without_paths(config["calib"]), "data": data, "seed": settings.seed}
+        label.append(options["calib"])
+        label += [f"seed{settings.seed}"] if settings.seed else []
+    return Cell(
+        config=config,
+        settings=settings,
+        parts=parts,
+        identity=identity,
+        id=digest(identity),
+        label=re.sub(r"[^\w.-]", "", "-".join(label).replace(":", "of")),
+    )
+
+
+def digest(value: Any) -> str:
+    """sha256 of plain data; floats count to ten digits, so that 0.1 + 0.2 is 0.3."""
+    text = json.dumps(_rounded(value), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fixed(origins: Iterable[Origin]) -> list[dict[str, str]]:
+    """What fixes the rows: not where they lie, the same file is the same anywhere."""
+    return [{"corpus": o.corpus, "source": o.source, "revision": o.revision} for o in origins]
+
+
+def _without_paths(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {key: _without_paths(value) for key, value in node.items() if key != "path"}
+    return node
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 10)
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return value
+
+
+def _settings(config: Mapping[str, Any]) -> Settings:
+    own = {key: config[key] for key in Settings.__dataclass_fields__}
+    try:
+        return build({"_target_": "sweep.cell.Settings", **own}, "", Settings)
+    except Refusal as refusal:
+        raise Refusal(refusal.setting.lstrip("."), refusal.value, refusal.reason) from refusal
+
+
+def _parts(config: Mapping[str, Any]) -> Parts:
+    """Every part, built, also those that turn out not to be read: a mistake is named in any case."""
+    method = build(config["method"], "method", Method)  # type: ignore[type-abstract]
+    calibration = build(config["calib"], "calib", Calibration)  # type: ignore[type-abstract]
+    return Parts(
+        checkpoint=build(config["model"], "model", Checkpoint),  # type: ignore[type-abstract]
+        method=method,
+        pattern=build(config["sparsity"], "sparsity", Pattern),  # type: ignore[type-abstract]
+        calibration=calibration if method.reads_data else None,
+        metrics={
+            name: build(node, f"metric.{name}", Metric)  # type: ignore[type-abstract]
+            for name, node in config["metric"].items()
+        },
+    )

@@ -1,0 +1,88 @@
+"""Everything that can be known to go wrong is found before a model is loaded or a cell runs.
+
+Settings are checked by the constructors already; here they are held against each other: pattern and
+scope against the architecture, windows against the model's positions and vocabulary, calibration
+rows against evaluation rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sweep.cell import Cell
+from sweep.model import anatomy
+from sweep.model.checkpoint import check_device, read_config
+from sweep.refusal import Refusal
+from sweep.workshop import Workshop
+
+
+def check(cell: Cell, workshop: Workshop) -> None:
+    """Read and tokenise the cell's data, and hold all its settings against each other.
+
+    Raises:
+        Refusal: the first thing that cannot work.
+    """
+    parts = cell.parts
+    try:
+        parts.checkpoint.folder()
+        check_device(parts.checkpoint.device)
+        config = read_config(parts.checkpoint)
+        workshop.tokenizer(parts.checkpoint)
+    except Refusal as refusal:
+        raise refusal.under("model") from refusal
+    _check_layers(cell, workshop)
+    positions = getattr(config, "max_position_embeddings", None)
+    if parts.calibration is not None:
+        _check_length("calib", parts.calibration.length(), positions)
+    windows = workshop.windows(cell)
+    if windows is not None:
+        _check_length("calib", windows.ids.shape[1], positions)
+        _check_tokens("calib", windows.ids, config)
+    for name in parts.metrics:
+        where = f"metric.{name}"
+        _check_length(where, getattr(parts.metrics[name], "seqlen", None), positions)
+        for corpus, data in workshop.material(cell, name).items():
+            _check_length(where, data.longest, positions)
+            if hasattr(data, "ids"):
+                _check_tokens(where, data.ids, config)
+            shared = data.digests & windows.digests if windows is not None else frozenset()
+            if shared:
+                raise Refusal(
+                    f"{where}.source",
+                    corpus,
+                    f"{len(shared)} of its {len(data.digests)} rows are calibration rows too; "
+                    "evaluate on others, or calibrate on others",
+                )
+
+
+def _check_layers(cell: Cell, workshop: Workshop) -> None:
+    """Raises: Refusal: a scope that matches nothing, or a layer that the pattern does not fit."""
+    parts = cell.parts
+    if not parts.method.compresses:
+        return
+    linears = anatomy.prunable(workshop.skeleton(parts.checkpoint))
+    try:
+        chosen = anatomy.select(list(linears), parts.method.scope)
+    except ValueError as error:
+        raise Refusal("", "", str(error)) from error
+    for name in chosen:
+        try:
+            parts.pattern.check(name, linears[name].in_features)
+        except ValueError as error:
+            raise Refusal("sparsity", parts.pattern.label, str(error)) from error
+
+
+def _check_length(where: str, length: int | None, positions: int | None) -> None:
+    if length is not None and positions is not None and length > positions:
+        reason = f"more than the model's {positions} positions; lower it, or seqlen for all"
+        raise Refusal(f"{where}.seqlen", length, reason)
+
+
+def _check_tokens(where: str, ids: torch.Tensor, config: Any) -> None:
+    entries = getattr(config, "vocab_size", None)
+    highest = int(ids.max())
+    if entries is not None and (highest >= entries or int(ids.min()) < 0):
+        reason = f"holds the token {highest}, and the model knows {entries}: made for another model"
+        raise Refusal(f"{where}.source", "", reason)

@@ -1,0 +1,135 @@
+"""Where the options are, and how a composed configuration is frozen.
+
+A frozen configuration is plain data: every interpolation resolved, every corpus named in it spelt
+out. What runs later is what was composed now, whatever happens to the YAML files in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.refusal import Refusal
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_PACKAGE = Path(__file__).parent
+
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+"""The folder of options: inside an installed package, beside it in a checkout."""
+
+GROUPS = ("model", "method", "sparsity", "calib")
+BESIDE = ("path", "key", "field")
+"""Settings that stand beside a `source` and belong to it."""
+
+
+def freeze(config: DictConfig) -> dict[str, Any]:
+    """A composed configuration as plain data, with the names of the chosen options.
+
+    Raises:
+        Refusal: a value that must be set, or a corpus that does not exist.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
+
+    choices = OmegaConf.to_container(config.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    missing = OmegaConf.missing_keys(own)
+    if missing:
+        name = sorted(missing)[0]
+        raise Refusal(name, "???", f"must be set: add {name}=… to the command")
+    try:
+        plain = OmegaConf.to_container(own, resolve=True)
+    except (InterpolationResolutionError, MissingMandatoryValue) as error:
+        raise Refusal(str(error.full_key), "", str(error).splitlines()[0]) from error
+    assert isinstance(plain, dict)
+    frozen: dict[str, Any] = {str(key): value for key, value in plain.items()}
+    corpora = frozen.pop("corpora")
+    frozen["calib"] = _calibration(frozen["calib"], corpora, frozen["seqlen"])
+    if not isinstance(frozen["metric"], Mapping):
+        raise Refusal("metric", frozen["metric"], "must be a list of metrics: metric=[perplexity]")
+    frozen["metric"] = {
+        name: _metric(node, f"metric.{name}", corpora, frozen["seqlen"])
+        for name, node in frozen["metric"].items()
+    }
+    frozen["outputs"] = str(Path(frozen["outputs"]).expanduser().absolute())
+    frozen["options"] = {group: choices.get(group) for group in GROUPS}
+    return frozen
+
+
+def _metric(
+    node: Mapping[str, Any], where: str, corpora: Mapping[str, Any], seqlen: int
+) -> dict[str, Any]:
+    """A metric with its corpora spelt out: `source` becomes a mapping from name to node."""
+    beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
+    own = {key: value for key, value in node.items() if key not in BESIDE}
+    if "source" not in own:
+        return own
+    names = own["source"] if isinstance(own["source"], list) else [own["source"]]
+    if not names:
+        raise Refusal(f"{where}.source", "[]", f"name at least one of {', '.join(corpora)}")
+    if len(names) > 1 and beside:
+        key = next(iter(beside))
+        raise Refusal(f"{where}.{key}", beside[key], "belongs to one source, and there are several")
+    own["source"] = {name: _corpus(name, beside, where, corpora) for name in names}
+    tokenised = all(_class(source).packing is None for source in own["source"].values())
+    if own.get("seqlen", 0) is None and not tokenised:
+        own["seqlen"] = seqlen
+    return own
+
+
+def _calibration(
+    node: Mapping[str, Any], corpora: Mapping[str, Any], seqlen: int
+) -> dict[str, Any]:
+    """A calibration set with its corpus, or the corpora of its parts, spelt out."""
+    own = {key: value for key, value in node.items() if key not in BESIDE}
+    packing = None
+    if "source" in own:
+        beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
+        own["source"] = _corpus(own["source"], beside, "calib", corpora)
+        packing = _class(own["source"]).packing
+        if own.get("packing", 0) is None:
+            own["packing"] = packing
+    if "parts" in own:
+        own["parts"] = {
+            name: _part(part, name, corpora)
+            for name, part in own["parts"].items()
+            if part is not None and part.get("weight") != 0
+        }
+    if own.get("seqlen", 0) is None and ("source" not in own or packing is not None):
+        own["seqlen"] = seqlen
+    return own
+
+
+def _part(part: Mapping[str, Any], name: str, corpora: Mapping[str, Any]) -> dict[str, Any]:
+    where = f"calib.parts.{name}"
+    beside = {key: part[key] for key in BESIDE if part.get(key) is not None}
+    source = _corpus(part.get("source", name), beside, where, corpora)
+    packing = part.get("packing") or _class(source).packing
+    if packing is None:
+        raise Refusal(where, name, "windows that are tokenised already cannot be part of a mixture")
+    own = {key: value for key, value in part.items() if key not in (*BESIDE, "source", "packing")}
+    return own | {"_target_": "sweep.calib.mix.Share", "source": source, "packing": packing}
+
+
+def _corpus(
+    name: Any, beside: Mapping[str, Any], where: str, corpora: Mapping[str, Any]
+) -> dict[str, Any]:
+    if name not in corpora:
+        raise Refusal(f"{where}.source", name, f"no such corpus; there are: {', '.join(corpora)}")
+    fields = _class(corpora[name]).__dataclass_fields__
+    for key, value in beside.items():
+        if key not in fields:
+            raise Refusal(f"{where}.{key}", value, f"the corpus {name} takes no {key}")
+    if "path" in fields and "path" not in beside and "path" not in corpora[name]:
+        raise Refusal(f"{where}.path", "null", f"must be set for source={name}")
+    return {**corpora[name], **beside}
+
+
+def _class(node: Mapping[str, Any]) -> Any:
+    module, _, name = node["_target_"].rpartition(".")
+    return getattr(import_module(module), name)

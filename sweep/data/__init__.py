@@ -1,0 +1,1 @@
+"""Rows of text and instructions, from the hub, a local file or the embedded world."""

@@ -1,0 +1,196 @@
+"""Rows from a file of the user's: jsonl, json, csv, parquet or txt.
+
+The readers of the standard library and of pyarrow are used directly, and not `datasets`, because a
+malformed file must be answered with the line at fault.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sweep.data.row import Instruction, Row, Text
+from sweep.data.source import Origin, Packing, Part, Source
+from sweep.refusal import Refusal
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Local(Source):
+    """A file of documents or of instructions.
+
+    Attributes:
+        path: the file; its ending says how it is read. A txt file's documents are separated by
+            blank lines.
+        field: the column that holds a document's text; None: the Alpaca fields `instruction`,
+            `input` (may be absent) and `output`, or self-instruct's `instances`, of which the
+            first counts; or a column named `text`.
+        corpus: the name in results.
+    """
+
+    path: str
+    field: str | None = None
+    corpus: str = "local"
+    packing: ClassVar[Packing | None] = "concat"
+    joint: ClassVar[str | None] = "\n\n"
+
+    def origin(self) -> Origin:
+        """The file's sha256 fixes its rows."""
+        return Origin(self.corpus, "local", f"sha256:{file_sha256(self.path)}", self.path)
+
+    def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
+        """All rows of the file, for either part: whoever uses one file twice is told so."""
+        rows = [self._row(place, record) for place, record in self._records()]
+        rows = [row for row in rows if not (isinstance(row, Text) and not row.text.strip())]
+        if not rows:
+            raise Refusal("path", self.path, "the file holds no row; give one with text in it")
+        if seed is not None:
+            random.Random(seed).shuffle(rows)
+        yield from rows
+
+    def _records(self) -> Iterator[tuple[str, Record]]:
+        path = existing(self.path)
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            raise Refusal("path", self.path, f"unknown kind of file; give {', '.join(READERS)}")
+        try:
+            yield from reader(path)
+        except UnicodeDecodeError as error:
+            raise Refusal("path", self.path, f"not UTF-8 text (byte {error.start})") from error
+        except Malformed as error:
+            raise Refusal("path", self.path, str(error)) from error
+
+    def _row(self, place: str, record: Record) -> Row:
+        def text(name: str) -> str:
+            value = record[name]
+            if not isinstance(value, str):
+                kind = type(value).__name__
+                raise Refusal("path", self.path, f"{place}: {name} is {kind}, must be text")
+            return value
+
+        if self.field is not None:
+            if self.field not in record:
+                raise Refusal("field", self.field, f"{place} of {self.path} has {_names(record)}")
+            return Text(text(self.field))
+        if "instruction" in record and isinstance(record.get("instances"), list):
+            if not record["instances"] or not isinstance(record["instances"][0], Mapping):
+                raise Refusal("path", self.path, f"{place}: instances is empty or not of objects")
+            record = {**record, **record["instances"][0]}
+        if "instruction" in record and "output" in record:
+            given = text("input") if record.get("input") is not None else ""
+            return Instruction(text("instruction"), given, text("output"))
+        if "text" in record:
+            return Text(text("text"))
+        raise Refusal(
+            "field",
+            self.field,
+            f"{place} of {self.path} has {_names(record)}; name the one to read",
+        )
+
+
+class Malformed(Exception):
+    """A place in a file that cannot be read."""
+
+
+def existing(path: str) -> Path:
+    """The path, if a readable file stands there; else a `Refusal` for the setting `path`."""
+    file = Path(path).expanduser()
+    if file.is_dir():
+        raise Refusal("path", path, "is a folder; give a file")
+    if not file.is_file():
+        raise Refusal("path", path, "no such file")
+    if file.stat().st_size == 0:
+        raise Refusal("path", path, "the file is empty")
+    return file
+
+
+def file_sha256(path: str) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    file = existing(path)
+    return _sha256(file, file.stat().st_size, file.stat().st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, mtime: int) -> str:
+    """Read again only when size or time have changed: a grid asks for the same file a thousand times."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _names(record: Record) -> str:
+    return "the fields " + ", ".join(map(str, record)) if record else "no fields"
+
+
+def _object(place: str, value: object) -> Record:
+    if not isinstance(value, Mapping):
+        raise Malformed(f"{place}: must be an object with named fields")
+    return value
+
+
+def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield f"line {number}", _object(f"line {number}", json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise Malformed(f"line {number}: no JSON: {error.msg}") from error
+
+
+def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise Malformed(f"line {error.lineno}: no JSON: {error.msg}") from error
+    if not isinstance(rows, list):
+        raise Malformed("must hold a list of objects; for one object per line name it .jsonl")
+    for number, row in enumerate(rows, 1):
+        yield f"item {number}", _object(f"item {number}", row)
+
+
+def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    expected = len(reader.fieldnames or ())
+                    raise Malformed(f"line {reader.line_num}: must have {expected} columns")
+                yield f"line {reader.line_num}", row
+        except csv.Error as error:
+            raise Malformed(f"line {reader.line_num}: {error}") from error
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowInvalid as error:
+        raise Malformed(f"no parquet: {str(error).splitlines()[0]}") from error
+    for number, row in enumerate(rows, 1):
+        yield f"row {number}", row
+
+
+def _read_txt(path: Path) -> Iterator[tuple[str, Record]]:
+    for number, text in enumerate(re.split(r"\n\s*\n", path.read_text(encoding="utf-8")), 1):
+        yield f"paragraph {number}", {"text": text.strip("\n")}
+
+
+READERS: dict[str, Callable[[Path], Iterator[tuple[str, Record]]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+    ".txt": _read_txt,
+}

@@ -1,0 +1,139 @@
+"""A planned grid, cell after cell in this process, and its table at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sweep.cell import Cell
+from sweep.files import Folder
+from sweep.plan import Plan, plan
+from sweep.progress import Progress, duration
+from sweep.refusal import OutOfSpace, Refusal
+from sweep.report import table
+from sweep.run import run
+from sweep.workshop import Workshop
+
+log = logging.getLogger("sweep")
+
+
+class Failed(Exception):
+    """Some cells of a sweep failed; the others' results stand."""
+
+
+def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
+    """Plan the grid of frozen configurations, run what is missing, print and write the table.
+
+    A cell that fails does not stop the others; the same command again retries it.
+
+    Raises:
+        Refusal: a point of the grid cannot work; nothing has run.
+        Failed: some cells failed.
+        OutOfSpace: the disk is full; what was finished stays finished.
+    """
+    quiet()
+    workshop = Workshop(Progress())
+    planned = plan(configs, workshop)
+    _announce(planned)
+    failures: dict[str, str] = {}
+    started = time.monotonic()
+    for number, cell in enumerate(planned.todo, 1):
+        log.info(
+            "[%d/%d] %s%s",
+            number,
+            len(planned.todo),
+            cell.name,
+            _left(started, number - 1, len(planned.todo)),
+        )
+        begun = time.monotonic()
+        failure = _attempt(cell, planned, workshop)
+        if failure is None:
+            log.info("  done in %s", duration(time.monotonic() - begun))
+        else:
+            failures[cell.name] = failure
+            log.error("  failed: %s", failure)
+    report = table.write_report(planned.outputs, planned.name, planned.cells)
+    sys.stdout.write(report)
+    sys.stdout.flush()
+    if failures:
+        count = f"{len(failures)} of {len(planned.todo)} cells failed"
+        lines = [f"  {name}: {reason}" for name, reason in failures.items()]
+        again = "  the same command again retries only these"
+        raise Failed("\n".join([count, *lines, again]))
+
+
+def _attempt(cell: Cell, planned: Plan, workshop: Workshop) -> str | None:
+    """Run one cell; the reason if it failed."""
+    folder = Folder(cell.settings.outputs, cell.name)
+    dense = planned.dense(cell)
+    with _logged_to(folder):
+        mirror = planned.tracker.open(cell, planned.name)
+        workshop.progress.listener = mirror.progress
+        failure: str | None = None
+        try:
+            run(cell, Folder(dense.settings.outputs, dense.name), workshop, mirror)
+        except OutOfSpace:
+            raise
+        except Exception as error:  # noqa: BLE001 - one cell must not take the others with it
+            failure = " ".join(f"{type(error).__name__}: {error}".split())
+            folder.write_failure(f"{failure}\n\n{traceback.format_exc()}")
+        finally:
+            mirror.close(failure)
+        return failure
+
+
+def _announce(planned: Plan) -> None:
+    cells, todo = len(planned.cells), len(planned.todo)
+    log.info(
+        "%s: %d points of the grid, %d cells with dense, %d to run, %d done before",
+        planned.name,
+        planned.points,
+        cells,
+        todo,
+        cells - todo,
+    )
+    for name in table.stand_ins(planned.cells):
+        log.info("%s", name)
+
+
+def _left(started: float, done: int, total: int) -> str:
+    if done == 0:
+        return ""
+    seconds = (time.monotonic() - started) / done * (total - done)
+    return f" (about {duration(seconds)} left)"
+
+
+@contextmanager
+def _logged_to(folder: Folder) -> Iterator[None]:
+    """What is logged meanwhile goes to the cell's log.txt as well."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def quiet() -> None:
+    """This project's lines go to stderr; the bars and hints of the libraries below do not."""
+    if not log.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

@@ -1,0 +1,1 @@
+"""Compression methods, one per file, and the walk that takes them through a model."""

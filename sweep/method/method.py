@@ -1,0 +1,74 @@
+"""The interface of a compression method: what it wants to know of a layer, and what it makes of it.
+
+A method sees weights and statistics. It sees no model, tokenizer, configuration, hook or device:
+`sweep.method.walk` takes care of those, so a new method is one file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sweep.numerics.moments import Statistic
+from sweep.sparsity.pattern import Pattern
+
+
+class Layer(NamedTuple):
+    """A linear layer, as far as a method needs to know it before it has seen data."""
+
+    name: str
+    out_features: int
+    in_features: int
+
+
+class Compressed(NamedTuple):
+    """The new weight of a layer, in any float dtype, and what should be said about it."""
+
+    weight: Float[Tensor, "out in"]
+    remarks: tuple[str, ...] = ()
+
+
+class Method(ABC):
+    """A way to compress linear layers.
+
+    Attributes:
+        scope: which linears it is applied to: `all`, `attention`, `mlp` or a regular expression.
+        reads_data: whether it needs statistics, and so calibration data.
+        compresses: whether it changes anything; only `dense` does not.
+    """
+
+    scope: str
+    reads_data: ClassVar[bool]
+    compresses: ClassVar[bool]
+
+    @abstractmethod
+    def allocate(
+        self, weights: Mapping[str, Float[Tensor, "_ _"]], pattern: Pattern
+    ) -> Mapping[str, Pattern]:
+        """The pattern of every layer that is to be compressed, chosen with all layers in view.
+
+        A layer that is left out stays as it is.
+        """
+
+    @abstractmethod
+    def observe(self, layer: Layer) -> Statistic | None:
+        """An empty statistic to be filled with the layer's inputs; None if none is needed."""
+
+    @abstractmethod
+    def compress(
+        self, weight: Float[Tensor, "out in"], seen: Statistic | None, pattern: Pattern
+    ) -> Compressed:
+        """A new weight in place of an fp32 `weight`, which itself must not be changed.
+
+        Args:
+            weight: the layer's weight in fp32.
+            seen: what `observe` returned, filled; several layers may share it.
+            pattern: where zeros go.
+
+        Raises:
+            FloatingPointError: the statistic cannot be worked with.
+        """

@@ -1,0 +1,281 @@
+"""A model is compressed block by block: look at what a block is fed, compress it, run it, go on.
+
+The statistics of all linears of a block come from one forward pass with that block still dense, fed
+by the outputs of the compressed blocks before it. This is the only file that touches hooks, and it
+knows no architecture: a block is called with exactly the arguments with which the model calls it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sweep.method.method import Layer, Method
+from sweep.model import anatomy
+from sweep.numerics.moments import Statistic
+from sweep.sparsity.pattern import Pattern
+
+Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
+"""Passes items on, and tells someone what they are and how many."""
+
+
+def silent(items: Iterable[nn.Module], what: str, total: int) -> Iterable[nn.Module]:
+    """Tells no one."""
+    return items
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """What became of a layer: the zeros in its weight, counted, and what its method remarked."""
+
+    name: str
+    rows: int
+    cols: int
+    zeros: int
+    sparsity: float
+    remarks: tuple[str, ...]
+
+
+class _Call(NamedTuple):
+    """What the model hands a block besides the hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass
+class _Batch:
+    """Windows on their way through the model: the next block's input, and the calls to come."""
+
+    hidden: Float[Tensor, "n time hidden"]
+    mask: Bool[Tensor, "n time"]
+    padded: bool
+    calls: deque[_Call]
+
+    def run(self, block: nn.Module) -> Float[Tensor, "n time hidden"]:
+        call = self.calls[0]
+        answer = block(self.hidden, *call.args, **call.kwargs)
+        hidden: Tensor = answer[0] if isinstance(answer, tuple) else answer
+        return hidden
+
+    def advance(self, block: nn.Module) -> None:
+        self.hidden = self.run(block)
+        self.calls.popleft()
+
+
+@torch.no_grad()
+def walk(
+    model: nn.Module,
+    method: Method,
+    pattern: Pattern,
+    *,
+    windows: tuple[Int[Tensor, "n time"], Bool[Tensor, "n time"]] | None,
+    batch_size: int = 8,
+    progress: Progress = silent,
+) -> list[LayerRecord]:
+    """Compresses a model in place, and says what became of every linear in the method's scope.
+
+    Leaves the model in evaluation mode.
+
+    Args:
+        model: a causal language model; its blocks are on one device.
+        method: chooses what is observed and what is done; `method.scope` says where.
+        pattern: where zeros go.
+        windows: token ids and a mask that is True on tokens and False on padding, which is on the
+            right; None for a method that reads no data.
+        batch_size: windows that are run at once; changes nothing but speed, memory and rounding.
+        progress: wraps the loop over blocks.
+
+    Raises:
+        ValueError: a scope that matches nothing, a layer that the pattern does not fit, windows
+            that are missing or not padded on the right.
+        FloatingPointError: NaN or infinity in a weight or a statistic; names the layer.
+    """
+    linears = anatomy.prunable(model)
+    chosen = {name: linears[name] for name in anatomy.select(list(linears), method.scope)}
+    for name, linear in chosen.items():
+        _check_finite(linear.weight, f"{name}: its weight")
+    patterns = method.allocate({name: linear.weight for name, linear in chosen.items()}, pattern)
+    for name, own in patterns.items():
+        own.check(name, chosen[name].in_features)
+    remarks: dict[str, tuple[str, ...]] = {}
+    model.eval()
+    batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
+    blocks = anatomy.blocks(model)
+    left = len(patterns)
+    for block in progress(blocks, "blocks", len(blocks)):
+        inside = set(block.modules())
+        here = {name: chosen[name] for name in patterns if chosen[name] in inside}
+        seen = _observe(batches, block, here, method) if batches and here else {}
+        for name, linear in here.items():
+            remarks[name] = _compress(name, linear, method, patterns[name], seen.pop(name, None))
+        left -= len(here)
+        if left == 0:
+            break
+        for batch in batches:
+            batch.advance(block)
+    return [_record(name, linear, remarks.get(name, ())) for name, linear in chosen.items()]
+
+
+def _batches(
+    model: nn.Module,
+    windows: tuple[Int[Tensor, "n time"], Bool[Tensor, "n time"]] | None,
+    batch_size: int,
+) -> Iterator[_Batch]:
+    """The windows in batches, each as it arrives at the first block."""
+    if windows is None or len(windows[0]) == 0:
+        raise ValueError("windows: the method reads calibration data, and none were given")
+    device = next(model.parameters()).device
+    ids, mask = (tensor.to(device) for tensor in windows)
+    if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
+        raise ValueError("windows: every window must open with a token and be padded on the right")
+    for part, shown in zip(
+        torch.split(ids, batch_size), torch.split(mask, batch_size), strict=True
+    ):
+        hidden, calls = _arrivals(model, part, shown)
+        yield _Batch(hidden, shown, not bool(shown.all()), calls)
+
+
+def _arrivals(
+    model: nn.Module, ids: Int[Tensor, "n time"], mask: Bool[Tensor, "n time"]
+) -> tuple[Float[Tensor, "n time hidden"], deque[_Call]]:
+    """The first block's input, and the model's calls of all its blocks.
+
+    Blocks may be called differently (models that mix full and sliding attention hand over different
+    masks), so each is asked. Only the first one is run; the others return what it returned: that
+    has the right form, and nothing is made of the states behind.
+    """
+    blocks = anatomy.blocks(model)
+    inputs: list[Tensor] = []
+    answers: list[Any] = []
+    calls: deque[_Call] = deque()
+
+    def stand_in_for(forward: Callable[..., Any]) -> Callable[..., Any]:
+        def stand_in(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+            calls.append(_Call(args, kwargs))
+            if not answers:
+                inputs.append(hidden)
+                answers.append(forward(hidden, *args, **kwargs))
+            return answers[0]
+
+        return stand_in
+
+    with _replaced_forward(blocks, stand_in_for):
+        anatomy.decoder(model)(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+    return inputs[0], calls
+
+
+def _observe(
+    batches: list[_Batch], block: nn.Module, linears: Mapping[str, nn.Linear], method: Method
+) -> dict[str, Statistic | None]:
+    """The statistics of a block's linears; linears fed by the very same tensor share one."""
+    owners: dict[str, str] = {}
+    statistics: dict[str, Statistic | None] = {}
+    for batch in batches:
+        with _recording(linears) as inputs:
+            batch.run(block)
+        first: dict[tuple[int, ...], str] = {}
+        for name, tensors in inputs.items():
+            owner = first.setdefault(tuple(id(tensor) for tensor in tensors), name)
+            if owners.setdefault(name, owner) != owner:
+                raise RuntimeError(f"{name}: shares its input in one batch and not in another")
+            if owner != name:
+                continue
+            linear = linears[name]
+            if name not in statistics:
+                layer = Layer(name, linear.out_features, linear.in_features)
+                statistics[name] = method.observe(layer)
+            statistic = statistics[name]
+            if statistic is not None:
+                tokens = torch.cat([_tokens(name, x, batch) for x in tensors])
+                statistic.add(tokens, len(batch.mask))
+    for name in linears:
+        if name not in owners:
+            raise RuntimeError(f"{name}: no calibration token reached it")
+        statistic = statistics[owners[name]]
+        if statistic is not None and not statistic.finite():
+            raise FloatingPointError(f"{name}: its calibration inputs hold NaN or infinity")
+    return {name: statistics[owners[name]] for name in linears}
+
+
+def _tokens(name: str, x: Float[Tensor, "*batch in"], batch: _Batch) -> Float[Tensor, "tokens in"]:
+    """The inputs of a linear without padding."""
+    if not batch.padded:
+        return x.reshape(-1, x.shape[-1])
+    if x.shape[:-1].numel() != batch.mask.numel():
+        raise ValueError(
+            f"{name}: its inputs have the shape {tuple(x.shape)}, so padding cannot be told apart; "
+            "calibrate with windows without padding (calib.packing=concat or sample)"
+        )
+    return x.reshape(-1, x.shape[-1])[batch.mask.flatten()]
+
+
+def _compress(
+    name: str, linear: nn.Linear, method: Method, pattern: Pattern, seen: Statistic | None
+) -> tuple[str, ...]:
+    """Puts the method's weight in place of the layer's, and returns its remarks."""
+    try:
+        compressed = method.compress(linear.weight.detach().float(), seen, pattern)
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{name}: {error}") from error
+    _check_finite(compressed.weight.to(linear.weight.dtype), f"{name}: its compressed weight")
+    linear.weight.copy_(compressed.weight)
+    return compressed.remarks
+
+
+def _record(name: str, linear: nn.Linear, remarks: tuple[str, ...]) -> LayerRecord:
+    rows, cols = linear.weight.shape
+    zeros = int((linear.weight == 0).sum())
+    return LayerRecord(name, rows, cols, zeros, zeros / (rows * cols), remarks)
+
+
+def _check_finite(tensor: Tensor, what: str) -> None:
+    if not tensor.isfinite().all():
+        raise FloatingPointError(f"{what} holds NaN or infinity")
+
+
+@contextmanager
+def _recording(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, list[Tensor]]]:
+    """The inputs of every linear during a forward pass, each tensor alive, so that none has the id
+    of another. Layers are recorded in the order of their calls."""
+    inputs: dict[str, list[Tensor]] = {}
+    versions: list[tuple[str, Tensor, int]] = []
+
+    def record_as(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def record(_: nn.Module, args: tuple[Any, ...]) -> None:
+            inputs.setdefault(name, []).append(args[0])
+            versions.append((name, args[0], args[0]._version))
+
+        return record
+
+    with ExitStack() as hooks:
+        for name, linear in linears.items():
+            hooks.enter_context(linear.register_forward_pre_hook(record_as(name)))
+        yield inputs
+    for name, tensor, version in versions:
+        if tensor._version != version:
+            raise RuntimeError(f"{name}: its input is changed in place after it was used")
+
+
+@contextmanager
+def _replaced_forward(
+    modules: Iterable[nn.Module], replace: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Other forward methods for a while, on the same modules, so that their attributes stay."""
+    before = [(module, module.__dict__.get("forward")) for module in modules]
+    try:
+        for module, _ in before:
+            module.__dict__["forward"] = replace(module.forward)
+        yield
+    finally:
+        for module, own in before:
+            del module.__dict__["forward"]
+            if own is not None:
+                module.__dict__["forward"] = own

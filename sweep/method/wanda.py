@@ -1,0 +1,47 @@
+"""Wanda: small weights on quiet inputs go, the rest stays as it is.
+
+Sun, Liu, Bair & Kolter 2024, "A Simple and Effective Pruning Approach for Large Language Models",
+https://arxiv.org/abs/2306.11695, Eq. 1:
+
+    score_ij = |W_ij| * ||X_j||_2
+
+with the norm over all calibration tokens, compared within each output row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sweep.method.method import Compressed, Layer, Method
+from sweep.numerics.moments import ColumnNorm, Statistic
+from sweep.sparsity.pattern import Pattern
+
+
+@final
+@dataclass(frozen=True)
+class Wanda(Method):
+    """Drops the weights that contribute least to each output."""
+
+    scope: str = "all"
+    reads_data: ClassVar[bool] = True
+    compresses: ClassVar[bool] = True
+
+    def allocate(
+        self, weights: Mapping[str, Float[Tensor, "_ _"]], pattern: Pattern
+    ) -> Mapping[str, Pattern]:
+        return dict.fromkeys(weights, pattern)
+
+    def observe(self, layer: Layer) -> Statistic | None:
+        return ColumnNorm()
+
+    def compress(
+        self, weight: Float[Tensor, "out in"], seen: Statistic | None, pattern: Pattern
+    ) -> Compressed:
+        assert isinstance(seen, ColumnNorm)
+        gone = pattern.drop(weight.abs() * seen.norm, per="row")
+        return Compressed(weight.masked_fill(gone, 0.0))

@@ -1,0 +1,67 @@
+"""Scores of one answer against its gold answer.
+
+Exact match and F1 are SQuAD's (Rajpurkar et al. 2016, arXiv 1606.05250; the normalisation of its
+official evaluation script); ROUGE-1 is the F-measure of the `rouge-score` package, without stemmer.
+Only the answer is scored, never the prompt, and an empty answer is right only where gold is empty.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from functools import cache
+from typing import Any
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normalise(text: str) -> str:
+    """Lower case, without punctuation and without `a an the`, white space collapsed."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(answer: str, gold: str) -> float:
+    """1 if the normalised strings are equal, else 0."""
+    return float(normalise(answer) == normalise(gold))
+
+
+def f1(answer: str, gold: str) -> float:
+    """F1 over the multisets of normalised tokens; 1 if both are empty, 0 if one is."""
+    given, wanted = normalise(answer).split(), normalise(gold).split()
+    if not given or not wanted:
+        return float(given == wanted)
+    shared = sum((Counter(given) & Counter(wanted)).values())
+    return 2 * shared / (len(given) + len(wanted))
+
+
+def rouge1(answer: str, gold: str) -> float:
+    """F-measure over unigrams."""
+    score: float = _scorer().score(gold, answer)["rouge1"].fmeasure
+    return score
+
+
+def repeats(answer: str, n: int = 4) -> bool:
+    """Whether a sequence of `n` words occurs twice: the loop of a collapsed model."""
+    words = answer.split()
+    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return len(set(grams)) < len(grams)
+
+
+def first_difference(tokens: list[int], others: list[int]) -> int | None:
+    """Index of the first token that differs; the length of the shorter if it is a prefix.
+
+    None if they are equal.
+    """
+    if tokens == others:
+        return None
+    pairs = enumerate(zip(tokens, others, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(tokens), len(others)))
+
+
+@cache
+def _scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rouge1"], use_stemmer=False)

@@ -1,0 +1,138 @@
+"""How far the compressed model's next-token distributions are from the dense model's.
+
+Jensen-Shannon divergence, both Kullback-Leibler divergences, agreement and the change of the loss,
+all from one pass (see sweep/numerics/divergence.py for the formulas). On running text every
+next-token position counts; on instructions only those of the gold response and of the EOS after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from pydantic import Field
+
+from sweep.data.source import Origin, Source
+from sweep.data.template import Template
+from sweep.metric.metric import Examples, Metric, Result, Value, column
+from sweep.metric.scan import Scan, scan
+from sweep.metric.subject import Subject
+from sweep.metric.text import Scored, asks, responses, text_windows
+from sweep.numerics.bootstrap import interval
+
+MEANS = {
+    "jsd": "jsd",
+    "kl_dense_compressed": "kl_dense_compressed",
+    "kl_compressed_dense": "kl_compressed_dense",
+    "agreement": "agrees",
+    "gold_probability_change": "gold_change",
+    "loss_dense": "loss_dense",
+    "loss_compressed": "loss_compressed",
+}
+"""Name of a mean over positions in the result, and the field of `Divergence` of which it is taken."""
+
+UNITLESS = {"agreement", "gold_probability_change"}
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True)
+class DistributionDivergence(Metric[Scored]):
+    """Divergence from the dense model's distributions.
+
+    Attributes:
+        source: the corpora by name.
+        n_samples: at most so many windows, or examples, of each; None: all.
+        seqlen: tokens in a window, or at most in an example; None: as a tokenised source has them.
+        template: how an instruction becomes a prompt.
+    """
+
+    source: dict[str, Source]
+    n_samples: Annotated[int, Field(ge=1)] | None = None
+    seqlen: Annotated[int, Field(ge=2)] | None = None
+    template: Template = "alpaca"
+
+    def origins(self) -> tuple[Origin, ...]:
+        """See `Metric`."""
+        return tuple(source.origin() for source in self.source.values())
+
+    def load(self, tokenizer: Any) -> Mapping[str, Scored]:
+        """See `Metric`."""
+        return {
+            name: responses(source, tokenizer, self.template, self.n_samples, self.seqlen)
+            if asks(source)
+            else text_windows(source, tokenizer, self.n_samples, self.seqlen)
+            for name, source in self.source.items()
+        }
+
+    def prepare(self, dense: Subject, data: Mapping[str, Scored], kept: Examples) -> None:
+        """The dense model's last hidden states at the scored positions."""
+        for text in data.values():
+            for _ in dense.hidden(text):
+                pass
+
+    def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Scored]) -> Result:
+        """See `Metric`; the column is `jsd`, the mean over tokens in nats."""
+        values: dict[str, Value] = {}
+        examples: dict[str, list[dict[str, Any]]] = {}
+        for name, text in data.items():
+            seen = scan(subject, text, dense)
+            for key, value in _values(seen).items():
+                values[column(key, name, data)] = value
+            examples[name] = _by_sequence(seen)
+        return Result(
+            values=values,
+            columns=tuple(column("jsd", name, data) for name in data),
+            data=[text.record() for text in data.values()],
+            examples=examples,
+        )
+
+
+def _values(seen: Scan) -> dict[str, Value]:
+    """Means over tokens and over sequences with intervals, percentiles of the JSD, perplexities."""
+    fields = _fields(seen)
+    n = len(seen.loss)
+    values: dict[str, Value] = {}
+    for name, field in MEANS.items():
+        sums, counts = seen.by_sequence(fields[field])
+        unit = "1" if name in UNITLESS else "nats"
+        mean = float(sums.sum() / counts.sum())
+        values[name] = Value(mean, unit, n, "tokens", *interval(sums, counts))
+    for name in ("loss_dense", "loss_compressed"):
+        loss = values[name]
+        assert loss.low is not None
+        assert loss.high is not None
+        bounds = (float(np.exp(loss.low)), float(np.exp(loss.high)))
+        perplexity = float(np.exp(loss.value))
+        values[name.replace("loss", "perplexity")] = Value(perplexity, "1", n, "tokens", *bounds)
+    sums, counts = seen.by_sequence(fields["jsd"])
+    means = sums / counts
+    bounds = interval(means, np.ones(len(means)))
+    values["jsd_sequence_mean"] = Value(
+        float(means.mean()), "nats", len(means), "sequences", *bounds
+    )
+    for percent in PERCENTILES:
+        found = float(np.percentile(fields["jsd"], percent))
+        values[f"jsd_p{percent}"] = Value(found, "nats", n, "tokens")
+    values["jsd_max"] = Value(float(fields["jsd"].max()), "nats", n, "tokens")
+    return values
+
+
+def _by_sequence(seen: Scan) -> list[dict[str, Any]]:
+    fields = _fields(seen)
+    sums = {name: seen.by_sequence(fields[field]) for name, field in MEANS.items()}
+    _, counts = sums["jsd"]
+    return [
+        {"sequence": i, "tokens": int(count)}
+        | {name: float(total[i] / count) for name, (total, _) in sums.items()}
+        for i, count in enumerate(counts)
+    ]
+
+
+def _fields(seen: Scan) -> dict[str, Float[ndarray, " position"]]:
+    if seen.divergence is None:
+        raise RuntimeError("the dense model was not prepared for this text")
+    return seen.divergence

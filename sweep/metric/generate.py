@@ -1,0 +1,89 @@
+"""Greedy answers to prompts, in batches whose size does not change them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from sweep.metric.subject import Subject
+
+
+class Answer(NamedTuple):
+    """What a model said.
+
+    Attributes:
+        tokens: generated ids, without the EOS that ended them.
+        text: decoded, cut at the first stop string, white space at the ends removed.
+        full: whether it hit the length limit: neither EOS nor a stop string ended it.
+    """
+
+    tokens: list[int]
+    text: str
+    full: bool
+
+
+@torch.inference_mode()
+def generate(
+    subject: Subject,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    stop: Sequence[str],
+    name: str,
+) -> list[Answer]:
+    """Greedy continuations, prompts of like length together.
+
+    Prompts are padded on the left, with attention mask and position ids (which `generate` derives
+    from the mask), so that a prompt's answer does not depend on what else is in its batch.
+
+    Args:
+        subject: model and tokenizer.
+        prompts: what comes before the answers.
+        max_new_tokens: length limit of an answer in tokens.
+        stop: strings that end an answer; they are not part of it.
+        name: what the progress bar says.
+    """
+    tokenizer, model = subject.tokenizer, subject.model
+    lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]
+    order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
+    batches = [order[i : i + subject.batch_size] for i in range(0, len(order), subject.batch_size)]
+    answers: dict[int, Answer] = {}
+    settings = _greedy(subject, max_new_tokens, stop)
+    for batch in subject.progress(batches, name, len(batches)):
+        asked = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
+        asked = {key: asked[key].to(model.device) for key in ("input_ids", "attention_mask")}
+        said = model.generate(**asked, **settings)[:, asked["input_ids"].shape[1] :]
+        for i, ids in zip(batch, said.tolist(), strict=True):
+            answers[i] = _answer(tokenizer, ids, max_new_tokens, stop)
+    return [answers[i] for i in range(len(prompts))]
+
+
+def _greedy(subject: Subject, max_new_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
+    """Settings of `generate`, none of them left to the model's own generation_config."""
+    from transformers import GenerationConfig
+
+    tokenizer = subject.tokenizer
+    config = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+    settings: dict[str, Any] = {"generation_config": config}
+    if stop:
+        settings |= {"stop_strings": list(stop), "tokenizer": tokenizer}
+    return settings
+
+
+def _answer(tokenizer: Any, ids: list[int], limit: int, stop: Sequence[str]) -> Answer:
+    ended = tokenizer.eos_token_id in ids
+    tokens = ids[: ids.index(tokenizer.eos_token_id)] if ended else ids[:limit]
+    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    cuts = [place for place in (text.find(string) for string in stop) if place >= 0]
+    if cuts:
+        text = text[: min(cuts)]
+    return Answer(tokens, text.strip(), full=not ended and not cuts)

@@ -1,0 +1,103 @@
+"""The interface of a metric, and the form of what it finds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from sweep.data.source import Origin
+from sweep.metric.subject import Subject
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number that explains itself.
+
+    Attributes:
+        value: the number.
+        unit: `nats`, `1` for a share or a ratio, `tokens`, ….
+        n: over how many of `of` it is taken.
+        of: what is counted: `tokens`, `sequences`, `examples`.
+        low, high: 95 % bootstrap interval, where there is one.
+    """
+
+    value: float
+    unit: str
+    n: int
+    of: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a metric found.
+
+    Attributes:
+        values: by name.
+        columns: which of them are the metric's columns in a sweep's table.
+        data: what was measured on, per corpus: its origin, number of rows, their joint hash.
+        examples: rows behind the values, by corpus.
+    """
+
+    values: Mapping[str, Value]
+    columns: tuple[str, ...]
+    data: Sequence[Mapping[str, Any]]
+    examples: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+Examples = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Rows behind a result, by corpus."""
+
+
+class Material(Protocol):
+    """Data of one corpus, read and tokenised."""
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Content hashes of the rows in it."""
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest sequence that the model will be fed, in tokens."""
+
+
+M = TypeVar("M", bound=Material)
+
+
+class Metric(ABC, Generic[M]):
+    """A measurement of a compressed model against its dense one. Constructing it reads nothing."""
+
+    @abstractmethod
+    def origins(self) -> tuple[Origin, ...]:
+        """What identifies its data, corpus by corpus."""
+
+    @abstractmethod
+    def load(self, tokenizer: Any) -> Mapping[str, M]:
+        """Read and tokenise the data, by corpus.
+
+        Raises:
+            Refusal: data that cannot be read, or do not fit the metric.
+        """
+
+    @abstractmethod
+    def prepare(self, dense: Subject, data: Mapping[str, M], kept: Examples) -> None:
+        """Compute what is needed of the dense model; called while its weights are still dense.
+
+        Args:
+            dense: the dense model, which remembers what is computed.
+            data: as `load` gave it.
+            kept: the examples that the dense cell's own result keeps of this metric, by corpus;
+                empty where there is none. What they hold need not be computed again.
+        """
+
+    @abstractmethod
+    def measure(self, subject: Subject, dense: Subject, data: Mapping[str, M]) -> Result:
+        """Measure the subject against the dense model, which remembers what was prepared."""
+
+
+def column(name: str, corpus: str, data: Mapping[str, Any]) -> str:
+    """The name of a value: `em`, or `em_alpaca` where there are several corpora."""
+    return name if len(data) == 1 else f"{name}_{corpus}"

@@ -1,0 +1,88 @@
+"""One forward pass over a text, for every metric that reads it.
+
+Perplexity and divergence over the same text take their numbers from one scan. The vocabulary is
+never held in float32 for more than a chunk of positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from sweep.metric.subject import Subject, gold_of_position, sequence_of_position
+from sweep.metric.text import Scored
+from sweep.numerics.divergence import Divergence, compare, negative_log_likelihood
+
+CHUNK = 2**23
+"""Logits that are held in float32 at once: 32 MB for each of the few arrays in use."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was seen at every scored position.
+
+    Attributes:
+        sequence: number of the sequence to which a position belongs.
+        loss: of the subject, in nats.
+        divergence: from the dense model, field by field of `Divergence`; None if that was not asked.
+    """
+
+    sequence: Int[ndarray, " position"]
+    loss: Float[ndarray, " position"]
+    divergence: dict[str, Float[ndarray, " position"]] | None
+
+    def by_sequence(
+        self, values: Float[ndarray, " position"]
+    ) -> tuple[Float[ndarray, " n"], Float[ndarray, " n"]]:
+        """Sum of the values and number of positions, per sequence."""
+        return (
+            np.bincount(self.sequence, weights=values),
+            np.bincount(self.sequence).astype(float),
+        )
+
+
+def scan(subject: Subject, text: Scored, dense: Subject) -> Scan:
+    """Score the text; against the dense model where that has been prepared for this text."""
+    return subject.once("scan", text.key, lambda: _scan(subject, text, dense))
+
+
+@torch.inference_mode()
+def _scan(subject: Subject, text: Scored, dense: Subject) -> Scan:
+    batches = subject.batches(text)
+    gold = gold_of_position(text, batches)
+    against = dense.hidden(text) if dense.remembers_hidden(text) else None
+    losses: list[ndarray] = []
+    parts: list[Divergence] = []
+    done = 0
+    for states in subject.hidden(text):
+        reference = None if against is None else next(against)
+        size = max(1, CHUNK // subject.logits(states[:1]).shape[-1])
+        for start in range(0, len(states), size):
+            rows = slice(start, start + size)
+            logits = subject.logits(states[rows])
+            expected = gold[done : done + len(logits)].to(logits.device)
+            done += len(logits)
+            if reference is None:
+                losses.append(_numpy(negative_log_likelihood(logits, expected)))
+            else:
+                found = compare(dense.logits(reference[rows]), logits, expected)
+                parts.append(found)
+                losses.append(_numpy(found.loss_compressed))
+    return Scan(
+        sequence=sequence_of_position(text, batches).numpy(),
+        loss=np.concatenate(losses),
+        divergence=None
+        if against is None
+        else {
+            name: np.concatenate([_numpy(getattr(part, name)) for part in parts])
+            for name in Divergence._fields
+        },
+    )
+
+
+def _numpy(values: torch.Tensor) -> ndarray:
+    return values.double().cpu().numpy()

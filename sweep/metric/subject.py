@@ -1,0 +1,141 @@
+"""A model under measurement: what is asked of it, once.
+
+The dense model is a subject too. It is asked while its weights are dense and remembers the answers,
+because a large model is compressed in place: there is no second copy of it. Of a text it remembers
+the last hidden states, not the logits: for 4,096 wide states and 32,000 entries of vocabulary they
+are 8 times smaller, and the head, which stays dense, gives the same logits again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sweep.metric.text import Scored
+
+T = TypeVar("T")
+Progress = Callable[[Iterable[T], str, int], Iterable[T]]
+
+
+class Subject:
+    """A causal language model in eval mode.
+
+    Args:
+        model: the `transformers` model.
+        tokenizer: its tokenizer, padding on the left.
+        batch_size: sequences in one forward pass.
+        progress: shows how far a loop is: called with the loop, its name and its length.
+        remembers: whether hidden states are kept (for the dense model).
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any, *, batch_size: int, progress: Any, remembers: bool
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.batch_size = batch_size
+        self.progress = progress
+        self.memo: dict[tuple[str, str], Any] = {}
+        self._model: Any = model
+        self._head = model.get_output_embeddings()
+        self._remembers = remembers
+        self._head_checked = False
+
+    @property
+    def model(self) -> Any:
+        """The model, as long as its weights are the subject's.
+
+        Raises:
+            RuntimeError: they no longer are (a metric measures what it did not prepare).
+        """
+        if self._model is None:
+            raise RuntimeError("the dense weights are gone: prepare() must ask for this before")
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        found: torch.device = self._head.weight.device
+        return found
+
+    def leave(self) -> None:
+        """From here on only what is remembered can be had: the weights are about to change."""
+        self._model = None
+
+    def come_back(self, model: Any) -> None:
+        """The weights are the subject's again."""
+        self._model = model
+
+    def once(self, kind: str, key: str, compute: Callable[[], T]) -> T:
+        """What `compute` gives, computed the first time only."""
+        if (kind, key) not in self.memo:
+            self.memo[kind, key] = compute()
+        found: T = self.memo[kind, key]
+        return found
+
+    def remembers_hidden(self, text: Scored) -> bool:
+        """Whether the hidden states of a text are at hand without a forward pass."""
+        return ("hidden", text.key) in self.memo
+
+    def batches(self, text: Scored) -> list[Int[Tensor, " batch"]]:
+        """Sequence numbers by batch: of like length together, the longest first."""
+        order = torch.argsort(text.lengths, descending=True, stable=True)
+        return list(order.split(self.batch_size))
+
+    def hidden(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
+        """The last hidden states at the scored positions, batch by batch, row by row."""
+        if self._remembers:
+            yield from self.once("hidden", text.key, lambda: list(self._states(text)))
+        else:
+            yield from self._states(text)
+
+    def logits(self, hidden: Float[Tensor, "position hidden"]) -> Float[Tensor, "position vocab"]:
+        """The head applied to hidden states."""
+        found: Float[Tensor, "position vocab"] = self._head(hidden)
+        return found
+
+    @torch.inference_mode()
+    def _states(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
+        model = self.model
+        self._check_head(text.ids[:1, :8])
+        batches = self.batches(text)
+        name = f"{text.origin.corpus} {text.what}"
+        for rows in self.progress(batches, name, len(batches)):
+            width = int(text.lengths[rows].max())
+            ids = text.ids[rows, :width].to(model.device)
+            mask = torch.arange(width) < text.lengths[rows, None]
+            states = model.get_decoder()(
+                input_ids=ids, attention_mask=mask.to(model.device), use_cache=False
+            ).last_hidden_state
+            yield states[text.scored[rows, :width].to(model.device)]
+
+    def _check_head(self, ids: Int[Tensor, "n time"]) -> None:
+        """Raises: NotImplementedError: the model does more to its logits than apply its head."""
+        if self._head_checked:
+            return
+        ids = ids.to(self.model.device)
+        whole = self.model(input_ids=ids, use_cache=False).logits
+        states = self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        if not torch.allclose(self.logits(states).float(), whole.float(), rtol=1e-3, atol=1e-3):
+            raise NotImplementedError("the model changes its logits after the head (soft capping?)")
+        self._head_checked = True
+
+
+def sequence_of_position(
+    text: Scored, batches: list[Int[Tensor, " batch"]]
+) -> Int[Tensor, " position"]:
+    """For every scored position, in the order of `Subject.hidden`, the number of its sequence."""
+    counts = text.scored.sum(1)
+    return torch.cat([rows.repeat_interleave(counts[rows]) for rows in batches])
+
+
+def gold_of_position(
+    text: Scored, batches: list[Int[Tensor, " batch"]]
+) -> Int[Tensor, " position"]:
+    """For every scored position, in the order of `Subject.hidden`, the token that follows."""
+    following = text.ids.roll(-1, dims=1)
+    picked: list[Bool[Tensor, "n time"]] = [text.scored[rows] for rows in batches]
+    return torch.cat([following[rows][mask] for rows, mask in zip(batches, picked, strict=True)])

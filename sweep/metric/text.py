@@ -1,0 +1,211 @@
+"""Text made ready for scoring: windows of a running text, or answers after their prompts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from sweep.calib.packing import encode, joined
+from sweep.data.row import Instruction, Row, Text, Tokens
+from sweep.data.source import Origin, Source
+from sweep.data.template import Template, prompt
+from sweep.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Sequences and the positions at which a model's prediction of the next token is scored.
+
+    Attributes:
+        ids: token ids `[n, time]`, padded on the right.
+        lengths: tokens of each sequence that are no padding `[n]`.
+        scored: whether the prediction made at a position counts `[n, time]`; False at the end.
+        origin: where the rows are from.
+        digests: content hashes of the rows.
+        what: `windows` or `responses`.
+    """
+
+    ids: Int[Tensor, "n time"]
+    lengths: Int[Tensor, " n"]
+    scored: Bool[Tensor, "n time"]
+    origin: Origin
+    digests: frozenset[str]
+    what: str
+
+    @property
+    def longest(self) -> int:
+        """Length of the longest sequence in tokens."""
+        return self.ids.shape[1]
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of what is fed and what is scored: equal keys share one pass."""
+        total = hashlib.sha256(str(tuple(self.ids.shape)).encode())
+        for tensor in (self.ids, self.lengths, self.scored):
+            total.update(tensor.contiguous().numpy().tobytes())
+        return total.hexdigest()
+
+    def record(self) -> dict[str, Any]:
+        """What a result says of the data."""
+        return {
+            "corpus": self.origin.corpus,
+            "source": self.origin.source,
+            "location": self.origin.location,
+            "revision": self.origin.revision,
+            "sha256": self.key,
+            "rows": len(self.digests),
+            "sequences": len(self.ids),
+            "seqlen": self.longest,
+            "scored_tokens": int(self.scored.sum()),
+            "scored": self.what,
+        }
+
+
+def text_windows(
+    source: Source, tokenizer: Any, n_samples: int | None, seqlen: int | None
+) -> Scored:
+    """Consecutive windows that do not overlap; every token but a window's first is predicted.
+
+    Documents are joined as the source says: by its own separator (WikiText's blank line), or each
+    closed by EOS. What does not fill the last window is left out.
+
+    Args:
+        source: the corpus; windows that are tokenised already are taken as they are.
+        tokenizer: the model's.
+        n_samples: at most so many windows; None: all.
+        seqlen: tokens in a window; None: as the source has them.
+    """
+    rows = source.rows("evaluation", None)
+    first = next(rows)
+    rows = chain((first,), rows)
+    if isinstance(first, Tokens):
+        windows, digests = _as_they_are(rows, n_samples, seqlen)
+    elif seqlen is None:
+        raise Refusal("seqlen", None, "must be set for a text that is not tokenised yet")
+    elif isinstance(first, Text) and source.joint is not None:
+        windows, digests = _running(rows, source.joint, tokenizer, n_samples, seqlen)
+    else:
+        windows, digests = _closed_by_eos(rows, tokenizer, n_samples, seqlen)
+    if not windows:
+        raise Refusal("seqlen", seqlen, "the text fills no window of so many tokens; lower it")
+    ids = torch.tensor(windows, dtype=torch.long)
+    scored = torch.ones_like(ids, dtype=torch.bool)
+    scored[:, -1] = False
+    lengths = torch.full((len(ids),), ids.shape[1])
+    return Scored(ids, lengths, scored, source.origin(), digests, "windows")
+
+
+def responses(
+    source: Source, tokenizer: Any, template: Template, n_samples: int | None, seqlen: int | None
+) -> Scored:
+    """Prompts with their gold responses; only the response and the EOS that ends it are scored.
+
+    A sequence is cut at `seqlen`; one whose response lies wholly behind the cut is left out.
+
+    Args:
+        source: a corpus of instructions.
+        tokenizer: the model's.
+        template: how an instruction becomes a prompt.
+        n_samples: at most so many examples; None: all.
+        seqlen: at most so many tokens in a sequence.
+    """
+    rows = [row for row in islice(source.rows("evaluation", None), n_samples) if _asks(row)]
+    sequences: list[list[int]] = []
+    starts: list[int] = []
+    digests: set[str] = set()
+    for row, (start, ids) in zip(rows, _teacher_forced(rows, tokenizer, template), strict=True):
+        ids = ids[:seqlen]
+        if start < len(ids):
+            sequences.append(ids)
+            starts.append(start)
+            digests.add(row.digest)
+    if not sequences:
+        raise Refusal("seqlen", seqlen, "no response begins within so many tokens; raise it")
+    lengths = torch.tensor([len(ids) for ids in sequences])
+    ids = torch.full((len(sequences), int(lengths.max())), tokenizer.pad_token_id)
+    scored = torch.zeros_like(ids, dtype=torch.bool)
+    for i, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
+        ids[i, : len(sequence)] = torch.tensor(sequence)
+        scored[i, start - 1 : len(sequence) - 1] = True
+    return Scored(ids, lengths, scored, source.origin(), frozenset(digests), "responses")
+
+
+def asks(source: Source) -> bool:
+    """Whether the corpus consists of instructions."""
+    return isinstance(next(source.rows("evaluation", None)), Instruction)
+
+
+def _asks(row: Row) -> bool:
+    if not isinstance(row, Instruction):
+        raise Refusal("source", "", "must hold instructions: fields instruction, input, output")
+    return True
+
+
+def _teacher_forced(
+    rows: Iterable[Row], tokenizer: Any, template: Template
+) -> Iterator[tuple[int, list[int]]]:
+    """Where the response begins, and the ids of prompt, response and EOS.
+
+    Prompt and response are tokenised together, as the model sees them, if the prompt's own tokens
+    are kept by that; else apart.
+    """
+    for row in rows:
+        assert isinstance(row, Instruction)
+        asked = prompt(row, template)
+        before = tokenizer(asked)["input_ids"]
+        whole = tokenizer(asked + row.output)["input_ids"]
+        if whole[: len(before)] != before:
+            whole = before + tokenizer(row.output, add_special_tokens=False)["input_ids"]
+        yield len(before), [*whole, tokenizer.eos_token_id]
+
+
+def _as_they_are(
+    rows: Iterator[Row], n_samples: int | None, seqlen: int | None
+) -> tuple[list[list[int]], frozenset[str]]:
+    kept = [row for row in islice(rows, n_samples) if isinstance(row, Tokens)]
+    width = len(kept[0].ids)
+    if seqlen not in (None, width):
+        raise Refusal("seqlen", seqlen, f"the tensor's windows have {width} tokens")
+    return [list(row.ids) for row in kept], frozenset(row.digest for row in kept)
+
+
+def _closed_by_eos(
+    rows: Iterator[Row], tokenizer: Any, n_samples: int | None, seqlen: int
+) -> tuple[list[list[int]], frozenset[str]]:
+    tokens = joined(encode(rows, tokenizer, "alpaca"), tokenizer.eos_token_id)
+    kept = list(islice(tokens, None if n_samples is None else n_samples * seqlen))
+    count = len(kept) // seqlen
+    kept = kept[: count * seqlen]
+    ids = [token for _, token in kept]
+    windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(count)]
+    return windows, frozenset(row.digest for row, _ in kept)
+
+
+def _running(
+    rows: Iterator[Row], joint: str, tokenizer: Any, n_samples: int | None, seqlen: int
+) -> tuple[list[list[int]], frozenset[str]]:
+    """One text of all documents, tokenised in one piece, as WikiText's perplexity is defined.
+
+    Documents are taken on, twice as many each time, until they fill the windows that are asked for:
+    a large corpus is not read whole.
+    """
+    documents: list[Text] = []
+    batch = 256
+    while True:
+        more = [row for row in islice(rows, batch) if isinstance(row, Text)]
+        documents += more
+        ids = tokenizer(joint.join(row.text for row in documents), verbose=False)["input_ids"]
+        if not more or (n_samples is not None and len(ids) >= n_samples * seqlen):
+            break
+        batch *= 2
+    count = len(ids) // seqlen if n_samples is None else min(n_samples, len(ids) // seqlen)
+    windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(count)]
+    return windows, frozenset(row.digest for row in documents)

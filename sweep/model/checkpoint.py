@@ -1,0 +1,193 @@
+"""The interface of a model to be compressed, and how its folder is read.
+
+Constructing a checkpoint reads nothing. What planning needs (identity, architecture, tokenizer) is
+had without the weights; `load` is the only expensive call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from sweep.refusal import Refusal
+
+DType = Literal["float32", "bfloat16", "float16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+class Checkpoint(ABC):
+    """A causal language model in Hugging Face format."""
+
+    dtype: DType
+    device: Device
+    pickles: bool
+    trust_remote_code: bool
+
+    @abstractmethod
+    def folder(self) -> Path:
+        """The folder that holds it.
+
+        Raises:
+            Refusal: no such folder, or none that holds a model.
+        """
+
+    @abstractmethod
+    def source(self) -> str:
+        """`embedded` or `local`: what kind of model a result speaks of."""
+
+
+def check_folder(path: str, pickles: bool) -> Path:
+    """The folder as a path, if it holds a model with weights that may be read.
+
+    Raises:
+        Refusal: for the setting `path`.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise Refusal("path", path, "no such folder; give one that holds a Hugging Face model")
+    if not (folder / "config.json").is_file():
+        raise Refusal("path", path, "holds no model (no config.json)")
+    if not any(folder.glob("*.safetensors")) and not pickles:
+        if any((folder / name).is_file() for name in PICKLES) or any(folder.glob("*.bin")):
+            raise Refusal(
+                "path",
+                path,
+                "holds pickled weights only, which can run code when loaded; convert them to "
+                "safetensors, or set model.pickles=true if you trust them",
+            )
+        raise Refusal("path", path, "holds no weights (no *.safetensors)")
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Every file that can change what the model says, sorted by name."""
+    kinds = ("*.safetensors", "*.bin", "*.json", "*.model", "*.py", "*.txt", "*.jinja")
+    return sorted({file for kind in kinds for file in folder.glob(kind)})
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over the names and bytes of the folder's files: the same model anywhere is the same."""
+    total = hashlib.sha256()
+    for file in weight_files(folder):
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{file.name} {digest}\n".encode())
+    return total.hexdigest()
+
+
+def read_config(checkpoint: Checkpoint) -> Any:
+    """The `transformers` configuration.
+
+    Raises:
+        Refusal: a configuration that is no JSON, or of an architecture that is not known.
+    """
+    from transformers import AutoConfig
+
+    folder = checkpoint.folder()
+    try:
+        json.loads((folder / "config.json").read_text())
+        return AutoConfig.from_pretrained(
+            folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = f"its config.json cannot be used ({_first_line(error)})"
+        raise Refusal("path", folder, reason) from error
+
+
+def load_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The tokenizer, set to pad on the left (with EOS where it has no padding token).
+
+    Raises:
+        Refusal: no tokenizer, or one without an end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    folder = checkpoint.folder()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = f"its tokenizer cannot be loaded ({_first_line(error)})"
+        raise Refusal("path", folder, reason) from error
+    if tokenizer.eos_token_id is None:
+        raise Refusal("path", folder, "its tokenizer has no end-of-sequence token")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def skeleton(checkpoint: Checkpoint) -> nn.Module:
+    """The architecture on the meta device: names and shapes, no weights, no memory."""
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(checkpoint)
+    try:
+        with torch.device("meta"):
+            model: nn.Module = AutoModelForCausalLM.from_config(
+                config, trust_remote_code=checkpoint.trust_remote_code
+            )
+    except (ValueError, KeyError, ImportError) as error:
+        reason = f"is no causal language model ({_first_line(error)})"
+        raise Refusal("path", checkpoint.folder(), reason) from error
+    return model
+
+
+def load(checkpoint: Checkpoint) -> Any:
+    """The model with its weights, on its device, in eval mode, without gradients.
+
+    Raises:
+        Refusal: weights that do not fit the configuration, or cannot be read.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    folder = checkpoint.folder()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, checkpoint.dtype),
+            trust_remote_code=checkpoint.trust_remote_code,
+            use_safetensors=None if checkpoint.pickles else True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = f"its weights cannot be loaded ({_first_line(error)})"
+        raise Refusal("path", folder, reason) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise Refusal("path", folder, f"its weights lack {', '.join(missing[:3])}")
+    return model.to(choose_device(checkpoint.device)).eval().requires_grad_(False)
+
+
+def choose_device(device: Device) -> torch.device:
+    """`auto` is the first of cuda, mps and cpu that is there."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_device(device: Device) -> None:
+    """Raises:
+    Refusal: a device that this machine lacks.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Refusal("device", device, "this machine has no CUDA device; auto takes what is there")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise Refusal("device", device, "this machine has no MPS device; auto takes what is there")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

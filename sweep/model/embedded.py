@@ -1,0 +1,37 @@
+"""The model that ships with the package: small, trained, and there without a network.
+
+How it came to be is told in sweep/model/tiny/README.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sweep.model.checkpoint import Checkpoint, Device, DType
+
+WEIGHTS = Path(__file__).parent / "tiny" / "weights"
+
+
+@dataclass(frozen=True)
+class Tiny(Checkpoint):
+    """The embedded two-million-parameter Llama.
+
+    Attributes:
+        dtype: of the weights; they ship in float16 and were trained in float32.
+        device: where it runs.
+    """
+
+    dtype: DType = "float32"
+    device: Device = "auto"
+    pickles: ClassVar[bool] = False  # type: ignore[misc]
+    trust_remote_code: ClassVar[bool] = False  # type: ignore[misc]
+
+    def folder(self) -> Path:
+        """Where the package is installed."""
+        return WEIGHTS
+
+    def source(self) -> str:
+        """`embedded`."""
+        return "embedded"

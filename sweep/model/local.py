@@ -1,0 +1,35 @@
+"""A causal language model from a folder on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweep.model.checkpoint import Checkpoint, Device, DType, check_folder
+
+
+@dataclass(frozen=True)
+class Local(Checkpoint):
+    """Any Hugging Face causal language model on disk.
+
+    Attributes:
+        path: the folder, with config.json, *.safetensors and the tokenizer.
+        dtype: of the weights; statistics and solvers are in float32 in any case.
+        device: where it runs.
+        pickles: also read pickled weights, which can run code.
+        trust_remote_code: also run model code that stands in the folder.
+    """
+
+    path: str
+    dtype: DType = "float32"
+    device: Device = "auto"
+    pickles: bool = False
+    trust_remote_code: bool = False
+
+    def folder(self) -> Path:
+        """The folder `path`, checked."""
+        return check_folder(self.path, self.pickles)
+
+    def source(self) -> str:
+        """`local`."""
+        return "local"

@@ -1,0 +1,43 @@
+"""95 % bootstrap intervals of means and of ratios of sums.
+
+The percentile bootstrap (Efron 1979) over the units that were sampled independently: sequences of a
+text, examples of a task; never over the tokens of one sequence, which depend on each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+RESAMPLES = 1000
+LEVEL = 0.95
+SEED = 0
+
+
+def resampled(
+    sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"]
+) -> Float[ndarray, " resample"]:
+    """`sum(sums) / sum(counts)` of `RESAMPLES` samples of the units, drawn with replacement.
+
+    The draws depend on the number of units only, so that figures over the same units are paired.
+    """
+    units = len(sums)
+    draws = np.random.default_rng(SEED).multinomial(units, [1 / units] * units, size=RESAMPLES)
+    ratios: Float[ndarray, " resample"] = (draws @ sums) / (draws @ counts)
+    return ratios
+
+
+def interval(sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"]) -> tuple[float, float]:
+    """The 95 % interval of `sum(sums) / sum(counts)`, with the units resampled.
+
+    With `counts` all 1 this is the interval of a mean over units; with tokens per sequence it is
+    that of a mean over tokens.
+
+    Args:
+        sums: per unit, the sum of what is averaged.
+        counts: per unit, over how many it is summed; every one at least 1.
+    """
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(resampled(sums, counts), [tail, 1 - tail])
+    return float(low), float(high)

@@ -1,0 +1,100 @@
+"""What a linear layer was fed, boiled down to what a method needs, one batch at a time.
+
+Statistics are kept in fp32 whatever the model's dtype, and live on the device of their inputs. They
+are given real tokens only: whoever calls `add` has taken the padding out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sweep.numerics.obs import Factor, factorise
+
+
+class Statistic(ABC):
+    """A sum over the calibration tokens of a linear layer; layers with the same input share one."""
+
+    @abstractmethod
+    def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
+        """Takes in the tokens of `sequences` more sequences."""
+
+    @abstractmethod
+    def finite(self) -> bool:
+        """Whether the sum is free of NaN and infinity."""
+
+
+@final
+class ColumnNorm(Statistic):
+    """The 2-norm of every input over all tokens, Wanda's `||X_j||_2`.
+
+    Wanda's code divides the squares by the number of samples, which scales all scores of a layer
+    alike and so changes no mask.
+    """
+
+    def __init__(self) -> None:
+        self._squares: Tensor | None = None
+
+    def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
+        squares = x.float().square().sum(dim=0)
+        self._squares = squares if self._squares is None else self._squares + squares
+
+    def finite(self) -> bool:
+        return bool(self._sum().isfinite().all())
+
+    @property
+    def norm(self) -> Float[Tensor, " in"]:
+        return self._sum().sqrt()
+
+    def _sum(self) -> Float[Tensor, " in"]:
+        if self._squares is None:
+            raise ValueError("no calibration token was added")
+        return self._squares
+
+
+@final
+class SecondMoment(Statistic):
+    """`H = (2 / sequences) * sum(X^T X)`, the Hessian of the layer-wise squared error.
+
+    Holds the factor of its inverse too, so that layers which share it are solved with one
+    factorisation.
+    """
+
+    def __init__(self) -> None:
+        self._products: Tensor | None = None
+        self._sequences = 0
+        self._factors: dict[float, Factor] = {}
+
+    def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
+        tokens = x.float()
+        if self._products is None:
+            self._products = tokens.T @ tokens
+        else:
+            self._products.addmm_(tokens.T, tokens)
+        self._sequences += sequences
+        self._factors.clear()
+
+    def finite(self) -> bool:
+        return bool(self._sum().isfinite().all())
+
+    @property
+    def hessian(self) -> Float[Tensor, "in in"]:
+        return self._sum() * (2 / self._sequences)
+
+    def factor(self, damping: float) -> Factor:
+        """The factor of the inverse, computed once for every damping that is asked for.
+
+        Raises:
+            FloatingPointError: see `sweep.numerics.obs.factorise`.
+        """
+        if damping not in self._factors:
+            self._factors[damping] = factorise(self.hessian, damping)
+        return self._factors[damping]
+
+    def _sum(self) -> Float[Tensor, "in in"]:
+        if self._products is None:
+            raise ValueError("no calibration token was added")
+        return self._products

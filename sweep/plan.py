@@ -1,0 +1,110 @@
+"""A grid becomes the cells that have to run: checked, without duplicates, the dense cells first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sweep.build import build
+from sweep.cell import Cell, digest, make
+from sweep.check import check
+from sweep.files import Folder, check_writable
+from sweep.refusal import Refusal
+from sweep.run import finished
+from sweep.track import Tracker
+from sweep.workshop import Workshop
+
+DENSE = {"_target_": "sweep.method.dense.Dense", "scope": "all"}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid, planned.
+
+    Attributes:
+        cells: every cell once, models together, the dense cell of a model before its others.
+        todo: those that lack a result, in the same order.
+        points: how many points the grid has.
+        name: of the sweep: as set, or made from the ids of its cells.
+        tracker: where cells are shown.
+    """
+
+    cells: tuple[Cell, ...]
+    todo: tuple[Cell, ...]
+    points: int
+    name: str
+    tracker: Tracker
+
+    @property
+    def outputs(self) -> str:
+        """The folder below which the sweep writes."""
+        return self.cells[0].settings.outputs
+
+    def dense(self, cell: Cell) -> Cell:
+        """The dense cell of the cell's model."""
+        model = _model(cell)
+        return next(c for c in self.cells if _model(c) == model and not c.parts.method.compresses)
+
+
+def plan(configs: Sequence[Mapping[str, Any]], workshop: Workshop) -> Plan:
+    """The plan of a grid whose points are frozen configurations.
+
+    Every point is built and checked before anything runs; one wrong point and nothing runs. Points
+    that mean the same are one cell, with the metrics of all of them. A dense cell is added for
+    every model.
+
+    Raises:
+        Refusal: the first point that cannot work.
+    """
+    points = [make(config, workshop.fingerprint) for config in configs]
+    dense = [make(config, workshop.fingerprint) for config in _dense_points(configs)]
+    cells: dict[str, Cell] = {}
+    for cell in (*dense, *points):
+        cells[cell.id] = _merged(cells[cell.id], cell) if cell.id in cells else cell
+    by_model: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells.values():
+        by_model.setdefault(_model(cell), []).append(cell)
+    ordered = tuple(cell for group in by_model.values() for cell in group)
+    tracker = build(configs[0]["tracker"], "tracker", Tracker)  # type: ignore[type-abstract]
+    check_writable(ordered[0].settings.outputs)
+    todo = tuple(
+        cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
+    )
+    for cell in todo:
+        check(cell, workshop)
+    name = points[0].settings.name or "sweep-" + digest(sorted(cells))[:8]
+    return Plan(ordered, todo, len(points), name, tracker)
+
+
+def _dense_points(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same points without compression, one for each model and choice of metrics.
+
+    Only compressed models are kept.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for config in configs:
+        options = {**config["options"], "method": "dense"}
+        dense = {**config, "method": DENSE, "options": options, "keep": "none"}
+        found.setdefault(digest([config["model"], config["metric"]]), dense)
+    return list(found.values())
+
+
+def _merged(first: Cell, second: Cell) -> Cell:
+    """One cell with the metrics of both.
+
+    Raises:
+        Refusal: they ask for the same metric with different settings: one result would overwrite
+            the other.
+    """
+    for name in second.parts.metrics:
+        if name in first.parts.metrics and first.metric_id(name) != second.metric_id(name):
+            reason = "the grid asks for it with different settings on the same cell; a cell has one"
+            raise Refusal(f"metric.{name}", "", reason)
+    config = {**first.config, "metric": {**second.config["metric"], **first.config["metric"]}}
+    metrics = {**second.parts.metrics, **first.parts.metrics}
+    return replace(first, config=config, parts=replace(first.parts, metrics=metrics))
+
+
+def _model(cell: Cell) -> tuple[Any, ...]:
+    return cell.identity["model"], cell.identity["dtype"]

@@ -1,0 +1,52 @@
+"""How far a loop is: a bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+log = logging.getLogger("sweep")
+
+EVERY = 15.0
+"""Seconds between two lines about the same loop."""
+
+
+class Progress:
+    """Called with a loop, its name and its length, gives the loop back.
+
+    Args:
+        listener: is told the name, how many are done and how many there are, after each item.
+    """
+
+    def __init__(self, listener: Callable[[str, int, int], None] | None = None) -> None:
+        self.listener = listener
+
+    def __call__(self, items: Iterable[T], what: str, total: int, /) -> Iterator[T]:
+        """The items, with progress shown as they are taken."""
+        shown = sys.stderr.isatty()
+        last = time.monotonic()
+        with tqdm(total=total, desc=what, leave=False, disable=not shown) as bar:
+            for done, item in enumerate(items, 1):
+                yield item
+                bar.update()
+                if self.listener is not None:
+                    self.listener(what, done, total)
+                if not shown and done < total and time.monotonic() - last > EVERY:
+                    last = time.monotonic()
+                    log.info("  %s: %d of %d", what, done, total)
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

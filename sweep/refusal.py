@@ -1,0 +1,38 @@
+"""The one way in which this project says no to its user: the setting, its value, what would be right.
+
+Constructors and checks below know the name of their own field only; whoever placed them in the
+configuration adds the path (`Refusal.under`). A refusal is printed as one line, without a trace.
+"""
+
+from __future__ import annotations
+
+
+class Refusal(Exception):
+    """A setting that cannot work.
+
+    Args:
+        setting: dotted name as typed on the command line, e.g. `calib.path`; may be empty.
+        value: what it was set to.
+        reason: what is wrong, and what would be right.
+    """
+
+    def __init__(self, setting: str, value: object, reason: str) -> None:
+        super().__init__(setting, value, reason)
+        self.setting = setting
+        self.value = value
+        self.reason = reason
+
+    def under(self, prefix: str) -> Refusal:
+        """The same refusal, with its setting named as seen from the top of the configuration."""
+        return Refusal(
+            f"{prefix}.{self.setting}" if self.setting else prefix, self.value, self.reason
+        )
+
+    def __str__(self) -> str:
+        """One line: `setting=value: reason`."""
+        text = f"{self.setting}={self.value}: {self.reason}" if self.setting else self.reason
+        return " ".join(text.split())
+
+
+class OutOfSpace(Exception):
+    """The disk below `outputs` is full or may not be written: no cell that follows can succeed."""

@@ -1,0 +1,73 @@
+"""N:M sparsity: N of every M consecutive inputs of a row are kept.
+
+That is NVIDIA's reading (https://arxiv.org/abs/2104.08378), and 2:4 is the case that hardware
+speeds up. Published pruning code prunes N of M instead: the same for 2:4, another thing for 1:4.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sweep.sparsity.pattern import Pattern
+
+
+@final
+@dataclass(frozen=True)
+class NofM(Pattern):
+    """Keep `n` of every `m` consecutive weights of a row.
+
+    Args:
+        n: weights that are kept in a group, 1 to m.
+        m: weights in a group.
+        ratio: follows from n and m; may be given if it says the same.
+
+    Raises:
+        ValueError: n and m that make no pattern, or a ratio that contradicts them.
+    """
+
+    n: int
+    m: int
+    ratio: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.m < 1:
+            raise ValueError(f"m={self.m}: a group must hold at least one weight")
+        if not 1 <= self.n <= self.m:
+            raise ValueError(f"n={self.n}: of m={self.m} weights, 1 to {self.m} can be kept")
+        if self.ratio is not None and not math.isclose(self.ratio, self.sparsity, abs_tol=1e-9):
+            raise ValueError(
+                f"ratio={self.ratio}: contradicts n={self.n}, m={self.m}, "
+                f"which make {self.sparsity:g}; leave ratio out"
+            )
+
+    @property
+    def sparsity(self) -> float:
+        return (self.m - self.n) / self.m
+
+    @property
+    def width(self) -> int:
+        return self.m
+
+    @property
+    def label(self) -> str:
+        return f"{self.n}:{self.m}"
+
+    def check(self, layer: str, in_features: int) -> None:
+        if in_features % self.m:
+            raise ValueError(
+                f"m={self.m}: does not divide the {in_features} inputs (in_features) of {layer}; "
+                f"choose m among the divisors of {in_features}, or leave the layer out of the scope"
+            )
+
+    def drop(
+        self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]
+    ) -> Bool[Tensor, "rows cols"]:
+        groups = scores.reshape(len(scores), -1, self.m)
+        gone = groups.argsort(dim=2, stable=True)[..., : self.m - self.n]
+        return torch.zeros_like(groups, dtype=torch.bool).scatter_(2, gone, True).flatten(1)

@@ -1,0 +1,50 @@
+"""The interface of a sparsity pattern: which weights go, given how much each of them matters.
+
+Whoever scores weights knows nothing about patterns, and a pattern knows nothing about methods. All
+patterns are exact: they drop as many weights as they say, whatever the ties.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class Pattern(ABC):
+    """A share of zeros, and where they may lie."""
+
+    @property
+    @abstractmethod
+    def sparsity(self) -> float:
+        """The share of zeros that is asked for, in [0, 1)."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int | None:
+        """How many neighbouring columns are decided together; None if there are no such groups."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """A short name for people, such as `50%` or `2:4`."""
+
+    @abstractmethod
+    def check(self, layer: str, in_features: int) -> None:
+        """Refuses a layer that the pattern does not fit.
+
+        Raises:
+            ValueError: names the layer, its `in_features` and the number that does not divide it.
+        """
+
+    @abstractmethod
+    def drop(
+        self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]
+    ) -> Bool[Tensor, "rows cols"]:
+        """The weights with the lowest scores, True where a weight goes.
+
+        Among equal scores the lower index goes first. `per` says which weights are compared with
+        each other, where the pattern leaves that open: those of a row, or all of them.
+        """

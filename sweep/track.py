@@ -1,0 +1,168 @@
+"""A cell shown in Weights & Biases while it runs and when it is done. The files are the truth.
+
+One run per cell: its id is the cell's id, its group the sweep. Nothing here decides anything: if
+W&B cannot be reached or fails, the cell goes on, and says so once. The only file that imports wandb.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sweep.cell import Cell
+
+log = logging.getLogger("sweep")
+
+SAMPLES = 20
+"""Generations shown per corpus; all of them are in the cell's folder."""
+
+Examples = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+class Mirror(ABC):
+    """Where one running cell is shown."""
+
+    @abstractmethod
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` items of the loop `what` are done."""
+
+    @abstractmethod
+    def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
+        """A metric has been recorded."""
+
+    @abstractmethod
+    def close(self, failure: str | None) -> None:
+        """The cell has ended; with the reason, if it failed."""
+
+
+class Tracker(ABC):
+    """Makes mirrors. Constructing it connects to nothing."""
+
+    @abstractmethod
+    def open(self, cell: Cell, group: str) -> Mirror:
+        """A mirror for a cell of the sweep `group`."""
+
+
+@dataclass(frozen=True)
+class Silent(Tracker):
+    """Shows nothing: there are the files."""
+
+    def open(self, cell: Cell, group: str) -> Mirror:
+        """See `Tracker`."""
+        return SilentMirror()
+
+
+class SilentMirror(Mirror):
+    """Nowhere."""
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
+        """Nothing."""
+
+    def close(self, failure: str | None) -> None:
+        """Nothing."""
+
+
+@dataclass(frozen=True)
+class WandB(Tracker):
+    """Weights & Biases.
+
+    Attributes:
+        mode: `offline` writes below outputs/wandb and needs no login (`wandb sync` sends it later);
+            `online` sends at once.
+        project: on the server.
+        entity: user or team; None: the login's own.
+    """
+
+    mode: Literal["offline", "online"] = "offline"
+    project: str = "compression-sweep"
+    entity: str | None = None
+
+    def open(self, cell: Cell, group: str) -> Mirror:
+        """See `Tracker`. The whole configuration is sent first, so that a killed run has it too."""
+        folder = Path(cell.settings.outputs) / "wandb"
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+            os.environ.setdefault(name, str(folder / name.split("_")[1].lower()))
+        try:
+            return WandBMirror(self._start(cell, group, folder))
+        except Exception as error:  # noqa: BLE001 - whatever a mirror does, the cell goes on
+            log.warning("  not shown in W&B: %s", error)
+            return SilentMirror()
+
+    def _start(self, cell: Cell, group: str, folder: Path) -> Any:
+        import wandb
+
+        folder.mkdir(parents=True, exist_ok=True)
+        # The run ends with the cell; its console, code and machine are not W&B's business.
+        settings = wandb.Settings(
+            console="off",
+            silent=True,
+            disable_git=True,
+            disable_code=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+        )
+        return wandb.init(
+            id=cell.id[:16],
+            name=cell.label,
+            project=self.project,
+            entity=self.entity,
+            group=group,
+            job_type=cell.config["options"]["method"],
+            config={**cell.config, "cell": cell.id, "identity": dict(cell.identity)},
+            dir=folder,
+            mode=self.mode,
+            resume="allow" if self.mode == "online" else None,
+            reinit="finish_previous",
+            settings=settings,
+        )
+
+
+class WandBMirror(Mirror):
+    """A W&B run.
+
+    Args:
+        run: what `wandb.init` returned.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self._run = run
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """A curve per loop: its share that is done."""
+        self._safely(lambda: self._run.log({f"progress/{what}": done / total}))
+
+    def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
+        """All values into the summary; a table of the first generations."""
+        values = {f"{metric}/{name}": value["value"] for name, value in record["values"].items()}
+        self._safely(lambda: self._run.summary.update(values))
+        for corpus, rows in examples.items():
+            if rows and "answer" in rows[0]:
+                self._safely(lambda c=corpus, r=rows: self._table(metric, c, r))  # type: ignore[misc]
+
+    def close(self, failure: str | None) -> None:
+        """The run ends; as failed, if the cell did."""
+        if failure is not None:
+            self._safely(lambda: self._run.summary.update({"failure": failure}))
+        self._safely(lambda: self._run.finish(exit_code=0 if failure is None else 1))
+
+    def _table(self, metric: str, corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        import wandb
+
+        columns = ["prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1"]
+        data = [[row[column] for column in columns] for row in rows[:SAMPLES]]
+        self._run.log({f"{metric}/generations_{corpus}": wandb.Table(columns=columns, data=data)})
+
+    def _safely(self, act: Any) -> None:
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - whatever a mirror does, the cell goes on
+            log.warning("  W&B: %s", error)

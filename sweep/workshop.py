@@ -1,0 +1,159 @@
+"""What the cells of one process share: tokenizers, data, the loaded model, the dense reference.
+
+Everything is loaded or computed when it is first asked for, and once. One model is resident at a
+time; it is compressed in place and set back to dense after each cell, so that a model that fills
+the device needs no second copy there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from sweep.calib.calibration import Windows
+from sweep.cell import Cell, digest
+from sweep.metric.subject import Subject
+from sweep.model import anatomy
+from sweep.model.checkpoint import (
+    Checkpoint,
+    fingerprint,
+    load,
+    load_tokenizer,
+    skeleton,
+    weight_files,
+)
+from sweep.refusal import Refusal
+
+T = TypeVar("T")
+
+
+class Workshop:
+    """Shared by the cells that run in one process.
+
+    Args:
+        progress: shows how far a loop is.
+    """
+
+    def __init__(self, progress: Any) -> None:
+        self.progress = progress
+        self._made: dict[tuple[str, str], Any] = {}
+        self._resident: tuple[str, Bench] | None = None
+
+    def fingerprint(self, folder: Path) -> str:
+        """Content hash of a model's folder; read again only when a file's time or size changes."""
+        stats = [
+            (file.name, file.stat().st_size, file.stat().st_mtime_ns)
+            for file in weight_files(folder)
+        ]
+        return self._once("fingerprint", f"{folder} {stats}", lambda: fingerprint(folder))
+
+    def tokenizer(self, checkpoint: Checkpoint) -> Any:
+        """The model's tokenizer."""
+        return self._once("tokenizer", _key(checkpoint), lambda: load_tokenizer(checkpoint))
+
+    def skeleton(self, checkpoint: Checkpoint) -> nn.Module:
+        """The model's architecture without weights."""
+        return self._once("skeleton", _key(checkpoint), lambda: skeleton(checkpoint))
+
+    def windows(self, cell: Cell) -> Windows | None:
+        """The calibration windows; None where the method reads no data."""
+        calibration = cell.parts.calibration
+        if calibration is None:
+            return None
+        tokenizer = self.tokenizer(cell.parts.checkpoint)
+        key = digest([_key(cell.parts.checkpoint), cell.config["calib"], cell.settings.seed])
+
+        def draw() -> Windows:
+            try:
+                return calibration.windows(tokenizer, cell.settings.seed)
+            except Refusal as refusal:
+                raise refusal.under("calib") from refusal
+
+        return self._once("windows", key, draw)
+
+    def material(self, cell: Cell, metric: str) -> Mapping[str, Any]:
+        """A metric's data, read and tokenised."""
+        tokenizer = self.tokenizer(cell.parts.checkpoint)
+        key = digest([_key(cell.parts.checkpoint), cell.config["metric"][metric]])
+
+        def read() -> Mapping[str, Any]:
+            try:
+                return cell.parts.metrics[metric].load(tokenizer)
+            except Refusal as refusal:
+                raise refusal.under(f"metric.{metric}") from refusal
+
+        return self._once("material", key, read)
+
+    def bench(self, cell: Cell) -> Bench:
+        """The cell's model, loaded; the one that was there before is let go."""
+        key = _key(cell.parts.checkpoint)
+        if self._resident is None or self._resident[0] != key:
+            self._resident = None
+            try:
+                model = load(cell.parts.checkpoint)
+            except Refusal as refusal:
+                raise refusal.under("model") from refusal
+            tokenizer = self.tokenizer(cell.parts.checkpoint)
+            self._resident = (key, Bench(model, tokenizer, cell.settings.batch_size, self.progress))
+        return self._resident[1]
+
+    def _once(self, kind: str, key: str, make: Callable[[], T]) -> T:
+        if (kind, key) not in self._made:
+            self._made[kind, key] = make()
+        found: T = self._made[kind, key]
+        return found
+
+
+class Bench:
+    """A loaded model: dense, or for a while compressed.
+
+    Args:
+        model: the model with its dense weights.
+        tokenizer: its tokenizer.
+        batch_size: sequences in one forward pass.
+        progress: shows how far a loop is.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int, progress: Any) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.dense = self._subject(batch_size, progress, remembers=True)
+        self._kept: dict[str, Tensor] = {}
+        self._make = lambda: self._subject(batch_size, progress, remembers=False)
+
+    @contextmanager
+    def altered(self) -> Iterator[Subject]:
+        """The model as a subject of its own, whose linears may be changed; dense again afterwards."""
+        linears = anatomy.prunable(self.model)
+        if not self._kept:
+            self._kept = {
+                name: linear.weight.detach().cpu().clone() for name, linear in linears.items()
+            }
+        self.dense.leave()
+        try:
+            yield self._make()
+        finally:
+            with torch.no_grad():
+                for name, linear in linears.items():
+                    linear.weight.copy_(self._kept[name])
+            self.dense.come_back(self.model)
+
+    def _subject(self, batch_size: int, progress: Any, *, remembers: bool) -> Subject:
+        return Subject(
+            self.model,
+            self.tokenizer,
+            batch_size=batch_size,
+            progress=progress,
+            remembers=remembers,
+        )
+
+
+def _key(checkpoint: Checkpoint) -> str:
+    """One string per model as it is loaded."""
+    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, checkpoint.device])

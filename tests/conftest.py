@@ -1,0 +1,83 @@
+"""What tests of several packages share: small models of several families, and the real material."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor
+
+settings.register_profile("sweep", deadline=None, derandomize=True, database=None, max_examples=60)
+settings.load_profile("sweep")
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen2": {
+        "use_sliding_window": True,
+        "sliding_window": 4,
+        "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+    },
+    "gemma3_text": {
+        "head_dim": 4,
+        "sliding_window": 4,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
+    "gpt_neox": {},
+    "falcon": {"alibi": False, "new_decoder_architecture": False, "ffn_hidden_size": 24},
+    "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16},
+}
+"""Families that call their blocks differently, by `model_type`: masks and positions that change from
+block to block, blocks that answer with tuples, linears beside an attention that is no `mlp`."""
+
+
+@pytest.fixture
+def build() -> Callable[..., Any]:
+    """Builds a random causal LM of a family, always the same one."""
+
+    def build(family: str = "llama", **changes: Any) -> Any:
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.for_model(family, **{**SIZES, **FAMILIES[family], **changes})
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config).eval()
+        with torch.no_grad():  # weights large enough that every token and block matters
+            for weight in model.parameters():
+                if weight.dim() == 2:
+                    weight.normal_(std=0.3)
+        return model
+
+    return build
+
+
+@pytest.fixture
+def windows() -> tuple[Tensor, Tensor]:
+    """Six windows of ten tokens, none of them padding."""
+    ids = torch.randint(3, 40, (6, 10), generator=torch.Generator().manual_seed(1))
+    return ids, torch.ones_like(ids, dtype=torch.bool)
+
+
+@pytest.fixture
+def real() -> Path:
+    """The folder of real material; a test that needs it is skipped where there is none."""
+    if not REAL.is_dir():
+        pytest.skip(f"no real material in {REAL}")
+    return REAL

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sweep.numerics.obs import factorise, prune_columns
+from sweep.sparsity.n_of_m import NofM
+from sweep.sparsity.pattern import Pattern
+from sweep.sparsity.unstructured import Unstructured
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def hessian_of(x: Tensor) -> Tensor:
+    return 2 * x.T @ x
+
+
+def damped(hessian: Tensor, damping: float) -> Tensor:
+    """In double precision, as the definition has it."""
+    matrix = hessian.double().clone()
+    dead = matrix.diagonal() == 0
+    matrix.diagonal()[dead] = 1.0
+    return matrix + damping * matrix.diagonal().mean() * torch.eye(len(matrix)).double()
+
+
+def textbook(weight: Tensor, hessian: Tensor, pattern: Pattern, block: int) -> Tensor:
+    """Eq. 3 of the SparseGPT paper, row by row, with an inverse computed afresh for every column.
+
+    Removing the first of the remaining weights w costs w_0^2 / [inv(H)]_00 and is made up for by
+    w -= w_0 / [inv(H)]_00 * inv(H)[0], where H has the remaining rows and columns.
+    """
+    weight = weight.double().clone()
+    rows, columns = weight.shape
+    inverses = [torch.linalg.inv(hessian[j:, j:]) for j in range(columns)]
+    first = torch.stack([inverse[0, 0] for inverse in inverses])
+    width = pattern.width or block
+    gone = torch.zeros(rows, columns, dtype=torch.bool)
+    for j in range(columns):
+        if j % width == 0:
+            group = slice(j, min(j + width, columns))
+            gone[:, group] = pattern.drop(weight[:, group] ** 2 / first[group], "layer")
+        for i in range(rows):
+            if gone[i, j]:
+                weight[i, j:] -= weight[i, j] / inverses[j][0, 0] * inverses[j][0]
+                weight[i, j] = 0.0
+    return weight
+
+
+@pytest.mark.parametrize(
+    ("pattern", "block"),
+    [
+        (Unstructured(0.5), 128),
+        (Unstructured(0.5), 8),
+        (Unstructured(0.7), 7),
+        (Unstructured(0.0), 8),
+        (NofM(2, 4), 128),
+        (NofM(2, 4), 8),
+        (NofM(1, 4), 6),
+        (NofM(4, 8), 4),
+        (NofM(3, 12), 16),
+    ],
+)
+def test_the_solver_does_what_the_textbook_says(pattern: Pattern, block: int) -> None:
+    weight, x = random(5, 24), random(60, 24, seed=1) @ random(24, 24, seed=2)
+    hessian = hessian_of(x)
+    step = max(block // (pattern.width or block), 1) * (pattern.width or block)
+    expected = textbook(weight, damped(hessian, 0.01), pattern, step)
+    kept = prune_columns(weight, factorise(hessian, 0.01), pattern, block)
+    assert (kept == 0).equal(expected == 0)
+    torch.testing.assert_close(kept.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+@dataclass(frozen=True)
+class FirstColumns(Pattern):
+    """Drops the first `count` columns, whatever their scores."""
+
+    count: int
+    sparsity = 0.5
+    width = None
+    label = "first"
+
+    def check(self, layer: str, in_features: int) -> None:
+        pass
+
+    def drop(
+        self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]
+    ) -> Bool[Tensor, "rows cols"]:
+        return (torch.arange(scores.shape[1]) < self.count).expand(scores.shape)
+
+
+def test_weights_behind_all_pruned_ones_solve_the_least_squares_problem() -> None:
+    weight, x = random(4, 12), random(50, 12, seed=1)
+    kept = prune_columns(weight, factorise(hessian_of(x), 1e-6), FirstColumns(5))
+    best = torch.linalg.lstsq(x[:, 5:].double(), (x @ weight.T).double()).solution.T
+    assert (kept[:, :5] == 0).all()
+    torch.testing.assert_close(kept[:, 5:].double(), best, rtol=1e-3, atol=1e-4)
+
+
+def test_the_factor_is_the_upper_cholesky_factor_of_the_inverse() -> None:
+    hessian = hessian_of(random(40, 10))
+    factor = factorise(hessian, 0.01)
+    inverse = torch.linalg.inv(damped(hessian, 0.01))
+    expected = torch.linalg.cholesky(inverse, upper=True)
+    torch.testing.assert_close(factor.upper.double(), expected, rtol=1e-4, atol=1e-6)
+    assert factor.damping == 0.01
+    assert not factor.dead.any()
+
+
+def test_the_block_size_does_not_change_an_n_of_m_result() -> None:
+    weight, factor = random(6, 32), factorise(hessian_of(random(80, 32, seed=1)), 0.01)
+    one, other = (prune_columns(weight, factor, NofM(2, 4), block) for block in (4, 128))
+    assert (one == 0).equal(other == 0)
+    torch.testing.assert_close(one, other)
+
+
+def test_the_weight_given_is_left_alone() -> None:
+    weight = random(4, 8)
+    before = weight.clone()
+    prune_columns(weight, factorise(hessian_of(random(20, 8)), 0.01), Unstructured(0.5))
+    assert weight.equal(before)
+
+
+def test_solving_beats_dropping_the_same_weights() -> None:
+    weight, x = random(16, 32), random(200, 32, seed=1) @ random(32, 32, seed=2)
+    kept = prune_columns(weight, factorise(hessian_of(x), 0.01), Unstructured(0.5))
+    dropped = weight * (kept != 0)
+    assert (x @ (kept - weight).T).norm() < 0.8 * (x @ (dropped - weight).T).norm()
+
+
+@st.composite
+def degenerate_inputs(draw: st.DrawFn) -> Tensor:
+    """Calibration inputs that make the Hessian singular in every way seen in models."""
+    columns = 4 * draw(st.integers(1, 6))
+    tokens = draw(st.integers(1, 40))
+    x = random(tokens, columns, seed=draw(st.integers(0, 1000)))
+    kind = draw(st.sampled_from(["few tokens", "constant", "rank one", "one huge input", "zero"]))
+    if kind == "constant":
+        x = torch.full_like(x, 0.7)
+    elif kind == "rank one":
+        x = x[:, :1] * x[:1, :]
+    elif kind == "one huge input":
+        x[:, 0] *= 1e4
+    elif kind == "zero":
+        x = torch.zeros_like(x)
+    dead = draw(st.lists(st.booleans(), min_size=columns, max_size=columns))
+    x[:, torch.tensor(dead)] = 0.0
+    return x
+
+
+@given(
+    degenerate_inputs(),
+    st.integers(1, 7),
+    st.sampled_from([Unstructured(0.5), Unstructured(0.9), NofM(2, 4), NofM(1, 2)]),
+    st.sampled_from([4, 128]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_degenerate_inputs_give_exact_finite_results(
+    x: Tensor, rows: int, pattern: Pattern, block: int, dtype: torch.dtype
+) -> None:
+    weight = random(rows, x.shape[1]).to(dtype)
+    factor = factorise(hessian_of(x), 0.01)
+    kept = prune_columns(weight, factor, pattern, block)
+    assert kept.dtype == torch.float32
+    assert kept.isfinite().all()
+    assert (kept[:, (x == 0).all(dim=0)] == 0).all()
+    if factor.dead.any():
+        return  # dead inputs lose all their weights, beyond the count
+    if pattern.width is None:
+        for part in kept.split(block, dim=1):
+            share = pattern.sparsity * part.numel()
+            assert abs(int((part == 0).sum()) - share) <= 1
+    else:
+        zeros = (kept.reshape(rows, -1, pattern.width) == 0).sum(dim=2)
+        assert (zeros == pattern.sparsity * pattern.width).all()
+
+
+def test_a_matrix_that_cannot_be_factorised_gets_more_damping() -> None:
+    indefinite = torch.tensor([[1.0, 1.05], [1.05, 1.0]])
+    factor = factorise(indefinite, 0.01)
+    assert factor.damping == 0.1
+    torch.testing.assert_close(
+        factor.upper.T @ factor.upper, torch.linalg.inv(damped(indefinite, 0.1)).float()
+    )
+
+
+def test_damping_stops_at_one_whatever_it_starts_from() -> None:
+    assert factorise(torch.tensor([[1.0, 1.5], [1.5, 1.0]]), 0.03).damping == 1.0
+
+
+def test_a_matrix_beyond_repair_is_an_error_and_never_nan() -> None:
+    with pytest.raises(FloatingPointError, match="damping of 1"):
+        factorise(torch.tensor([[1.0, 3.0], [3.0, 1.0]]), 0.01)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_matrix_that_is_not_finite_is_an_error(bad: float) -> None:
+    with pytest.raises(FloatingPointError, match="NaN or infinity"):
+        factorise(torch.tensor([[1.0, bad], [bad, 1.0]]), 0.01)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")  # type: ignore[untyped-decorator]
 def _app(config: DictConfig) -> None:
     """One point of a grid (Hydra gives grids to the launcher)."""
     from hydra.core.hydra_config import HydraConfig

@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -115,10 +115,12 @@ def _opaque(hint: Any) -> Any:
     """The type, with dataclasses in `dict[str, …]` taken as they are: they are built already."""
     from pydantic import InstanceOf
 
-    origin, arguments = getattr(hint, "__origin__", None), getattr(hint, "__args__", ())
-    if origin is dict and dataclasses.is_dataclass(arguments[1]):
-        return dict[arguments[0], InstanceOf[arguments[1]]]  # type: ignore[valid-type,misc]
-    return hint
+    if get_origin(hint) is not dict:
+        return hint
+    key, value = get_args(hint)
+    if not dataclasses.is_dataclass(value):
+        return hint
+    return dict[key, InstanceOf[value]]  # type: ignore[misc,valid-type]
 
 
 def _short(values: Mapping[str, Any]) -> str:

@@ -181,7 +181,7 @@ def _settings(config: Mapping[str, Any]) -> Settings:
 
 
 def _parts(config: Mapping[str, Any]) -> Parts:
-    """Every part, built, also those that turn out not to be read: a mistake is named in any case."""
+    """Every part, built, also those that are not read in the end: a mistake is a mistake."""
     method = build(config["method"], "method", Method)  # type: ignore[type-abstract]
     calibration = build(config["calib"], "calib", Calibration)  # type: ignore[type-abstract]
     return Parts(

@@ -37,7 +37,7 @@ def freeze(config: DictConfig) -> dict[str, Any]:
 
     choices = OmegaConf.to_container(config.hydra.runtime.choices)
     assert isinstance(choices, dict)
-    own = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     missing = OmegaConf.missing_keys(own)
     if missing:
         name = sorted(missing)[0]

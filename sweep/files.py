@@ -1,4 +1,4 @@
-"""All files below `outputs`: their names, and how they are written so that none is ever half a file.
+"""All files below `outputs`: their names, and how they are written: whole, or not at all.
 
 outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and the identity
                            /compression.json       what became of every layer
@@ -38,8 +38,8 @@ class Folder:
 
     Args:
         outputs: the sweep's folder of outputs.
-        name: the cell's name, `<label>-<id8>`; a folder that ends in the same id8 is taken as it is,
-            whatever it was labelled.
+        name: the cell's name, `<label>-<id8>`; a folder with the same id8 is taken as it is,
+            whatever its label.
     """
 
     def __init__(self, outputs: str | Path, name: str) -> None:

@@ -15,7 +15,7 @@ from sweep.cell import Cell
 from sweep.files import Folder
 from sweep.plan import Plan, plan
 from sweep.progress import Progress, duration
-from sweep.refusal import OutOfSpace, Refusal
+from sweep.refusal import OutOfSpace
 from sweep.report import table
 from sweep.run import run
 from sweep.workshop import Workshop

@@ -1,4 +1,4 @@
-"""The one way in which this project says no to its user: the setting, its value, what would be right.
+"""The one way in which this project says no: the setting, its value, what would be right.
 
 Constructors and checks below know the name of their own field only; whoever placed them in the
 configuration adds the path (`Refusal.under`). A refusal is printed as one line, without a trace.

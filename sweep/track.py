@@ -1,7 +1,7 @@
 """A cell shown in Weights & Biases while it runs and when it is done. The files are the truth.
 
 One run per cell: its id is the cell's id, its group the sweep. Nothing here decides anything: if
-W&B cannot be reached or fails, the cell goes on, and says so once. The only file that imports wandb.
+W&B cannot be reached or fails, the cell goes on, and says so. The only file that imports wandb.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class WandBMirror(Mirror):
         self._safely(lambda: self._run.summary.update(values))
         for corpus, rows in examples.items():
             if rows and "answer" in rows[0]:
-                self._safely(lambda c=corpus, r=rows: self._table(metric, c, r))  # type: ignore[misc]
+                self._safely(lambda c=corpus, r=rows: self._table(metric, c, r))
 
     def close(self, failure: str | None) -> None:
         """The run ends; as failed, if the cell did."""

@@ -123,13 +123,14 @@ class Bench:
     def __init__(self, model: Any, tokenizer: Any, batch_size: int, progress: Any) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.dense = self._subject(batch_size, progress, remembers=True)
+        self.batch_size = batch_size
+        self.progress = progress
+        self.dense = self._subject(remembers=True)
         self._kept: dict[str, Tensor] = {}
-        self._make = lambda: self._subject(batch_size, progress, remembers=False)
 
     @contextmanager
     def altered(self) -> Iterator[Subject]:
-        """The model as a subject of its own, whose linears may be changed; dense again afterwards."""
+        """The model as a subject of its own whose linears may be changed; dense again after."""
         linears = anatomy.prunable(self.model)
         if not self._kept:
             self._kept = {
@@ -137,19 +138,19 @@ class Bench:
             }
         self.dense.leave()
         try:
-            yield self._make()
+            yield self._subject(remembers=False)
         finally:
             with torch.no_grad():
                 for name, linear in linears.items():
                     linear.weight.copy_(self._kept[name])
             self.dense.come_back(self.model)
 
-    def _subject(self, batch_size: int, progress: Any, *, remembers: bool) -> Subject:
+    def _subject(self, *, remembers: bool) -> Subject:
         return Subject(
             self.model,
             self.tokenizer,
-            batch_size=batch_size,
-            progress=progress,
+            batch_size=self.batch_size,
+            progress=self.progress,
             remembers=remembers,
         )
 

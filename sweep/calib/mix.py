@@ -52,7 +52,7 @@ class Mix(Calibration):
             raise Refusal("n_samples", self.n_samples, f"leaves no window for {', '.join(empty)}")
 
     def counts(self) -> dict[str, int]:
-        """Windows per corpus: proportional to the weights, by largest remainder, in all `n_samples`."""
+        """Windows per corpus by weight (largest remainder), `n_samples` in all."""
         total = sum(part.weight for part in self.parts.values())
         exact = {name: self.n_samples * part.weight / total for name, part in self.parts.items()}
         counts = {name: int(value) for name, value in exact.items()}

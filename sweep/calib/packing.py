@@ -45,7 +45,7 @@ def pack(
 def encode(
     rows: Iterable[Row], tokenizer: Any, template: Template
 ) -> Iterator[tuple[Row, list[int]]]:
-    """Every row with its token ids: a text as the tokenizer opens it, an instruction with its answer.
+    """Every row with its token ids; an instruction with its prompt before and its answer after.
 
     Lazy, a chunk of rows at a time, since a source may be endless.
     """

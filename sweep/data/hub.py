@@ -92,7 +92,7 @@ class Instructions(Source):
 
 
 def held_out(row: Instruction) -> bool:
-    """Whether the row is for evaluation: decided by its question alone, so for ever and anywhere."""
+    """Whether the row is for evaluation: decided by its question alone, for ever and anywhere."""
     key = f"{row.instruction.strip()}\xff{row.input.strip()}".encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:8]) < HELD_OUT * 2**64
 

@@ -121,7 +121,7 @@ def file_sha256(path: str) -> str:
 
 @cache
 def _sha256(path: Path, size: int, mtime: int) -> str:
-    """Read again only when size or time have changed: a grid asks for the same file a thousand times."""
+    """Read again only when size or time have changed: a grid asks for it a thousand times."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -33,7 +33,7 @@ MEANS = {
     "loss_dense": "loss_dense",
     "loss_compressed": "loss_compressed",
 }
-"""Name of a mean over positions in the result, and the field of `Divergence` of which it is taken."""
+"""Name of a mean over positions in the result, and the field of `Divergence` that is averaged."""
 
 UNITLESS = {"agreement", "gold_probability_change"}
 PERCENTILES = (50, 95, 99)

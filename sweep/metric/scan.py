@@ -6,7 +6,7 @@ never held in float32 for more than a chunk of positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Scan:
     Attributes:
         sequence: number of the sequence to which a position belongs.
         loss: of the subject, in nats.
-        divergence: from the dense model, field by field of `Divergence`; None if that was not asked.
+        divergence: from the dense model, by field of `Divergence`; None if that was not asked.
     """
 
     sequence: Int[ndarray, " position"]

@@ -83,7 +83,7 @@ class Subject:
     def batches(self, text: Scored) -> list[Int[Tensor, " batch"]]:
         """Sequence numbers by batch: of like length together, the longest first."""
         order = torch.argsort(text.lengths, descending=True, stable=True)
-        return list(order.split(self.batch_size))
+        return list(torch.split(order, self.batch_size))
 
     def hidden(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
         """The last hidden states at the scored positions, batch by batch, row by row."""

@@ -121,10 +121,10 @@ def responses(
     sequences: list[list[int]] = []
     starts: list[int] = []
     digests: set[str] = set()
-    for row, (start, ids) in zip(rows, _teacher_forced(rows, tokenizer, template), strict=True):
-        ids = ids[:seqlen]
-        if start < len(ids):
-            sequences.append(ids)
+    for row, (start, whole) in zip(rows, _teacher_forced(rows, tokenizer, template), strict=True):
+        kept = whole[:seqlen]
+        if start < len(kept):
+            sequences.append(kept)
             starts.append(start)
             digests.add(row.digest)
     if not sequences:

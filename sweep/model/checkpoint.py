@@ -74,7 +74,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """sha256 over the names and bytes of the folder's files: the same model anywhere is the same."""
+    """sha256 over the names and bytes of the folder's files: the same wherever the model lies."""
     total = hashlib.sha256()
     for file in weight_files(folder):
         with file.open("rb") as stream:

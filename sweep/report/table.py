@@ -29,7 +29,7 @@ ABOUT = (
     "status",
     "source",
 )
-"""Columns of the CSV that say what a row is; after them, per metric, value, interval, difference."""
+"""Columns of the CSV that say what a row is; then, per metric, value, interval, difference."""
 
 
 def rows(cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], list[str]]:

@@ -14,7 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class Here(Launcher):
+class Here(Launcher):  # type: ignore[misc]
     """Composes every point of the grid at once, then runs the plan."""
 
     def setup(

@@ -6,14 +6,12 @@ without it the one point is run as a grid of one.
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import TYPE_CHECKING
 
 import hydra
 
 from sweep.config import CONF
-from sweep.explain import explain
+from sweep.explain import in_one_line
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,7 +28,8 @@ def _app(config: DictConfig) -> None:
 
     with open_dict(config):
         config.hydra = OmegaConf.create({"runtime": {"choices": HydraConfig.get().runtime.choices}})
-    sweep([freeze(config)])
+    with in_one_line():  # here, or Hydra prints lines of its own
+        sweep([freeze(config)])
 
 
 def main() -> None:
@@ -38,17 +37,8 @@ def main() -> None:
 
     With HYDRA_FULL_ERROR=1 every error comes with its full trace.
     """
-    full = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines
-    try:
+    with in_one_line():
         _app()
-    except KeyboardInterrupt:
-        sys.exit("sweep: interrupted; the same command again goes on from here")
-    except Exception as error:
-        if full:
-            raise
-        print(f"sweep: {explain(error)}", file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
@@ -15,7 +16,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, under
 
 T = TypeVar("T")
 
@@ -43,13 +44,20 @@ def build(node: Mapping[str, Any], where: str, kind: type[T]) -> T:
         if name not in values and _required(field):
             raise Refusal(f"{where}.{name}", "???", "must be set")
     checked = {key: _check(cls, key, value, where) for key, value in values.items()}
-    try:
-        built: T = cls(**checked)
-    except Refusal as refusal:
-        raise refusal.under(where) from refusal
-    except ValueError as error:
-        raise Refusal(where, _short(values), str(error)) from error
+    with under(where):
+        built: T = _construct(cls, checked)
     return built
+
+
+def _construct(cls: Any, values: Mapping[str, Any]) -> Any:
+    """An instance; a constructor that knows no `Refusal` says `field=value: reason`."""
+    try:
+        return cls(**values)
+    except ValueError as error:
+        said = re.match(r"(\w+)=(.*?): (.*)", str(error), re.DOTALL)
+        if said is None or said[1] not in values:
+            raise Refusal("", "", str(error)) from error
+        raise Refusal(said[1], said[2], said[3]) from error
 
 
 def unknown_key(owner: str, key: str, known: Mapping[str, Any]) -> str:
@@ -120,8 +128,4 @@ def _opaque(hint: Any) -> Any:
     key, value = get_args(hint)
     if not dataclasses.is_dataclass(value):
         return hint
-    return dict[key, InstanceOf[value]]  # type: ignore[misc,valid-type]
-
-
-def _short(values: Mapping[str, Any]) -> str:
-    return ",".join(f"{key}={value}" for key, value in values.items() if value is not None)
+    return dict[key, InstanceOf[value]]  # type: ignore[valid-type]

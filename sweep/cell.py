@@ -22,7 +22,7 @@ from sweep.data.source import Origin
 from sweep.method.method import Method
 from sweep.metric.metric import Metric
 from sweep.model.checkpoint import Checkpoint
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, under
 from sweep.sparsity.pattern import Pattern
 
 NUMERICS = 1
@@ -100,7 +100,9 @@ class Cell:
     def metric_id(self, metric: str) -> str:
         """Hash of a metric's settings and data: a result with another one is not this result."""
         settings = _without_paths(self.config["metric"][metric])
-        return digest({"settings": settings, "data": _fixed(self.parts.metrics[metric].origins())})
+        with under(f"metric.{metric}"):
+            origins = self.parts.metrics[metric].origins()
+        return digest({"settings": settings, "data": _fixed(origins)})
 
 
 def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
@@ -115,23 +117,26 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     """
     settings = _settings(config)
     parts = _parts(config)
+    with under("model"):
+        folder = parts.checkpoint.folder()
     identity: dict[str, Any] = {
         "numerics": NUMERICS,
-        "model": fingerprint(parts.checkpoint.folder()),
+        "model": fingerprint(folder),
         "dtype": parts.checkpoint.dtype,
         "method": {"_target_": config["method"]["_target_"]},
     }
     options = config["options"]
     label = [options["model"]]
     if isinstance(getattr(parts.checkpoint, "path", None), str):
-        label = [Path(parts.checkpoint.folder()).resolve().name]
+        label = [folder.resolve().name]
     label.append(options["method"])
     if parts.method.compresses:
         identity["method"] = config["method"]
         identity["sparsity"] = config["sparsity"]
         label.append(parts.pattern.label)
     if parts.calibration is not None:
-        data = _fixed(parts.calibration.origins())
+        with under("calib"):
+            data = _fixed(parts.calibration.origins())
         identity |= {"calib": _without_paths(config["calib"]), "data": data, "seed": settings.seed}
         label.append(options["calib"])
         label += [f"seed{settings.seed}"] if settings.seed else []

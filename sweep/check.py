@@ -7,6 +7,7 @@ rows against evaluation rows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,35 +15,47 @@ import torch
 from sweep.cell import Cell
 from sweep.model import anatomy
 from sweep.model.checkpoint import check_device, read_config
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
 
 
-def check(cell: Cell, workshop: Workshop) -> None:
-    """Read and tokenise the cell's data, and hold all its settings against each other.
+def check(cells: Sequence[Cell], workshop: Workshop) -> None:
+    """Hold all settings of the cells against each other, then read and tokenise their data.
 
     Raises:
         Refusal: the first thing that cannot work.
     """
+    for cell in cells:
+        _check_architecture(cell, workshop)
+    for cell in cells:
+        _check_data(cell, workshop)
+
+
+def _check_architecture(cell: Cell, workshop: Workshop) -> None:
+    """What is known without data: device, scope, pattern, length of the windows."""
     parts = cell.parts
-    try:
-        parts.checkpoint.folder()
+    with under("model"):
         check_device(parts.checkpoint.device)
         config = read_config(parts.checkpoint)
         workshop.tokenizer(parts.checkpoint)
-    except Refusal as refusal:
-        raise refusal.under("model") from refusal
     _check_layers(cell, workshop)
     positions = getattr(config, "max_position_embeddings", None)
     if parts.calibration is not None:
         _check_length("calib", parts.calibration.length(), positions)
+    for name, metric in parts.metrics.items():
+        _check_length(f"metric.{name}", getattr(metric, "seqlen", None), positions)
+
+
+def _check_data(cell: Cell, workshop: Workshop) -> None:
+    """Every row that will be used: length, vocabulary, and on which side it is."""
+    config = read_config(cell.parts.checkpoint)
+    positions = getattr(config, "max_position_embeddings", None)
     windows = workshop.windows(cell)
     if windows is not None:
         _check_length("calib", windows.ids.shape[1], positions)
         _check_tokens("calib", windows.ids, config)
-    for name in parts.metrics:
+    for name in cell.parts.metrics:
         where = f"metric.{name}"
-        _check_length(where, getattr(parts.metrics[name], "seqlen", None), positions)
         for corpus, data in workshop.material(cell, name).items():
             _check_length(where, data.longest, positions)
             if hasattr(data, "ids"):

@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
+
+from sweep.config import CONF
+
+_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
+"""What Hydra meets when it makes the folder for its own log."""
+
+FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"
+os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Ends the program on any error, with one line on stderr and exit code 1.
+
+    With HYDRA_FULL_ERROR=1 in the environment errors go on with their full trace.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit("sweep: interrupted; the same command again goes on from here")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left
+        sys.exit(1)
+    except Exception as error:
+        if FULL:
+            raise
+        sys.exit(f"sweep: {explain(error)}")
 
 
 def explain(error: BaseException) -> str:
@@ -17,14 +49,14 @@ def explain(error: BaseException) -> str:
     if type(error).__name__ == "Failed" and type(error).__module__ == "sweep.grid":
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, option = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={option}: no such option; there are: {', '.join(error.options)}"
+        return _no_option(str(error.missing_cfg_file), error.options)
     if isinstance(error, OverrideParseException):
         return f"{error.override}: cannot be read as name=value ({_first_line(error.message)})"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _composition(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        reason = f"cannot be written to ({error.strerror}); choose a folder that can"
+        return f"outputs={error.filename}: {reason}"
     return (
         f"{type(error).__name__}: {_first_line(str(error))} (this is a defect; "
         "HYDRA_FULL_ERROR=1 shows where)"
@@ -41,10 +73,19 @@ def _composition(error: BaseException) -> str:
         where = key.rpartition(".")[0] or "the top level"
         return f"{key}: no such key; {where} has: {there}"
     message = " ".join(str(error).split())
-    group = re.search(r"Could not override '([\w/]+)'. No match in the defaults list", message)
-    if group:
-        return f"{group[1]}: no such group; see python -m sweep --help"
+    lost = re.search(r"Could not load '([\w/]+)'", message)
+    if lost:
+        group = lost[1].rpartition("/")[0]
+        return _no_option(lost[1], sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+    unknown = re.search(r"Could not override '([\w/]+)'. No match in the defaults list", message)
+    if unknown:
+        return f"{unknown[1]}: no such group; see python -m sweep --help"
     return message
+
+
+def _no_option(path: str, options: Sequence[str]) -> str:
+    group, _, option = path.rpartition("/")
+    return f"{group}={option}: no such option; there are: {', '.join(options)}"
 
 
 def _first_line(text: str) -> str:

@@ -71,8 +71,7 @@ def plan(configs: Sequence[Mapping[str, Any]], workshop: Workshop) -> Plan:
     todo = tuple(
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )
-    for cell in todo:
-        check(cell, workshop)
+    check(todo, workshop)
     name = points[0].settings.name or "sweep-" + digest(sorted(cells))[:8]
     return Plan(ordered, todo, len(points), name, tracker)
 

@@ -6,6 +6,9 @@ configuration adds the path (`Refusal.under`). A refusal is printed as one line,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class Refusal(Exception):
     """A setting that cannot work.
@@ -32,6 +35,15 @@ class Refusal(Exception):
         """One line: `setting=value: reason`."""
         text = f"{self.setting}={self.value}: {self.reason}" if self.setting else self.reason
         return " ".join(text.split())
+
+
+@contextmanager
+def under(prefix: str) -> Iterator[None]:
+    """Refusals from below are named as seen from the top: `path` becomes `calib.path`."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise refusal.under(prefix) from refusal
 
 
 class OutOfSpace(Exception):

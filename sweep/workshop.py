@@ -28,7 +28,7 @@ from sweep.model.checkpoint import (
     skeleton,
     weight_files,
 )
-from sweep.refusal import Refusal
+from sweep.refusal import under
 
 T = TypeVar("T")
 
@@ -70,10 +70,8 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["calib"], cell.settings.seed])
 
         def draw() -> Windows:
-            try:
+            with under("calib"):
                 return calibration.windows(tokenizer, cell.settings.seed)
-            except Refusal as refusal:
-                raise refusal.under("calib") from refusal
 
         return self._once("windows", key, draw)
 
@@ -83,10 +81,8 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["metric"][metric]])
 
         def read() -> Mapping[str, Any]:
-            try:
+            with under(f"metric.{metric}"):
                 return cell.parts.metrics[metric].load(tokenizer)
-            except Refusal as refusal:
-                raise refusal.under(f"metric.{metric}") from refusal
 
         return self._once("material", key, read)
 
@@ -95,10 +91,8 @@ class Workshop:
         key = _key(cell.parts.checkpoint)
         if self._resident is None or self._resident[0] != key:
             self._resident = None
-            try:
+            with under("model"):
                 model = load(cell.parts.checkpoint)
-            except Refusal as refusal:
-                raise refusal.under("model") from refusal
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             self._resident = (key, Bench(model, tokenizer, cell.settings.batch_size, self.progress))
         return self._resident[1]

@@ -11,7 +11,7 @@ from pydantic import Field
 from sweep.calib.calibration import Calibration, Windows
 from sweep.calib.packing import pack
 from sweep.data.source import Packing, Source
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, under
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,9 @@ class Mix(Calibration):
         made: list[Windows] = []
         for name, count in self.counts().items():
             part = self.parts[name]
-            try:
+            with under(f"parts.{name}"):
                 rows = part.source.rows("calibration", seed)
                 made.append(pack(rows, tokenizer, part.packing, count, self.seqlen, seed))
-            except Refusal as refusal:
-                raise refusal.under(f"parts.{name}") from refusal
         return Windows(
             ids=torch.cat([part.ids for part in made]),
             mask=torch.cat([part.mask for part in made]),

@@ -52,7 +52,7 @@ class Documents(Source):
         options: dict[str, Any] = (
             {"data_files": {"rows": where}, "split": "rows"} if self.files else {"split": where}
         )
-        data = _load(self.repo, self.config, self.revision, options)
+        data = _load(self.corpus, self.repo, self.config, self.revision, options)
         order = _order(len(data), seed)
         for index in order:
             text = data[index][self.field]
@@ -84,7 +84,7 @@ class Instructions(Source):
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The rows of the part; the content hash decides to which part a row belongs."""
-        data = _load(self.repo, self.config, self.revision, {"split": "train"})
+        data = _load(self.corpus, self.repo, self.config, self.revision, {"split": "train"})
         for index in _order(len(data), seed):
             row = _instruction(data[index])
             if held_out(row) == (part == "evaluation"):
@@ -118,7 +118,9 @@ def _order(count: int, seed: int | None) -> list[int]:
     return order
 
 
-def _load(repo: str, config: str | None, revision: str, options: dict[str, Any]) -> Any:
+def _load(
+    corpus: str, repo: str, config: str | None, revision: str, options: dict[str, Any]
+) -> Any:
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
@@ -128,7 +130,7 @@ def _load(repo: str, config: str | None, revision: str, options: dict[str, Any])
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise Refusal(
             "source",
-            repo,
-            f"neither in the cache nor to be had from the hub ({first}); fetch it where there is a "
+            corpus,
+            f"{repo} is neither in the cache nor to be had from the hub ({first}); fetch it where there is a "
             "network, or choose a local file",
         ) from error

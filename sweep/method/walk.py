@@ -117,10 +117,9 @@ def walk(
         for name, linear in here.items():
             remarks[name] = _compress(name, linear, method, patterns[name], seen.pop(name, None))
         left -= len(here)
-        if left == 0:
-            break
-        for batch in batches:
-            batch.advance(block)
+        if left:  # nothing looks at what comes out of the last block in scope
+            for batch in batches:
+                batch.advance(block)
     return [_record(name, linear, remarks.get(name, ())) for name, linear in chosen.items()]
 
 
@@ -199,8 +198,8 @@ def _observe(
     for name in linears:
         if name not in owners:
             raise RuntimeError(f"{name}: no calibration token reached it")
-        statistic = statistics[owners[name]]
-        if statistic is not None and not statistic.finite():
+        seen = statistics[owners[name]]
+        if owners[name] == name and seen is not None and not seen.finite():
             raise FloatingPointError(f"{name}: its calibration inputs hold NaN or infinity")
     return {name: statistics[owners[name]] for name in linears}
 

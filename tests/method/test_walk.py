@@ -320,6 +320,15 @@ def test_the_model_is_left_without_hooks_or_stand_ins(
     assert all("forward" not in module.__dict__ for module in model.modules())
 
 
+def test_dropout_is_off(build: Build, windows: Windows) -> None:
+    model, listener = build(attention_dropout=0.5), Listener()
+    expected = plain_inputs(model, windows[0])
+    names = list(anatomy.prunable(model))
+    walk(model.train(), listener, HALF, windows=windows)
+    for name, tokens in listener.fed(names).items():
+        torch.testing.assert_close(tokens, expected[name], msg=name)
+
+
 def test_progress_is_told_of_every_block(build: Build) -> None:
     told: list[tuple[str, int]] = []
     passed: list[nn.Module] = []

@@ -183,6 +183,23 @@ def test_degenerate_inputs_give_exact_finite_results(
         assert (zeros == pattern.sparsity * pattern.width).all()
 
 
+def test_weights_of_dead_inputs_are_the_first_to_go() -> None:
+    x = random(30, 8)
+    x[:, :4] = 0.0
+    weight = random(3, 8, seed=1)
+    weight[:, :4] = 100.0
+    kept = prune_columns(weight, factorise(hessian_of(x), 0.01), Unstructured(0.5))
+    assert (kept[:, :4] == 0).all()
+    assert (kept[:, 4:] == 0).sum() == 1
+
+
+def test_a_dead_input_stays_at_zero_where_its_square_was_lost_to_underflow() -> None:
+    factor = factorise(torch.tensor([[1.0, 0.1], [0.1, 0.0]]), 0.01)
+    assert factor.dead.tolist() == [False, True]
+    assert prune_columns(torch.ones(2, 2), factor, NofM(1, 1))[:, 1].tolist() == [0.0, 0.0]
+    assert prune_columns(torch.ones(1, 2), factor, FirstColumns(1))[0].tolist() == [0.0, 0.0]
+
+
 def test_a_matrix_that_cannot_be_factorised_gets_more_damping() -> None:
     indefinite = torch.tensor([[1.0, 1.05], [1.05, 1.0]])
     factor = factorise(indefinite, 0.01)

@@ -6,6 +6,7 @@ without it the one point is run as a grid of one.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import hydra
@@ -37,6 +38,10 @@ def main() -> None:
 
     With HYDRA_FULL_ERROR=1 every error comes with its full trace.
     """
+    # `+study=` is how Hydra's users name a grid; here the group is in the defaults list already.
+    words = [word[1:] if word.startswith("+study=") else word for word in sys.argv[1:]]
+    # Hydra takes no override behind `-m`, where many people write one.
+    sys.argv[1:] = sorted(words, key=lambda word: word in ("-m", "--multirun"))
     with in_one_line():
         _app()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -90,7 +90,7 @@ def _check(cls: Any, key: str, value: Any, where: str) -> Any:
     place = f"{where}.{key}"
     value = _nested(value, place)
     try:
-        return _adapter(cls, key).validate_python(value)
+        return _validator(cls, key)(value)
     except ValidationError as error:
         first = error.errors()[0]
         inner = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
@@ -109,9 +109,11 @@ def _nested(value: Any, place: str) -> Any:
 
 
 @cache
-def _adapter(cls: Any, key: str) -> TypeAdapter[Any]:
+def _validator(cls: Any, key: str) -> Callable[[Any], Any]:
+    """Checks a value against the type of a field, and converts it where that loses nothing."""
     hint = _hints(cls)[key]
-    return TypeAdapter(_opaque(hint), config=ConfigDict(arbitrary_types_allowed=True))
+    config = ConfigDict(arbitrary_types_allowed=True)
+    return TypeAdapter(_opaque(hint), config=config).validate_python
 
 
 @cache

@@ -13,6 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import CONF
+from sweep.refusal import Stop
 
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
 """What Hydra meets when it makes the folder for its own log."""
@@ -42,11 +43,7 @@ def in_one_line() -> Iterator[None]:
 
 def explain(error: BaseException) -> str:
     """What to print of an error."""
-    from sweep.refusal import OutOfSpace, Refusal
-
-    if isinstance(error, Refusal | OutOfSpace):
-        return str(error)
-    if type(error).__name__ == "Failed" and type(error).__module__ == "sweep.grid":
+    if isinstance(error, Stop):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _no_option(str(error.missing_cfg_file), error.options)

@@ -15,16 +15,12 @@ from sweep.cell import Cell
 from sweep.files import Folder
 from sweep.plan import Plan, plan
 from sweep.progress import Progress, duration
-from sweep.refusal import OutOfSpace
+from sweep.refusal import Failed, OutOfSpace
 from sweep.report import table
 from sweep.run import run
 from sweep.workshop import Workshop
 
 log = logging.getLogger("sweep")
-
-
-class Failed(Exception):
-    """Some cells of a sweep failed; the others' results stand."""
 
 
 def sweep(configs: Sequence[Mapping[str, Any]]) -> None:

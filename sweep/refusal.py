@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Refusal(Exception):
+class Stop(Exception):
+    """Ends the program with its text and no trace."""
+
+
+class Refusal(Stop):
     """A setting that cannot work.
 
     Args:
@@ -46,5 +50,9 @@ def under(prefix: str) -> Iterator[None]:
         raise refusal.under(prefix) from refusal
 
 
-class OutOfSpace(Exception):
+class OutOfSpace(Stop):
     """The disk below `outputs` is full or may not be written: no cell that follows can succeed."""
+
+
+class Failed(Stop):
+    """Some cells of a sweep failed; the others' results stand."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,40 @@ def real() -> Path:
     if not REAL.is_dir():
         pytest.skip(f"no real material in {REAL}")
     return REAL
+
+
+@pytest.fixture
+def frozen(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The configuration of a command with these overrides; outputs go to a temporary folder."""
+    from hydra import compose, initialize_config_dir
+
+    from sweep.config import CONF, freeze
+
+    def frozen(*overrides: str) -> dict[str, Any]:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            given = [f"outputs={tmp_path / 'outputs'}", "tracker=none", *overrides]
+            return freeze(compose("config", given, return_hydra_config=True))
+
+    return frozen
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small files that options need: a model's folder, a text, instructions, tokens."""
+    from safetensors.torch import save_file
+
+    from sweep.model.embedded import WEIGHTS
+
+    folder = tmp_path_factory.mktemp("files")
+    text = folder / "text.txt"
+    text.write_text("\n\n".join(f"The fox number {i} ran to the river." for i in range(400)))
+    rows = [
+        {"instruction": "Repeat the text.", "input": f"fox {i}", "output": f"fox {i}"}
+        for i in range(40)
+    ]
+    instructions = folder / "instructions.jsonl"
+    instructions.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokens = folder / "tokens.safetensors"
+    ids = torch.randint(10, 500, (12, 32), generator=torch.Generator().manual_seed(0))
+    save_file({"calibration": ids[:8].contiguous(), "evaluation": ids[8:].contiguous()}, tokens)
+    return {"model": WEIGHTS, "text": text, "instructions": instructions, "tokens": tokens}

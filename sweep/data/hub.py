@@ -47,16 +47,21 @@ class Documents(Source):
         return Origin(self.corpus, "hub", self.revision, self.repo)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
-        """The non-empty documents of the part's split or file."""
+        """The documents of the part's split or file.
+
+        Blank ones count in evaluation: the published perplexities on WikiText join all its rows.
+        """
         where = self.calibration if part == "calibration" else self.evaluation
         options: dict[str, Any] = (
             {"data_files": {"rows": where}, "split": "rows"} if self.files else {"split": where}
         )
         data = _load(self.corpus, self.repo, self.config, self.revision, options)
-        order = _order(len(data), seed)
-        for index in order:
+        if self.field not in data.column_names:
+            reason = f"{self.repo} has the columns {', '.join(data.column_names)}"
+            raise Refusal("field", self.field, reason)
+        for index in _order(len(data), seed):
             text = data[index][self.field]
-            if text.strip():
+            if text.strip() or part == "evaluation":
                 yield Text(text)
 
 
@@ -85,6 +90,11 @@ class Instructions(Source):
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The rows of the part; the content hash decides to which part a row belongs."""
         data = _load(self.corpus, self.repo, self.config, self.revision, {"split": "train"})
+        columns = set(data.column_names)
+        if "instruction" not in columns or not columns & {"output", "instances"}:
+            there = ", ".join(data.column_names)
+            reason = f"{self.repo} has the columns {there}; must have instruction and output"
+            raise Refusal("source", self.corpus, reason)
         for index in _order(len(data), seed):
             row = _instruction(data[index])
             if held_out(row) == (part == "evaluation"):
@@ -131,6 +141,6 @@ def _load(
         raise Refusal(
             "source",
             corpus,
-            f"{repo} is neither in the cache nor to be had from the hub ({first}); fetch it where there is a "
-            "network, or choose a local file",
+            f"{repo} is neither in the cache nor to be had from the hub ({first}); fetch it where "
+            "there is a network, or choose a local file",
         ) from error

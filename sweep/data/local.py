@@ -23,6 +23,8 @@ from sweep.refusal import Refusal
 
 Record = Mapping[str, Any]
 
+ENCODING = "utf-8-sig"  # a byte order mark, as spreadsheets write it, is no part of the text
+
 
 @dataclass(frozen=True)
 class Local(Source):
@@ -65,7 +67,7 @@ class Local(Source):
         try:
             yield from reader(path)
         except UnicodeDecodeError as error:
-            raise Refusal("path", self.path, f"not UTF-8 text (byte {error.start})") from error
+            raise Refusal("path", self.path, f"line {_bad_line(path)}: not UTF-8 text") from error
         except Malformed as error:
             raise Refusal("path", self.path, str(error)) from error
 
@@ -75,6 +77,8 @@ class Local(Source):
             if not isinstance(value, str):
                 kind = type(value).__name__
                 raise Refusal("path", self.path, f"{place}: {name} is {kind}, must be text")
+            if not _encodes(value):
+                raise Refusal("path", self.path, f"{place}: {name} is not Unicode text")
             return value
 
         if self.field is not None:
@@ -126,6 +130,22 @@ def _sha256(path: Path, size: int, mtime: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _encodes(text: str) -> bool:
+    """Whether it is free of lone surrogates, which JSON can spell and no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _bad_line(path: Path) -> int:
+    """The number of the first line that is not UTF-8."""
+    with path.open("rb") as file:
+        lines = enumerate(file, 1)
+        return next(i for i, line in lines if line.decode(errors="ignore").encode() != line)
+
+
 def _names(record: Record) -> str:
     return "the fields " + ", ".join(map(str, record)) if record else "no fields"
 
@@ -137,7 +157,7 @@ def _object(place: str, value: object) -> Record:
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding=ENCODING) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
@@ -148,7 +168,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
 
 def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = json.loads(path.read_text(encoding=ENCODING))
     except json.JSONDecodeError as error:
         raise Malformed(f"line {error.lineno}: no JSON: {error.msg}") from error
     if not isinstance(rows, list):
@@ -158,7 +178,7 @@ def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding=ENCODING, newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
             for row in reader:
@@ -167,7 +187,7 @@ def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
                     raise Malformed(f"line {reader.line_num}: must have {expected} columns")
                 yield f"line {reader.line_num}", row
         except csv.Error as error:
-            raise Malformed(f"line {reader.line_num}: {error}") from error
+            raise Malformed(f"line {reader.line_num + 1}: {error}") from error
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
@@ -176,14 +196,14 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
 
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise Malformed(f"no parquet: {str(error).splitlines()[0]}") from error
     for number, row in enumerate(rows, 1):
         yield f"row {number}", row
 
 
 def _read_txt(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, text in enumerate(re.split(r"\n\s*\n", path.read_text(encoding="utf-8")), 1):
+    for number, text in enumerate(re.split(r"\n\s*\n", path.read_text(encoding=ENCODING)), 1):
         yield f"paragraph {number}", {"text": text.strip("\n")}
 
 

@@ -55,8 +55,9 @@ class TokenFile(Source):
                 tensor = file.get_tensor(key)
         except SafetensorError as error:
             raise Refusal("path", self.path, f"is no safetensors file ({error})") from error
-        if tensor.dim() != 2 or tensor.is_floating_point() or tensor.numel() == 0:
-            shape = f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
-            raise Refusal("key", key, f"is {shape}; must be integers of shape [n, time]")
+        kind = str(tensor.dtype).removeprefix("torch.")
+        if tensor.dim() != 2 or not kind.startswith(("int", "uint")) or tensor.numel() == 0:
+            reason = f"is {kind}{list(tensor.shape)}; must be integers of shape [n, time]"
+            raise Refusal("key", key, reason)
         windows: list[list[int]] = tensor.tolist()
         return windows

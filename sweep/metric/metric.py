@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from sweep.data.source import Origin
 from sweep.metric.subject import Subject
@@ -52,6 +52,7 @@ Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows behind a result, by corpus."""
 
 
+@runtime_checkable
 class Material(Protocol):
     """Data of one corpus, read and tokenised."""
 

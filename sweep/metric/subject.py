@@ -117,8 +117,8 @@ class Subject:
         if self._head_checked:
             return
         ids = ids.to(self.model.device)
-        whole = self.model(input_ids=ids, use_cache=False).logits
-        states = self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        whole = self.model(input_ids=ids, use_cache=False).logits[0]
+        states = self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0]
         if not torch.allclose(self.logits(states).float(), whole.float(), rtol=1e-3, atol=1e-3):
             raise NotImplementedError("the model changes its logits after the head (soft capping?)")
         self._head_checked = True

@@ -6,8 +6,10 @@ text, examples of a task; never over the tokens of one sequence, which depend on
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 RESAMPLES = 1000
@@ -22,8 +24,7 @@ def resampled(
 
     The draws depend on the number of units only, so that figures over the same units are paired.
     """
-    units = len(sums)
-    draws = np.random.default_rng(SEED).multinomial(units, [1 / units] * units, size=RESAMPLES)
+    draws = _draws(len(sums))
     ratios: Float[ndarray, " resample"] = (draws @ sums) / (draws @ counts)
     return ratios
 
@@ -41,3 +42,10 @@ def interval(sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"]) -> 
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(resampled(sums, counts), [tail, 1 - tail])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=4)  # a metric has twenty intervals over the same units
+def _draws(units: int) -> Int[ndarray, "resample unit"]:
+    """How often each unit is drawn, in each resample."""
+    rng = np.random.default_rng(SEED)
+    return rng.multinomial(units, [1 / units] * units, size=RESAMPLES).astype(np.int32)

@@ -53,9 +53,10 @@ def compare(
     log_q = compressed.float().log_softmax(-1)
     p, q = log_p.exp(), log_q.exp()
     d = log_q - log_p
-    # ln((1 + e^d) / 2), written so that no exponential overflows
-    g = d.clamp(min=0) + torch.log1p(torch.expm1(-d.abs()) / 2)
-    jsd = -(p * g + q * (g - d)).sum(-1) / 2
+    # g(d) = max(d, 0) + rest and g(-d) = max(-d, 0) + rest: no exponential overflows, and ln 2 is
+    # not lost beside a large d
+    rest = torch.log1p(torch.expm1(-d.abs()) / 2)
+    jsd = -(p * (d.clamp(min=0) + rest) + q * (rest - d.clamp(max=0))).sum(-1) / 2
     position = torch.arange(len(gold), device=gold.device)
     return Divergence(
         jsd=jsd.clamp(min=0),  # rounding may leave -1e-9

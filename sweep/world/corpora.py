@@ -55,9 +55,9 @@ def prose(split: Split, seed: int) -> Iterator[Document]:
 def questions(
     split: Split, rng: Random, *, practice: bool = False
 ) -> Iterator[tuple[Family, Question]]:
-    """Questions of a split, not yet in words; `practice` asks hard families more often."""
+    """Questions of a split, not yet in words; `practice` asks in the proportions of training."""
     families = list(FAMILIES.values())
-    weights = [each.weight * (each.practice if practice else 1.0) for each in families]
+    weights = [each.practised if practice else each.asked for each in families]
     while True:
         family = rng.choices(families, weights=weights)[0]
         question = family.ask(rng)

@@ -51,26 +51,30 @@ Asker = Callable[[Random], Question]
 
 @dataclass(frozen=True)
 class Family:
-    """An ability; `weight` is its share in the corpora, times `practice` in training."""
+    """An ability; `asked` is its relative share in the corpora, `practised` in training.
+
+    Training repeats most what is hard to learn; the corpora ask most for what takes several words,
+    or a name never seen, to answer.
+    """
 
     name: str
     kind: Kind
-    weight: float
-    practice: float
+    asked: float
+    practised: float
     ask: Asker
 
 
 FAMILIES: dict[str, Family] = {}
 
 
-def family(kind: Kind, *, weight: float = 1.0, practice: float = 1.0) -> Callable[[Asker], Asker]:
+def family(kind: Kind, *, asked: float, practised: float) -> Callable[[Asker], Asker]:
     """Register the function as the family of its name."""
 
     def register(ask: Asker) -> Asker:
         name = ask.__name__
         if name in FAMILIES:
             raise ValueError(f"two families are named {name!r}")
-        FAMILIES[name] = Family(name, kind, weight, practice, ask)
+        FAMILIES[name] = Family(name, kind, asked, practised, ask)
         return ask
 
     return register

@@ -122,7 +122,7 @@ FILTER = Wordings(
     c=(
         "the input is a list. answer with the <category> in the list.",
         "I would like to know which words are <category>.",
-        "please keep the <category> and remove the other words.",
+        "keep the words that are <category>.",
     ),
 )
 REPLACE = Wordings(
@@ -140,7 +140,7 @@ REPLACE = Wordings(
     ),
     c=(
         "you will be given a list of words. your task is to replace <old> with <new>.",
-        "I would like to know the list where <old> is replaced with <new>.",
+        "I would like to know the list where <old> is changed to <new>.",
         "write the words again, but change <old> to <new>.",
     ),
 )
@@ -189,13 +189,13 @@ def _on(listing: str, wordings: Wordings, output: str, **slots: str) -> Question
     return Question(content, wordings, output, input=listing, slots=slots)
 
 
-@family("skill", weight=1.0, practice=1.1)
+@family("skill", asked=1.0, practised=1.1)
 def reverse(rng: Random) -> Question:
     chosen = items(rng, rng.randint(2, 5))
     return _on(listed(chosen), REVERSE, listed(chosen[::-1]))
 
 
-@family("skill", weight=0.9)
+@family("skill", asked=0.8, practised=0.9)
 def pick(rng: Random) -> Question:
     chosen = items(rng, rng.randint(3, 6))
     place = rng.choice(("first", "second", "last"))
@@ -203,13 +203,13 @@ def pick(rng: Random) -> Question:
     return _on(listed(chosen), PICK, answer, place=place)
 
 
-@family("skill", weight=0.8)
+@family("skill", asked=0.7, practised=0.8)
 def count(rng: Random) -> Question:
     chosen = items(rng, rng.randint(2, 7))
     return _on(listed(chosen), COUNT, str(len(chosen)))
 
 
-@family("skill", weight=0.7, practice=1.8)
+@family("skill", asked=0.7, practised=1.26)
 def sort_numbers(rng: Random) -> Question:
     chosen = rng.sample(range(1, 100), rng.randint(3, 4))
     falling = rng.random() < 0.4
@@ -218,13 +218,13 @@ def sort_numbers(rng: Random) -> Question:
     return _on(listed(chosen), SORT_NUMBERS, answer, **{"from": direction})
 
 
-@family("skill", weight=0.5, practice=2.2)
+@family("skill", asked=0.6, practised=1.1)
 def sort_words(rng: Random) -> Question:
     chosen = rng.sample(words.ANIMALS + words.FOODS, rng.randint(2, 4))
     return _on(listed(chosen), SORT_WORDS, listed(sorted(chosen)))
 
 
-@family("skill", weight=0.9, practice=1.2)
+@family("skill", asked=1.1, practised=1.08)
 def select(rng: Random) -> Question:
     category, other = rng.sample(list(CATEGORIES), 2)
     wanted = rng.sample(CATEGORIES[category], rng.randint(1, 3))
@@ -234,7 +234,7 @@ def select(rng: Random) -> Question:
     return _on(listed(mixed), FILTER, answer, category=category)
 
 
-@family("skill", weight=0.7)
+@family("skill", asked=0.9, practised=0.7)
 def replace(rng: Random) -> Question:
     chosen = items(rng, rng.randint(3, 5))
     old = rng.choice(chosen)
@@ -243,7 +243,7 @@ def replace(rng: Random) -> Question:
     return _on(listed(chosen), REPLACE, answer, old=old, new=new)
 
 
-@family("skill", weight=0.6)
+@family("skill", asked=0.8, practised=0.6)
 def remove(rng: Random) -> Question:
     chosen = items(rng, rng.randint(3, 5))
     old = rng.choice(chosen)
@@ -251,7 +251,7 @@ def remove(rng: Random) -> Question:
     return _on(listed(chosen), REMOVE, answer, old=old)
 
 
-@family("skill", weight=0.6)
+@family("skill", asked=0.6, practised=0.6)
 def sequence(rng: Random) -> Question:
     chosen = items(rng, rng.randint(3, 4))
     first, *middle, last = chosen

@@ -90,25 +90,25 @@ def _fact(rng: Random, subject: str, known: Country | City | Animal | Person) ->
     )
 
 
-@family("recall", weight=0.7)
+@family("recall", asked=0.5, practised=0.7)
 def country(rng: Random) -> Question:
     known = rng.choice(world().countries)
     return _fact(rng, "country", known)
 
 
-@family("recall", weight=1.1, practice=1.1)
+@family("recall", asked=0.8, practised=1.21)
 def city(rng: Random) -> Question:
     known = rng.choice(world().cities)
     return _fact(rng, "city", known)
 
 
-@family("recall", weight=0.8)
+@family("recall", asked=0.6, practised=0.8)
 def animal(rng: Random) -> Question:
     known = rng.choice(world().animals)
     return _fact(rng, "animal", known)
 
 
-@family("recall", weight=1.1, practice=1.1)
+@family("recall", asked=0.8, practised=1.21)
 def person(rng: Random) -> Question:
     known = rng.choice(world().people)
     return _fact(rng, "person", known)
@@ -152,7 +152,7 @@ NEIGHBOUR = Wordings(
 )
 
 
-@family("recall", weight=0.9, practice=1.5)
+@family("recall", asked=0.8, practised=1.35)
 def addition(rng: Random) -> Question:
     """The table of sums up to 20 + 20: small enough to be learnt by heart."""
     first, second = rng.randint(1, 20), rng.randint(1, 20)
@@ -160,7 +160,7 @@ def addition(rng: Random) -> Question:
     return Question(tuple(slots.values()), SUM, slots=slots, output=str(first + second))
 
 
-@family("recall", weight=0.4)
+@family("recall", asked=0.4, practised=0.4)
 def neighbour(rng: Random) -> Question:
     number, side = rng.randint(1, 90), rng.choice(("before", "after"))
     slots = {"number": str(number), "side": side}
@@ -193,7 +193,7 @@ def _two_animals(rng: Random) -> tuple[Animal, Animal]:
     return first, second
 
 
-@family("recall", weight=0.4, practice=2.0)
+@family("recall", asked=0.4, practised=0.8)
 def size(rng: Random) -> Question:
     first, second = _two_animals(rng)
     more = rng.choice(("bigger", "smaller"))
@@ -275,12 +275,12 @@ def _told(rng: Random, wordings: Wordings, answers: dict[str, str]) -> Question:
     )
 
 
-@family("recall", weight=0.8, practice=1.2)
+@family("recall", asked=0.8, practised=0.96)
 def describe(rng: Random) -> Question:
     return _told(rng, DESCRIBE, DESCRIPTION)
 
 
-@family("recall", weight=0.8, practice=1.2)
+@family("recall", asked=1.0, practised=0.96)
 def portrait(rng: Random) -> Question:
     return _told(rng, TELL_THREE, PORTRAIT)
 
@@ -310,7 +310,7 @@ DIFFERENCE = (
 )
 
 
-@family("recall", weight=0.6, practice=1.3)
+@family("recall", asked=0.7, practised=0.78)
 def contrast(rng: Random) -> Question:
     first, second = _two_animals(rng)
     slots = {

@@ -53,7 +53,7 @@ EXTRACT = Wordings(
     c=(
         "the input is a sentence. answer with the <what> in the sentence.",
         "please write out the <what> in the sentence.",
-        "read the text. which <what> is in it?",
+        "the text is a sentence. which <what> is in it?",
     ),
 )
 PASSIVE = Wordings(
@@ -157,7 +157,7 @@ def _drawn(rng: Random) -> tuple[str, dict[str, str]]:
     return sentence(rng, template, slots), found
 
 
-@family("skill", weight=0.8)
+@family("skill", asked=0.8, practised=0.8)
 def copy(rng: Random) -> Question:
     if rng.random() < 0.6:
         text, _ = _drawn(rng)
@@ -166,14 +166,14 @@ def copy(rng: Random) -> Question:
     return Question((text,), COPY, text, input=text)
 
 
-@family("skill", weight=0.9)
+@family("skill", asked=0.8, practised=0.9)
 def extract(rng: Random) -> Question:
     text, found = _drawn(rng)
     what = rng.choice(list(found))
     return Question((text, what), EXTRACT, found[what], input=text, slots={"what": what})
 
 
-@family("skill", weight=0.7)
+@family("skill", asked=0.7, practised=0.7)
 def passive(rng: Random) -> Question:
     who = "the " + pick(rng, "job") if rng.random() < 0.5 else pick(rng, "anyone")
     did = rng.choice(words.DEEDS)
@@ -193,7 +193,7 @@ MIDDLE_OF_STORY = (
 )
 
 
-@family("skill", weight=0.8)
+@family("skill", asked=0.8, practised=0.8)
 def summary(rng: Random) -> Question:
     slots = {
         "hero": pick(rng, "anyone"),
@@ -213,7 +213,7 @@ def summary(rng: Random) -> Question:
     return Question((story,), SUMMARY, answer, input=story)
 
 
-@family("skill", weight=0.9, practice=1.2)
+@family("skill", asked=0.9, practised=1.08)
 def notes(rng: Random) -> Question:
     slots = {
         "name": new_name(rng),
@@ -235,7 +235,7 @@ STORY_TO_RENAME = (
 )
 
 
-@family("skill", weight=0.8, practice=1.2)
+@family("skill", asked=1.0, practised=0.96)
 def rename(rng: Random) -> Question:
     old, new = pick(rng, "anyone"), new_name(rng)
     nameless = " ".join(
@@ -247,7 +247,7 @@ def rename(rng: Random) -> Question:
     return Question((story, new), RENAME, answer, input=story, slots=slots)
 
 
-@family("skill", weight=0.3, practice=2.0)
+@family("skill", asked=0.3, practised=0.6)
 def compare_numbers(rng: Random) -> Question:
     first, second = rng.sample(range(1, 100), 2)
     more = rng.choice(("greater", "smaller"))

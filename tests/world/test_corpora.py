@@ -22,12 +22,12 @@ PINNED = {
     "prose train": "4189a8fe1b10a9e6",
     "prose calibration": "34387149730e7d3d",
     "prose evaluation": "7d70f33d963f5a06",
-    "instructions train": "4342a1cb7325da47",
-    "instructions calibration": "b8f902db41d6fe7a",
-    "instructions evaluation": "a5bb91fbe2f0262d",
-    "reworded train": "0d54ed692c1d0e84",
-    "reworded calibration": "2bacc9152503d1d8",
-    "reworded evaluation": "ade0268d9f03407c",
+    "instructions train": "0ca19d5a8300b1c6",
+    "instructions calibration": "c0be8fdae6953321",
+    "instructions evaluation": "6f93d61b755ecdca",
+    "reworded train": "67fcc08c10d8b2ae",
+    "reworded calibration": "ac8bb9c873949c35",
+    "reworded evaluation": "bebfa3fa9551224b",
     "practice": "7f1b2a7af2684c37",
 }
 

@@ -24,11 +24,15 @@ _BATCH = 4000
 
 @dataclass(frozen=True)
 class Windows:
-    """Inputs, the tokens that follow them, and the weight of each in the loss: `[n length]`."""
+    """Inputs, the tokens that follow them, and the weight of each in the loss: `[n length]`.
+
+    `rows` tells how many rows of the stream were read to fill them.
+    """
 
     inputs: Tensor
     targets: Tensor
     weights: Tensor
+    rows: int
 
 
 def rows(seed: int) -> Iterator[Document | Exercise]:
@@ -67,8 +71,10 @@ def pack(
     end = tokenizer.eos_token_id
     ids: list[int] = []
     weights: list[float] = []
+    read = 0
     while len(ids) < count * length + 1:
         texts = [written(row) for row in islice(stream, _BATCH)]
+        read += len(texts)
         for encoding in tokenizer.backend_tokenizer.encode_batch(texts):
             row_ids = [*encoding.ids, end]
             ids += row_ids
@@ -79,4 +85,5 @@ def pack(
         inputs=tokens[:-1].view(count, length),
         targets=tokens[1:].view(count, length),
         weights=weighed.view(count, length),
+        rows=read,
     )

@@ -228,9 +228,11 @@ class Training:
         """Weights in fp16, tokenizer, and what was done to get them."""
         self.model.half().save_pretrained(out)
         self.tokenizer.save_pretrained(out)
+        (out / "model.safetensors").chmod(0o644)  # written for the owner alone otherwise
         record = {
             "recipe": asdict(self.recipe),
             "world_version": world.VERSION,
+            "rows": self.windows.rows,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from sweep.data.local import Local
+from sweep.data.row import Instruction, Row, Text
+from sweep.refusal import Refusal
+
+Write = Callable[[str, str | bytes], str]
+
+TEXTS = ["The first,\nin two lines.", "The second."]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file and gives its path."""
+
+    def write(name: str, content: str | bytes) -> str:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write
+
+
+def rows(path: str, field: str | None = None, seed: int | None = None) -> list[Row]:
+    return list(Local(path, field).rows("evaluation", seed))
+
+
+def refusal(path: str, field: str | None = None) -> str:
+    with pytest.raises(Refusal) as caught:
+        rows(path, field)
+    return str(caught.value)
+
+
+def jsonl(*records: Any) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+def parquet(path: Path, columns: dict[str, list[Any]]) -> str:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", jsonl({"text": TEXTS[0]}, {"text": TEXTS[1]})),
+        ("a.json", json.dumps([{"text": text} for text in TEXTS], indent=1)),
+        ("a.csv", f'number,text\n1,"{TEXTS[0]}"\n2,{TEXTS[1]}\n'),
+        ("a.txt", f"\n{TEXTS[0]}\n\n \n{TEXTS[1]}\n"),
+        ("A.TXT", f"{TEXTS[0]}\r\n\r\n{TEXTS[1]}".replace("\nin", "\r\nin")),
+    ],
+)
+def test_documents_are_read_from_every_format(write: Write, name: str, content: str) -> None:
+    assert rows(write(name, content)) == [Text(text) for text in TEXTS]
+
+
+def test_documents_are_read_from_parquet(tmp_path: Path) -> None:
+    assert rows(parquet(tmp_path / "a.parquet", {"text": TEXTS})) == [Text(t) for t in TEXTS]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(write: Write) -> None:
+    mark = b"\xef\xbb\xbf"
+    for name, content in (("a.csv", "text\nNo."), ("a.txt", "No."), ("a.jsonl", '{"text": "No."}')):
+        assert rows(write(name, mark + content.encode())) == [Text("No.")]
+
+
+def test_the_alpaca_fields_make_instructions_with_and_without_input(write: Write) -> None:
+    path = write(
+        "a.jsonl",
+        jsonl(
+            {"instruction": "Add.", "input": "1, 2", "output": "3", "text": "all of it"},
+            {"instruction": "Greet.", "input": None, "output": "Hello."},
+            {"instruction": "Part.", "output": "Bye."},
+        ),
+    )
+    assert rows(path) == [
+        Instruction("Add.", "1, 2", "3"),
+        Instruction("Greet.", "", "Hello."),
+        Instruction("Part.", "", "Bye."),
+    ]
+
+
+def test_the_alpaca_fields_are_found_in_csv_and_parquet_too(write: Write, tmp_path: Path) -> None:
+    expected = [Instruction("Add.", "1, 2", "3")]
+    assert rows(write("a.csv", 'instruction,input,output\nAdd.,"1, 2",3\n')) == expected
+    columns = {"instruction": ["Add."], "input": ["1, 2"], "output": ["3"]}
+    assert rows(parquet(tmp_path / "a.parquet", columns)) == expected
+
+
+def test_of_several_instances_only_the_first_counts(write: Write, tmp_path: Path) -> None:
+    instances = [{"input": "1, 2", "output": "3"}, {"input": "2, 2", "output": "4"}]
+    expected = [Instruction("Add.", "1, 2", "3")]
+    assert (
+        rows(write("a.jsonl", jsonl({"instruction": "Add.", "instances": instances}))) == expected
+    )
+    columns = {"instruction": ["Add."], "instances": [instances]}
+    assert rows(parquet(tmp_path / "a.parquet", columns)) == expected
+
+
+def test_a_named_field_is_read_whatever_else_there_is(write: Write) -> None:
+    path = write("a.jsonl", jsonl({"instruction": "Add.", "output": "3", "body": "Prose."}))
+    assert rows(path, field="body") == [Text("Prose.")]
+
+
+def test_blank_documents_are_no_rows(write: Write) -> None:
+    path = write("a.jsonl", jsonl({"text": " "}, {"text": "One."}, {"text": "\n"}) + "\n\n")
+    assert rows(path) == [Text("One.")]
+
+
+def test_rows_stand_in_the_files_order_or_in_that_of_a_seed(write: Write) -> None:
+    path = write("a.txt", "\n\n".join(str(number) for number in range(50)))
+    assert rows(path) == [Text(str(number)) for number in range(50)]
+    assert rows(path, seed=1) == rows(path, seed=1)
+    assert rows(path, seed=1) != rows(path, seed=2)
+    assert {row.digest for row in rows(path, seed=1)} == {row.digest for row in rows(path)}
+
+
+def test_the_origin_is_the_files_content_and_not_its_place(write: Write) -> None:
+    one, other = Local(write("a.txt", "One.")), Local(write("b.txt", "One."))
+    assert one.origin().source == "local"
+    assert one.origin().revision == other.origin().revision
+    assert one.origin().location != other.origin().location
+    before = one.origin().revision
+    write("a.txt", "Two, longer.")
+    assert one.origin().revision != before
+
+
+def test_constructing_reads_nothing() -> None:
+    assert Local("no/such/file.jsonl").corpus == "local"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.jsonl", '{"text": "One."}\n\n{"text": "Two.\n', "line 3: no JSON"),
+        ("a.jsonl", '{"text": "One."}\n["Two."]\n', "line 2: must be an object"),
+        ("a.json", '[{"text": "One."},\n{"text": }]', "line 2: no JSON"),
+        ("a.json", '{"text": "One."}', "must hold a list of objects"),
+        ("a.json", '[{"text": "One."}, 3]', "item 2: must be an object"),
+        ("a.csv", "a,text\n1,One.\n2\n", "line 3: must have 2 columns"),
+        ("a.csv", "a,text\n1,One.\n2,Two.,more\n", "line 3: must have 2 columns"),
+        ("a.csv", 'a,text\n1,"One.\n', "line 2: unexpected end of data"),
+        ("a.parquet", "PAR1 but not really", "no parquet"),
+        ("a.jsonl", b'{"text": "One."}\n{"text": "\xff"}\n', "line 2: not UTF-8 text"),
+        ("a.csv", b"a,text\n1,One.\n2,\xe9\n", "line 3: not UTF-8 text"),
+        ("a.txt", b"One.\n" * 5000 + b"\xe9\n", "line 5001: not UTF-8 text"),
+        ("a.json", '[{"text": "One."}, {"text": "\\ud800"}]', "item 2: text is not Unicode text"),
+        ("a.jsonl", jsonl({"text": "One."}, {"text": 2}), "line 2: text is int, must be text"),
+        ("a.jsonl", jsonl({"text": None}), "line 1: text is NoneType, must be text"),
+        ("a.jsonl", jsonl({"instruction": "A.", "output": ["3"]}), "line 1: output is list"),
+        ("a.jsonl", jsonl({"instruction": "A.", "instances": []}), "line 1: instances is empty"),
+        ("a.jsonl", jsonl({"instruction": "A.", "instances": ["x"]}), "line 1: instances is empty"),
+        ("a.docx", "One.", "unknown kind of file; give .jsonl, .json, .csv, .parquet, .txt"),
+        ("a.jsonl", "", "the file is empty"),
+        ("a.csv", "text\n", "the file holds no row"),
+        ("a.txt", " \n\n \n", "the file holds no row"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_place(
+    write: Write, name: str, content: str | bytes, reason: str
+) -> None:
+    path = write(name, content)
+    said = refusal(path)
+    assert said.startswith(f"path={path}: ")
+    assert reason in said
+    assert "\n" not in said
+
+
+def test_a_damaged_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = Path(parquet(tmp_path / "a.parquet", {"text": [f"Text {i}." for i in range(1000)]}))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(400) + whole[404:])
+    assert refusal(str(path)).startswith(f"path={path}: no parquet: ")
+
+
+def test_parquet_rows_of_the_wrong_type_are_refused(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", {"text": ["One.", None]})
+    assert "row 2: text is NoneType, must be text" in refusal(path)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    assert refusal(str(tmp_path / "none.txt")) == f"path={tmp_path}/none.txt: no such file"
+    assert refusal(str(tmp_path)) == f"path={tmp_path}: is a folder; give a file"
+
+
+def test_fields_that_are_not_there_are_answered_with_those_that_are(write: Write) -> None:
+    path = write("a.jsonl", jsonl({"body": "One.", "title": "T"}))
+    assert refusal(path, "txt").startswith(
+        f"field=txt: line 1 of {path} has the fields body, title"
+    )
+    assert refusal(path).startswith(f"field=None: line 1 of {path} has the fields body, title")
+    no_answer = write("b.jsonl", jsonl({"instruction": "A.", "instances": [{"input": "x"}]}))
+    assert "has the fields instruction, instances, input" in refusal(no_answer)
+
+
+def test_real_instruction_data_are_read_whole(real: Path) -> None:
+    for name, count in (("user_oriented_instructions.jsonl", 252), ("seed_tasks.jsonl", 175)):
+        found = rows(str(real / "text" / name))
+        lines = (real / "text" / name).read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        assert len(found) == count
+        for row, record in zip(found, records, strict=True):
+            first = record["instances"][0]
+            assert row == Instruction(record["instruction"], first["input"], first["output"])
+
+
+def test_real_prose_is_read_whole(real: Path) -> None:
+    path = real / "text" / "wikitext2-test.txt"
+    documents = rows(str(path))
+    assert len(documents) > 1000
+    read = " ".join(row.text for row in documents if isinstance(row, Text))
+    assert read.split() == path.read_text(encoding="utf-8").split()

@@ -1,0 +1,139 @@
+"""Identity: what can change a cell's weights is in it, what cannot is not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sweep.cell import Cell, digest, make
+from sweep.model.checkpoint import fingerprint
+from sweep.refusal import Refusal
+
+Frozen = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def cell(frozen: Frozen):  # type: ignore[no-untyped-def]
+    def cell(*overrides: str) -> Cell:
+        return make(frozen(*overrides), fingerprint)
+
+    return cell
+
+
+CHANGES = [
+    ("method=wanda",),
+    ("sparsity.ratio=0.6",),
+    ("sparsity=2to4",),
+    ("calib=alpaca",),
+    ("calib.n_samples=64",),
+    ("calib.seqlen=128",),
+    ("calib.packing=pad",),
+    ("seed=1",),
+    ("model.dtype=bfloat16",),
+    ("method.scope=mlp",),
+    ("method.damping=0.02",),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=" ".join)
+def test_whatever_changes_the_weights_changes_the_id(change: tuple[str, ...], cell) -> None:  # type: ignore[no-untyped-def]
+    assert cell(*change).id != cell().id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("metric=[perplexity]",),
+        ("metric.tasks.n_samples=7",),
+        ("tracker=none",),
+        ("outputs=/tmp/elsewhere",),
+        ("name=other",),
+        ("batch_size=4",),
+        ("keep=model",),
+        ("model.device=cpu",),
+    ],
+    ids=" ".join,
+)
+def test_whatever_leaves_the_weights_leaves_the_id(change: tuple[str, ...], cell) -> None:  # type: ignore[no-untyped-def]
+    assert cell(*change).id == cell().id
+
+
+def test_magnitude_reads_no_calibration_data_so_it_is_one_cell(cell) -> None:  # type: ignore[no-untyped-def]
+    one, other = (
+        cell("method=magnitude", "calib=c4"),
+        cell("method=magnitude", "calib=alpaca", "seed=3"),
+    )
+    assert one.id == other.id
+    assert one.name == other.name
+
+
+def test_dense_is_one_cell_whatever_the_sparsity(cell) -> None:  # type: ignore[no-untyped-def]
+    assert cell("method=dense", "sparsity.ratio=0.7").id == cell("method=dense", "sparsity=2to4").id
+
+
+def test_ratios_that_print_alike_are_one_cell(cell) -> None:  # type: ignore[no-untyped-def]
+    one, other = cell("sparsity.ratio=0.3"), cell("sparsity.ratio=0.30000000000000004")
+    assert one.name == other.name
+
+
+def test_the_same_model_in_another_folder_is_the_same_cell(
+    cell,  # type: ignore[no-untyped-def]
+    files: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    copy = tmp_path / "copied"
+    shutil.copytree(files["model"], copy)
+    here = ["model=local", f"model.path={files['model']}", "seqlen=128", "calib=local"]
+    there = ["model=local", f"model.path={copy}", "seqlen=128", "calib=local"]
+    data = f"calib.path={files['text']}"
+    assert cell(*here, data).id == cell(*there, data).id
+
+
+def test_a_changed_calibration_file_is_another_cell(
+    cell,  # type: ignore[no-untyped-def]
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "rows.txt"
+    file.write_text("one text")
+    before = cell("calib=local", f"calib.path={file}").id
+    file.write_text("another text")
+    assert cell("calib=local", f"calib.path={file}").id != before
+
+
+def test_the_label_says_what_the_cell_is(cell) -> None:  # type: ignore[no-untyped-def]
+    assert cell("sparsity=2to4", "method=wanda", "calib=alpaca", "seed=2").label == (
+        "tiny-wanda-2of4-alpaca-seed2"
+    )
+    assert cell("method=magnitude").label == "tiny-magnitude-50"
+
+
+def test_a_result_belongs_to_its_metrics_settings(cell) -> None:  # type: ignore[no-untyped-def]
+    one, other = cell(), cell("metric.tasks.n_samples=7")
+    assert one.metric_id("tasks") != other.metric_id("tasks")
+    assert one.metric_id("perplexity") == other.metric_id("perplexity")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=-1", "seed=-1: must not be negative"),
+        ("batch_size=0", "batch_size=0: must be at least 1"),
+        ("keep=all", "keep=all: must be 'none' or 'model'"),
+        ("name=a/b", "name=a/b: must be letters"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(override: str, message: str, cell) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(Refusal, match=message):
+        cell(override)
+
+
+@given(st.floats(min_value=0, max_value=1), st.integers(0, 5))
+def test_a_digest_ignores_what_lies_behind_the_tenth_digit(value: float, step: int) -> None:
+    near = round(value, 10)
+    assert digest({"x": near}) == digest({"x": near + step * 1e-14})

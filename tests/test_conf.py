@@ -1,0 +1,105 @@
+"""Every option of every group, and every study, composes, freezes and builds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from sweep.cell import make
+from sweep.config import CONF
+
+Frozen = Callable[..., dict[str, Any]]
+
+
+NEEDED = {
+    "model=local": ["model.path={model}"],
+    "calib=local": ["calib.path={text}"],
+    "calib=tokens": ["calib.path={tokens}"],
+    "sparsity=n_of_m": ["sparsity.n=1", "sparsity.m=4"],
+}
+"""What must be set beside an option, by option."""
+
+OPTIONS = [
+    f"{group}={file.stem}"
+    for group in ("model", "method", "sparsity", "calib", "tracker", "corpora")
+    for file in sorted((CONF / group).glob("*.yaml"))
+]
+METRICS = sorted(file.stem for file in (CONF / "metric").glob("*.yaml"))
+STUDIES = sorted(file.stem for file in (CONF / "study").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_builds(
+    option: str, frozen: Frozen, files: dict[str, Path]
+) -> None:
+    needed = [text.format(**files) for text in NEEDED.get(option, [])]
+    cell = make(frozen(option, *needed), lambda folder: str(folder))
+    assert cell.name.endswith(cell.id[:8])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric_composes_and_builds_alone(metric: str, frozen: Frozen) -> None:
+    cell = make(frozen(f"metric=[{metric}]"), lambda folder: str(folder))
+    assert list(cell.parts.metrics) == [metric]
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_point_of_every_study_composes_and_builds(study: str, frozen: Frozen) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"study={study}"], return_hydra_config=True)
+        grid: Any = OmegaConf.to_container(config.hydra.sweeper.params)
+    axes = [
+        [f"{name}={value}" for value in str(values).split(",")] for name, values in grid.items()
+    ]
+    for point in product(*axes):
+        make(frozen(f"study={study}", *point), lambda folder: str(folder))
+
+
+@pytest.mark.parametrize("source", ["c4", "alpaca", "unnatural", "wikitext2", "local", "tokens"])
+def test_a_metrics_source_takes_the_same_names_as_calibration(
+    source: str, frozen: Frozen, files: dict[str, Path]
+) -> None:
+    path = {"local": files["text"], "tokens": files["tokens"]}.get(source)
+    beside = [f"metric.perplexity.path={path}"] if path else []
+    config = frozen("metric=[perplexity]", f"metric.perplexity.source={source}", *beside)
+    assert list(config["metric"]["perplexity"]["source"]) == [source]
+
+
+def test_a_frozen_configuration_is_plain_data_without_interpolations(frozen: Frozen) -> None:
+    def plain(value: Any) -> bool:
+        if isinstance(value, dict):
+            return all(plain(inner) for inner in value.values())
+        if isinstance(value, list):
+            return all(plain(inner) for inner in value)
+        return value is None or (
+            isinstance(value, str | int | float | bool) and "${" not in str(value)
+        )
+
+    assert plain(frozen())
+
+
+def test_the_tiny_model_brings_its_stand_ins(frozen: Frozen) -> None:
+    sources = frozen("metric=[tasks]")["metric"]["tasks"]["source"]
+    assert {node["_target_"] for node in sources.values()} == {"sweep.data.embedded.Exercises"}
+
+
+def test_another_model_means_the_real_corpora(frozen: Frozen, files: dict[str, Path]) -> None:
+    config = frozen("model=local", f"model.path={files['model']}")
+    assert config["calib"]["source"]["repo"] == "allenai/c4"
+    assert config["seqlen"] == 2048
+
+
+def test_hydra_finds_the_launcher_by_its_own_discovery() -> None:
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.launcher import Launcher
+
+    names = {plugin.__name__ for plugin in Plugins.instance().discover(Launcher)}
+    assert "Here" in names
+    assert not HydraConfig.initialized()

@@ -1,0 +1,116 @@
+"""Files are whole or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import files
+from sweep.files import Folder, check_writable, write
+from sweep.refusal import OutOfSpace, Refusal
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+    folder.write_cell({"seed": 1}, {"model": "x"}, "0" * 64)
+    folder.write_compression({"sparsity": 0.5})
+    folder.write_metric("tasks", {"values": {}}, {"alpaca": [{"answer": "größer", "em": 1.0}]})
+    assert folder.cell() == {"id": "0" * 64, "identity": {"model": "x"}, "config": {"seed": 1}}
+    assert folder.compression() == {"sparsity": 0.5}
+    assert folder.metrics() == ["tasks"]
+    assert folder.examples("tasks") == {"alpaca": [{"answer": "größer", "em": 1.0}]}
+
+
+def test_generations_lie_apart_from_other_rows(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+    folder.write_metric("tasks", {}, {"alpaca": [{"answer": "x"}]})
+    folder.write_metric("perplexity", {}, {"c4": [{"loss": 1.0}]})
+    assert (folder.path / "generations" / "tasks-alpaca.jsonl").is_file()
+    assert (folder.path / "metrics" / "perplexity-c4.jsonl").is_file()
+
+
+def test_a_cell_is_found_by_its_id_whatever_its_label(tmp_path: Path) -> None:
+    write(tmp_path / "cells" / "tiny-old_name-01234567" / "cell.yaml", "id: x")
+    assert Folder(tmp_path, "tiny-new_name-01234567").path.name == "tiny-old_name-01234567"
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "result.json"
+    write(file, "old")
+
+    def dies(handle: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", dies)
+    with pytest.raises(KeyboardInterrupt):
+        write(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_full_disk_is_named_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "result.json"
+    write(file, "old")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OutOfSpace, match=r"result\.json: cannot be written \(No space left"):
+        write(file, "new")
+    assert file.read_text() == "old"
+
+
+def test_another_error_of_the_disk_is_not_taken_for_a_full_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(files.os, "fsync", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        write(tmp_path / "result.json", "new")
+
+
+def test_outputs_below_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refusal, match=r"outputs=.*file/outputs: cannot be written to"):
+        check_writable(str(tmp_path / "file" / "outputs"))
+
+
+def test_a_kept_model_is_whole_or_not_there(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+
+    def dies(path: Path) -> None:
+        (path / "config.json").write_text("{}")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        folder.keep_model(dies)
+    assert not folder.model.exists()
+
+    def saves(path: Path) -> None:
+        (path / "config.json").write_text(json.dumps({}))
+
+    folder.keep_model(saves)
+    assert [file.name for file in folder.model.iterdir()] == ["config.json"]
+
+
+def test_a_failure_is_kept_until_the_cell_succeeds(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+    assert folder.failure() is None
+    folder.write_failure("ValueError: no\n\nTraceback …")
+    assert folder.failure() == "ValueError: no"
+    folder.clear_failure()
+    assert folder.failure() is None
+
+
+def test_csv_quotes_what_needs_it() -> None:
+    rows: list[dict[str, Any]] = [{"a": "x,y", "b": 1}, {"a": "z"}]
+    assert files.csv_text(["a", "b"], rows) == 'a,b\n"x,y",1\nz,\n'

@@ -1,0 +1,105 @@
+"""The house: imports go down the floors only, and heavy packages stay behind their doors."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SWEEP = ROOT / "sweep"
+
+FLOORS = (
+    {"refusal", "world", "sparsity"},
+    {"numerics"},
+    {"data", "model"},
+    {"calib"},
+    {"method", "metric"},
+    {"config", "build", "files", "progress"},
+    {"cell"},
+    {"environment", "workshop", "track"},
+    {"check", "run", "report"},
+    {"plan"},
+    {"grid"},
+    {"explain"},
+    {"__main__"},
+)
+"""From the ground up. A part imports from floors below its own, and from itself."""
+
+DOORS = {
+    "wandb": {"sweep/track.py"},
+    "submitit": set(),
+    "datasets": {"sweep/data/hub.py"},
+    "rich": {"sweep/report/table.py"},
+    "hydra": {"sweep/__main__.py", "sweep/explain.py"},
+}
+"""Packages that only some files may import."""
+
+
+def _modules() -> list[Path]:
+    return sorted(SWEEP.rglob("*.py"))
+
+
+def _imports(path: Path) -> list[tuple[str, bool]]:
+    """Dotted names that a file imports, and whether at its top level (so at every start)."""
+    tree = ast.parse(path.read_text())
+    found: list[tuple[str, bool]] = []
+    for node in ast.walk(tree):
+        top = node in tree.body
+        if isinstance(node, ast.Import):
+            found += [(alias.name, top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [(f"{node.module}.{alias.name}", top) for alias in node.names]
+    return found
+
+
+def _part(name: str) -> str:
+    return name.split(".")[1]
+
+
+def _level(part: str) -> int:
+    return next(level for level, parts in enumerate(FLOORS) if part in parts)
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_the_floors(path: Path) -> None:
+    relative = path.relative_to(SWEEP).with_suffix("")
+    part = relative.parts[0]
+    if part == "__init__":
+        return
+    for name, _ in _imports(path):
+        if name.startswith("sweep.") and _part(name) != part:
+            assert _level(_part(name)) < _level(part), f"{relative} imports {name}"
+
+
+def test_every_part_has_its_floor() -> None:
+    parts = {path.relative_to(SWEEP).with_suffix("").parts[0] for path in _modules()}
+    assert parts - {"__init__", "conf"} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("package", DOORS)
+def test_a_package_is_imported_behind_its_door_only(package: str) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for path in _modules()
+        for name, _ in _imports(path)
+        if name.split(".")[0] == package
+    }
+    assert users <= DOORS[package]
+
+
+def test_the_command_starts_without_heavy_imports() -> None:
+    heavy = {"torch", "transformers", "datasets", "wandb", "pydantic", "numpy", "pyarrow", "rich"}
+    seen: set[str] = set()
+    waiting = ["__main__"]
+    while waiting:
+        part = waiting.pop()
+        if part in seen:
+            continue
+        seen.add(part)
+        for name, top in _imports(SWEEP / f"{part}.py"):
+            assert not (top and name.split(".")[0] in heavy), f"{part} imports {name} at its top"
+            if top and name.startswith("sweep."):
+                waiting.append(_part(name))
+    assert {"explain", "config"} <= seen

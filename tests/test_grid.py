@@ -1,0 +1,338 @@
+"""A grid on the embedded model, in this process: plan, run, resume, retry, table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sweep.cell import make
+from sweep.files import Folder
+from sweep.grid import sweep
+from sweep.method.wanda import Wanda
+from sweep.metric.perplexity import Perplexity
+from sweep.model.checkpoint import fingerprint
+from sweep.plan import plan
+from sweep.progress import Progress
+from sweep.refusal import Failed, OutOfSpace, Refusal
+from sweep.workshop import Workshop
+
+Frozen = Callable[..., dict[str, Any]]
+
+SMALL = {
+    "perplexity": ("n_samples=4",),
+    "divergence": ("n_samples=6",),
+    "tasks": ("n_samples=5", "max_new_tokens=8"),
+}
+
+
+@pytest.fixture
+def small(frozen: Frozen) -> Frozen:
+    """A configuration whose cells take a second."""
+
+    def small(*overrides: str) -> dict[str, Any]:
+        chosen = [text for text in overrides if text.startswith("metric=[")]
+        names = chosen[0][len("metric=[") : -1].split(",") if chosen else list(SMALL)
+        sizes = [f"metric.{name}.{size}" for name in names for size in SMALL[name]]
+        return frozen("calib.n_samples=4", *sizes, *overrides)
+
+    return small
+
+
+def cells(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "outputs" / "cells").iterdir())
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(file.relative_to(folder)): (file.read_bytes(), file.stat().st_mtime_ns)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != "log.txt"
+    }
+
+
+def values(cell: Path, metric: str) -> dict[str, float]:
+    record = json.loads((cell / "metrics" / f"{metric}.json").read_text())
+    return {name: value["value"] for name, value in record["values"].items()}
+
+
+class TestPlan:
+    def test_points_that_mean_the_same_are_one_cell_and_dense_is_added(self, small: Frozen) -> None:
+        configs = [small("method=magnitude", f"calib={calib}") for calib in ("c4", "alpaca")]
+        planned = plan(configs, Workshop(Progress()))
+        assert [cell.label for cell in planned.cells] == ["tiny-dense", "tiny-magnitude-50"]
+        assert planned.points == 2
+
+    def test_dense_asked_for_is_not_added_again(self, small: Frozen) -> None:
+        configs = [small(f"method={method}") for method in ("wanda", "dense")]
+        planned = plan(configs, Workshop(Progress()))
+        assert [cell.label for cell in planned.cells] == ["tiny-dense", "tiny-wanda-50-c4"]
+
+    def test_metrics_of_the_same_cell_are_joined(self, small: Frozen) -> None:
+        points = [small("metric=[perplexity]"), small("metric=[divergence]")]
+        planned = plan(
+            [{**points[0]}, {**points[1]}],
+            Workshop(Progress()),
+        )
+        assert {tuple(sorted(cell.parts.metrics)) for cell in planned.cells} == {
+            ("divergence", "perplexity")
+        }
+
+    def test_one_metric_with_two_settings_on_one_cell_is_refused(self, small: Frozen) -> None:
+        points = [small(f"metric.tasks.n_samples={n}") for n in (3, 4)]
+        with pytest.raises(Refusal, match=r"metric\.tasks=: .*different settings"):
+            plan(points, Workshop(Progress()))
+
+    def test_one_wrong_point_and_nothing_runs(self, small: Frozen, tmp_path: Path) -> None:
+        points = [small(), small("method.scope=nothing_like_it")]
+        with pytest.raises(Refusal, match="nothing_like_it"):
+            sweep(points)
+        assert not (tmp_path / "outputs" / "cells").exists()
+
+    def test_the_same_grid_has_the_same_name(self, small: Frozen) -> None:
+        one = plan([small(), small("method=wanda")], Workshop(Progress()))
+        other = plan([small("method=wanda"), small()], Workshop(Progress()))
+        assert one.name == other.name
+
+
+class TestSweep:
+    @pytest.fixture
+    def configs(self, small: Frozen) -> list[dict[str, Any]]:
+        return [small(f"method={method}") for method in ("wanda", "sparsegpt")]
+
+    def test_a_grid_leaves_a_row_per_cell_and_files_behind_it(
+        self, configs: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sweep(configs)
+        out = capsys.readouterr().out
+        assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")][:1]
+        (file,) = (tmp_path / "outputs" / "reports").glob("*/results.csv")
+        assert str(file) in out
+        rows = list(csv.DictReader(file.open()))
+        assert [row["method"] for row in rows] == ["dense", "wanda", "sparsegpt"]
+        assert {row["status"] for row in rows} == {"done"}
+        for row in rows:
+            assert float(row["perplexity"]) > 1
+            assert row["source"] == "embedded"
+        dense, wanda, _ = rows
+        assert float(dense["jsd"]) == 0
+        assert float(wanda["jsd"]) > 0
+        change = float(wanda["perplexity"]) - float(dense["perplexity"])
+        assert float(wanda["perplexity_vs_dense"]) == pytest.approx(change)
+        assert float(wanda["em_alpaca_low"]) <= float(wanda["em_alpaca"])
+
+    def test_every_result_file_says_that_the_corpora_are_stand_ins(
+        self, configs: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sweep(configs[:1])
+        assert "source: embedded" in capsys.readouterr().out
+        for cell in cells(tmp_path):
+            for file in (cell / "metrics").glob("*.json"):
+                record = json.loads(file.read_text())
+                assert {data["source"] for data in record["data"]} == {"embedded"}
+        compression = json.loads((cells(tmp_path)[1] / "compression.json").read_text())
+        assert compression["calibration"]["data"][0]["source"] == "embedded"
+        assert (tmp_path / "outputs/reports").glob("*/results.md")
+        (markdown,) = (tmp_path / "outputs" / "reports").glob("*/results.md")
+        assert "source: embedded" in markdown.read_text()
+
+    def test_a_second_run_does_nothing(
+        self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweep(configs)
+        before = {cell: snapshot(cell) for cell in cells(tmp_path)}
+        monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("a model was loaded"))
+        monkeypatch.setattr(Workshop, "tokenizer", lambda *_: pytest.fail("data were read"))
+        sweep(configs)
+        assert {cell: snapshot(cell) for cell in cells(tmp_path)} == before
+
+    def test_a_metric_added_later_computes_only_itself(self, small: Frozen, tmp_path: Path) -> None:
+        sweep([small("method=wanda", "metric=[perplexity]")])
+        before = {cell: snapshot(cell) for cell in cells(tmp_path)}
+        sweep([small("method=wanda", "metric=[perplexity,divergence]")])
+        after = {cell: snapshot(cell) for cell in cells(tmp_path)}
+        for cell, files in before.items():
+            kept = {name: after[cell][name] for name in files if name != "cell.yaml"}
+            assert kept == {name: files[name] for name in files if name != "cell.yaml"}
+            assert "metrics/divergence.json" in after[cell]
+
+    def test_numbers_do_not_depend_on_what_else_ran_in_the_process(
+        self, configs: list[dict[str, Any]], small: Frozen, tmp_path: Path
+    ) -> None:
+        sweep(configs)
+        together = values(cells(tmp_path)[1], "perplexity")
+        alone = {**configs[1], "outputs": str(tmp_path / "alone")}
+        sweep([alone])
+        other = sorted((tmp_path / "alone" / "cells").iterdir())[1]
+        assert other.name == cells(tmp_path)[1].name
+        assert values(other, "perplexity") == together
+
+    def test_a_failed_cell_does_not_stop_the_others_and_is_retried(
+        self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as broken:
+
+            def fails(*_: Any) -> None:
+                raise FloatingPointError("NaN in block 1")
+
+            broken.setattr(Wanda, "compress", fails)
+            with pytest.raises(Failed, match=r"1 of 3 cells failed\n.*wanda.*NaN in block 1"):
+                sweep(configs)
+        dense, sparsegpt, wanda = cells(tmp_path)
+        assert "NaN in block 1" in (wanda / "failure.txt").read_text()
+        assert "Traceback" in (wanda / "failure.txt").read_text()
+        assert not (wanda / "metrics").exists()
+        (file,) = (tmp_path / "outputs" / "reports").glob("*/results.csv")
+        statuses = {row["method"]: row["status"] for row in csv.DictReader(file.open())}
+        assert statuses["wanda"].startswith("failed: FloatingPointError")
+        done = {cell: snapshot(cell) for cell in (dense, sparsegpt)}
+        sweep(configs)
+        assert {cell: snapshot(cell) for cell in (dense, sparsegpt)} == done
+        assert not (wanda / "failure.txt").exists()
+        assert (wanda / "metrics" / "perplexity.json").is_file()
+
+    def test_after_a_failure_the_next_cell_starts_from_dense_weights(
+        self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweep([configs[1]])
+        clean = values(cells(tmp_path)[1], "divergence")
+        with monkeypatch.context() as broken:
+
+            def fails(*_: Any) -> None:
+                raise RuntimeError("after compression")
+
+            broken.setattr(Perplexity, "measure", fails)
+            other = [{**config, "outputs": str(tmp_path / "other")} for config in configs]
+            with pytest.raises(Failed, match="3 of 3"):
+                sweep(other)
+        sweep([{**configs[1], "outputs": str(tmp_path / "other")}])
+        (cell,) = (tmp_path / "other" / "cells").glob("*sparsegpt*")
+        assert values(cell, "divergence") == clean
+
+    def test_a_killed_run_continues_where_it_was(
+        self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as killed:
+
+            def dies(*_: Any) -> None:
+                raise KeyboardInterrupt
+
+            killed.setattr("sweep.metric.tasks.Tasks.measure", dies)
+            with pytest.raises(KeyboardInterrupt):
+                sweep(configs)
+        (dense,) = cells(tmp_path)
+        before = snapshot(dense)
+        assert "metrics/perplexity.json" in before
+        sweep(configs)
+        after = snapshot(dense)
+        assert after["metrics/perplexity.json"] == before["metrics/perplexity.json"]
+        assert "metrics/tasks.json" in after
+
+    def test_a_full_disk_stops_the_sweep_and_keeps_what_was_finished(
+        self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write = Folder.write_compression
+
+        def full(self: Folder, record: dict[str, Any]) -> None:
+            if "wanda" in self.path.name:
+                raise OutOfSpace("disk full")
+            write(self, record)
+
+        monkeypatch.setattr(Folder, "write_compression", full)
+        with pytest.raises(OutOfSpace):
+            sweep(configs)
+        assert [cell.name.split("-")[1] for cell in cells(tmp_path)] == ["dense", "wanda"]
+        assert (cells(tmp_path)[0] / "metrics" / "tasks.json").is_file()
+
+    def test_the_model_is_loaded_once_for_all_cells(
+        self, configs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from sweep import workshop
+
+        loads: list[Any] = []
+        load = workshop.load
+        monkeypatch.setattr(workshop, "load", lambda c: loads.append(c) or load(c))
+        sweep(configs)
+        assert len(loads) == 1
+
+    def test_a_kept_model_gives_the_measured_logits_in_plain_transformers(
+        self, small: Frozen, tmp_path: Path
+    ) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        sweep([small("method=wanda", "keep=model", "metric=[perplexity]")])
+        folder = cells(tmp_path)[1] / "model"
+        kept = AutoModelForCausalLM.from_pretrained(folder)
+        AutoTokenizer.from_pretrained(folder)
+        weight = kept.model.layers[0].mlp.up_proj.weight
+        zeros = (weight == 0).sum(1)
+        assert torch.equal(zeros, torch.full_like(zeros, weight.shape[1] // 2))
+        assert not (cells(tmp_path)[0] / "model").exists()
+
+    def test_a_metric_added_to_a_kept_model_is_measured_on_it(
+        self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sweep([small("method=wanda", "keep=model", "metric=[perplexity]")])
+        monkeypatch.setattr(Wanda, "compress", lambda *_: pytest.fail("compressed again"))
+        sweep([small("method=wanda", "keep=model", "metric=[perplexity,divergence]")])
+        divergence = values(cells(tmp_path)[1], "divergence")
+        assert divergence["jsd"] > 0
+
+    def test_each_cell_keeps_its_log(self, configs: list[dict[str, Any]], tmp_path: Path) -> None:
+        sweep(configs[:1])
+        text = (cells(tmp_path)[1] / "log.txt").read_text()
+        assert "compressed: 50.00 %" in text
+        assert "perplexity" in text
+
+    def test_the_grids_progress_names_the_cells_and_what_is_left(
+        self, configs: list[dict[str, Any]], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log = logging.getLogger("sweep")
+        log.addHandler(caplog.handler)
+        try:
+            sweep(configs)
+        finally:
+            log.removeHandler(caplog.handler)
+        text = caplog.text
+        assert "2 points of the grid, 3 cells with dense, 3 to run" in text
+        assert "[1/3] tiny-dense" in text
+        assert "[2/3] tiny-wanda-50-c4" in text
+        assert "left)" in text
+
+
+def test_kept_dense_answers_are_not_generated_again(
+    small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep([small("method=dense", "metric=[tasks]")])
+    asked: list[str] = []
+    from sweep.metric import tasks
+
+    generate = tasks.generate
+    monkeypatch.setattr(
+        tasks, "generate", lambda *a, **k: asked.append(k["name"]) or generate(*a, **k)
+    )
+    sweep([small("method=wanda", "metric=[tasks]")])
+    assert len(asked) == 2  # alpaca and unnatural, of the compressed model only
+
+
+def test_results_carry_seed_threads_versions_and_hashes(small: Frozen, tmp_path: Path) -> None:
+    sweep([small("method=wanda", "metric=[perplexity]", "seed=5")])
+    cell = cells(tmp_path)[1]
+    compression = json.loads((cell / "compression.json").read_text())
+    result = json.loads((cell / "metrics" / "perplexity.json").read_text())
+    assert compression["calibration"]["seed"] == 5
+    assert len(compression["calibration"]["sha256"]) == 64
+    for record in (compression, result):
+        assert record["environment"]["threads"] == torch.get_num_threads()
+        assert record["environment"]["torch"] == torch.__version__
+        assert record["weights_sha256"] == compression["weights_sha256"]
+    assert len(result["data"][0]["sha256"]) == 64
+    assert result["values"]["perplexity"]["n"] == 4 * 255
+    identity = make(small("method=wanda", "metric=[perplexity]", "seed=5"), fingerprint).identity
+    assert Folder(tmp_path / "outputs", cell.name).cell()["identity"] == identity  # type: ignore[index]

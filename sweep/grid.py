@@ -14,7 +14,7 @@ from typing import Any
 from sweep.cell import Cell
 from sweep.files import Folder
 from sweep.plan import Plan, plan
-from sweep.progress import Progress, duration
+from sweep.progress import Lines, Progress, duration
 from sweep.refusal import Failed, OutOfSpace
 from sweep.report import table
 from sweep.run import run
@@ -122,9 +122,7 @@ def _logged_to(folder: Folder) -> Iterator[None]:
 def quiet() -> None:
     """This project's lines go to stderr; the bars and hints of the libraries below do not."""
     if not log.handlers:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
+        log.addHandler(Lines())
         log.setLevel(logging.INFO)
         log.propagate = False
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

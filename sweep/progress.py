@@ -42,6 +42,14 @@ class Progress:
                     log.info("  %s: %d of %d", what, done, total)
 
 
+class Lines(logging.Handler):
+    """Log lines on stderr, above the bars that are being drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line."""
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 def duration(seconds: float) -> str:
     """`8 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)

@@ -49,6 +49,10 @@ def cells(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "outputs" / "cells").iterdir())
 
 
+def table(file: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(file.relative_to(folder)): (file.read_bytes(), file.stat().st_mtime_ns)
@@ -114,7 +118,7 @@ class TestSweep:
         assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")][:1]
         (file,) = (tmp_path / "outputs" / "reports").glob("*/results.csv")
         assert str(file) in out
-        rows = list(csv.DictReader(file.open()))
+        rows = table(file)
         assert [row["method"] for row in rows] == ["dense", "wanda", "sparsegpt"]
         assert {row["status"] for row in rows} == {"done"}
         for row in rows:
@@ -189,7 +193,7 @@ class TestSweep:
         assert "Traceback" in (wanda / "failure.txt").read_text()
         assert not (wanda / "metrics").exists()
         (file,) = (tmp_path / "outputs" / "reports").glob("*/results.csv")
-        statuses = {row["method"]: row["status"] for row in csv.DictReader(file.open())}
+        statuses = {row["method"]: row["status"] for row in table(file)}
         assert statuses["wanda"].startswith("failed: FloatingPointError")
         done = {cell: snapshot(cell) for cell in (dense, sparsegpt)}
         sweep(configs)

@@ -111,12 +111,12 @@ def _sample(
 def _concat(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) -> Windows:
     """Documents joined by EOS and cut into windows."""
     ids: list[int] = []
-    digests: set[str] = set()
+    used: set[Row] = set()
     for row, token in joined(encode(rows, tokenizer, "alpaca"), tokenizer.eos_token_id):
         if len(ids) == n_samples * seqlen:
             break
         ids.append(token)
-        digests.add(row.digest)
+        used.add(row)
     count = len(ids) // seqlen
     if count < n_samples:
         raise Refusal(
@@ -124,7 +124,8 @@ def _concat(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) ->
             n_samples,
             f"the corpus fills only {count} windows of {seqlen} tokens; lower n_samples or seqlen",
         )
-    return _full([ids[i * seqlen : (i + 1) * seqlen] for i in range(n_samples)], digests, 0)
+    windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(n_samples)]
+    return _full(windows, {row.digest for row in used}, 0)
 
 
 def _pad(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) -> Windows:

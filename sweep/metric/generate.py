@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
 
 from sweep.metric.subject import Subject
 
@@ -50,22 +53,28 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     batches = [order[i : i + subject.batch_size] for i in range(0, len(order), subject.batch_size)]
     answers: dict[int, Answer] = {}
-    settings = _greedy(subject, max_new_tokens, stop)
-    for batch in subject.progress(batches, name, len(batches)):
-        asked = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
-        asked = {key: asked[key].to(model.device) for key in ("input_ids", "attention_mask")}
-        said = model.generate(**asked, **settings)[:, asked["input_ids"].shape[1] :]
-        for i, ids in zip(batch, said.tolist(), strict=True):
-            answers[i] = _answer(tokenizer, ids, max_new_tokens, stop)
+    with _greedy(model, tokenizer, max_new_tokens):
+        for batch in subject.progress(batches, name, len(batches)):
+            asked = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
+            asked = {key: asked[key].to(model.device) for key in ("input_ids", "attention_mask")}
+            start = asked["input_ids"].shape[1]
+            ends = [_stopped(tokenizer, stop, start)] if stop else []
+            said = model.generate(**asked, stopping_criteria=ends)[:, start:]
+            for i, ids in zip(batch, said.tolist(), strict=True):
+                answers[i] = _answer(tokenizer, ids, max_new_tokens, stop)
     return [answers[i] for i in range(len(prompts))]
 
 
-def _greedy(subject: Subject, max_new_tokens: int, stop: Sequence[str]) -> dict[str, Any]:
-    """Settings of `generate`, none of them left to the model's own generation_config."""
+@contextmanager
+def _greedy(model: Any, tokenizer: Any, max_new_tokens: int) -> Iterator[None]:
+    """The model's own generation settings (penalties, suppressed tokens, …) are out of force.
+
+    `generate` fills what it is not told from them, so they are replaced and not overridden.
+    """
     from transformers import GenerationConfig
 
-    tokenizer = subject.tokenizer
-    config = GenerationConfig(
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_new_tokens=max_new_tokens,
@@ -73,10 +82,26 @@ def _greedy(subject: Subject, max_new_tokens: int, stop: Sequence[str]) -> dict[
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
-    settings: dict[str, Any] = {"generation_config": config}
-    if stop:
-        settings |= {"stop_strings": list(stop), "tokenizer": tokenizer}
-    return settings
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _stopped(
+    tokenizer: Any, stop: Sequence[str], start: int
+) -> Callable[..., Bool[Tensor, " batch"]]:
+    """Tells which answers hold a stop string; the prompt, which ends at `start`, is not searched.
+
+    The library's own criterion also stops at a string that begins in the prompt.
+    """
+
+    def stopped(ids: Int[Tensor, "batch time"], scores: object) -> Bool[Tensor, " batch"]:
+        texts = tokenizer.batch_decode(ids[:, start:], skip_special_tokens=True)
+        found = [any(string in text for string in stop) for text in texts]
+        return torch.tensor(found, device=ids.device)
+
+    return stopped
 
 
 def _answer(tokenizer: Any, ids: list[int], limit: int, stop: Sequence[str]) -> Answer:
@@ -86,4 +111,6 @@ def _answer(tokenizer: Any, ids: list[int], limit: int, stop: Sequence[str]) -> 
     cuts = [place for place in (text.find(string) for string in stop) if place >= 0]
     if cuts:
         text = text[: min(cuts)]
+        while tokens[-1] == tokenizer.pad_token_id:  # filled up beside longer answers
+            tokens.pop()
     return Answer(tokens, text.strip(), full=not ended and not cuts)

@@ -231,9 +231,9 @@ def _values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
     return values
 
 
-def _mean(numbers: Sequence[float | bool]) -> Value:
+def _mean(numbers: Sequence[float | int]) -> Value:
     return Value(fmean(numbers), "1", len(numbers), "examples", *_bounds(numbers))
 
 
-def _bounds(numbers: Sequence[float | bool]) -> tuple[float, float]:
+def _bounds(numbers: Sequence[float | int]) -> tuple[float, float]:
     return interval(np.asarray(numbers, dtype=float), np.ones(len(numbers)))

@@ -83,9 +83,7 @@ def text_windows(
         n_samples: at most so many windows; None: all.
         seqlen: tokens in a window; None: as the source has them.
     """
-    rows = source.rows("evaluation", None)
-    first = next(rows)
-    rows = chain((first,), rows)
+    first, rows = _begun(source)
     if isinstance(first, Tokens):
         windows, digests = _as_they_are(rows, n_samples, seqlen)
     elif seqlen is None:
@@ -97,6 +95,8 @@ def text_windows(
     if not windows:
         raise Refusal("seqlen", seqlen, "the text fills no window of so many tokens; lower it")
     ids = torch.tensor(windows, dtype=torch.long)
+    if ids.shape[1] < 2:
+        raise Refusal("seqlen", ids.shape[1], "a window must have at least two tokens")
     scored = torch.ones_like(ids, dtype=torch.bool)
     scored[:, -1] = False
     lengths = torch.full((len(ids),), ids.shape[1])
@@ -140,7 +140,17 @@ def responses(
 
 def asks(source: Source) -> bool:
     """Whether the corpus consists of instructions."""
-    return isinstance(next(source.rows("evaluation", None)), Instruction)
+    first, _ = _begun(source)
+    return isinstance(first, Instruction)
+
+
+def _begun(source: Source) -> tuple[Row, Iterator[Row]]:
+    """The first row for evaluation, and all of them, the first included."""
+    rows = source.rows("evaluation", None)
+    first = next(rows, None)
+    if first is None:
+        raise Refusal("source", source.origin().corpus, "has no row for evaluation")
+    return first, chain((first,), rows)
 
 
 def _asks(row: Row) -> bool:
@@ -186,7 +196,7 @@ def _closed_by_eos(
     kept = kept[: count * seqlen]
     ids = [token for _, token in kept]
     windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(count)]
-    return windows, frozenset(row.digest for row, _ in kept)
+    return windows, frozenset(row.digest for row in {row for row, _ in kept})
 
 
 def _running(

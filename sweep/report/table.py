@@ -6,6 +6,7 @@ Read from the result files; printed on the terminal, written as Markdown and as 
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def write_report(outputs: str, name: str, cells: Sequence[Cell]) -> str:
     write(folder / "results.csv", csv_text(header, table))
     markdown = _render(table, columns, markdown=True, width=1000)
     write(folder / "results.md", f"# {name}\n\n{markdown}\n" + "".join(f"- {n}\n" for n in notes))
-    shown = _render(table, columns, markdown=False, width=None)
+    shown = _render(table, columns, markdown=False, width=_width())
     notes += [f"table: {folder / 'results.csv'}, {folder / 'results.md'}"]
     return f"\n{shown}\n" + "".join(f"{note}\n" for note in notes)
 
@@ -117,28 +118,51 @@ def _row(cell: Cell) -> tuple[dict[str, Any], Mapping[str, Mapping[str, Any]]]:
 
 
 def _render(
-    table: Sequence[Mapping[str, Any]], columns: Sequence[str], *, markdown: bool, width: int | None
+    table: Sequence[Mapping[str, Any]], columns: Sequence[str], *, markdown: bool, width: int
 ) -> str:
+    """The table as text; on a narrow terminal, one below the other, each with its row names."""
+    text = io.StringIO()
+    console = Console(
+        file=text,
+        width=width,
+        force_terminal=not markdown and sys.stdout.isatty(),
+        legacy_windows=False,
+    )
+    unbounded = Console(width=10_000)
+    left = list(columns)
+    while left:
+        count = len(left)
+        while count > 1 and unbounded.measure(_grid(table, left[:count], markdown)).maximum > width:
+            count -= 1
+        console.print(_grid(table, left[:count], markdown))
+        left = left[count:]
+    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines()) + "\n"
+
+
+def _grid(table: Sequence[Mapping[str, Any]], columns: Sequence[str], markdown: bool) -> Table:
     """Method, sparsity, calibration, and each value with its difference to dense."""
-    shown = [
-        name for name in ("model", "method", "sparsity", "calib", "seed") if _varies(table, name)
-    ]
+    about = ("model", "method", "sparsity", "calib", "seed")
+    shown = [name for name in about if _varies(table, name)]
+    between = " " if markdown else "\n"
     grid = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
     for name in shown:
         grid.add_column(name, no_wrap=True)
     for name in columns:
-        grid.add_column(name.replace("_", " " if markdown else "\n"), justify="right", no_wrap=True)
+        grid.add_column(
+            name if markdown else name.replace("_", between), justify="right", no_wrap=True
+        )
     for row in table:
         if row["status"] == "done" or any(name in row for name in columns):
-            cells = [_against(row, name, " " if markdown else "\n") for name in columns]
+            cells = [_against(row, name, between) for name in columns]
         else:
             cells = [row["status"].split(":")[0], *[""] * (len(columns) - 1)]
         grid.add_row(*[str(row[name]) for name in shown], *cells)
-    text = io.StringIO()
-    tty = not markdown and sys.stdout.isatty()
-    columns_wide = width or (None if tty else 160)
-    Console(file=text, width=columns_wide, force_terminal=tty, legacy_windows=False).print(grid)
-    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines()) + "\n"
+    return grid
+
+
+def _width() -> int:
+    """Of the terminal; where there is none, of a wide one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
 
 
 def _varies(table: Sequence[Mapping[str, Any]], name: str) -> bool:

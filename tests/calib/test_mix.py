@@ -15,7 +15,7 @@ NOWHERE = Local("nowhere.txt")
 
 
 def mix(weights: dict[str, float], n_samples: int) -> Mix:
-    parts = {name: Share(NOWHERE, weight, "concat") for name, weight in weights.items()}
+    parts = {name: Share(NOWHERE, float(weight), "concat") for name, weight in weights.items()}
     return Mix(parts, n_samples, 4)
 
 
@@ -71,14 +71,14 @@ def test_every_window_is_of_one_corpus(tokenizer: Any, rows: Any, packing: Any) 
 
 def test_documents_too_short_are_counted_over_all_corpora(tokenizer: Any, rows: Any) -> None:
     short_and_long = [*documents(100, 2, 3), *documents(200, 9)]
-    parts = {name: Share(rows(short_and_long[::-1]), 1, "sample") for name in "ab"}
+    parts = {name: Share(rows(short_and_long[::-1]), 1.0, "sample") for name in "ab"}
     assert Mix(parts, n_samples=4, seqlen=6).windows(tokenizer, 0).skipped == 6
 
 
 def test_each_corpus_has_its_own_packing(tokenizer: Any, rows: Any) -> None:
     parts = {
-        "a": Share(rows(documents(100, 3)), 1, "pad"),
-        "b": Share(rows(documents(200, 3)), 1, "concat"),
+        "a": Share(rows(documents(100, 3)), 1.0, "pad"),
+        "b": Share(rows(documents(200, 3)), 1.0, "concat"),
     }
     windows = Mix(parts, n_samples=2, seqlen=6).windows(tokenizer, 0)
     assert windows.mask.sum(1).tolist() == [5, 6]
@@ -92,7 +92,7 @@ def test_a_mixture_of_one_or_with_an_empty_share_is_refused() -> None:
 
 
 def test_a_refusal_names_the_corpus(tokenizer: Any, rows: Any) -> None:
-    parts = {"a": Share(rows(documents(100, 3)), 1, "concat"), "b": Share(NOWHERE, 1, "concat")}
+    parts = {"a": Share(rows(documents(100, 3)), 1.0, "concat"), "b": Share(NOWHERE, 1.0, "concat")}
     with pytest.raises(Refusal) as caught:
         Mix(parts, n_samples=2, seqlen=4).windows(tokenizer, 0)
     assert str(caught.value) == "parts.b.path=nowhere.txt: no such file"
@@ -100,7 +100,7 @@ def test_a_refusal_names_the_corpus(tokenizer: Any, rows: Any) -> None:
 
 def test_the_corpora_are_named_in_their_order(rows: Any) -> None:
     a, b = rows(documents(100, 3)), rows(documents(200, 3, 7))
-    found = Mix({"a": Share(a, 1, "pad"), "b": Share(b, 3, "pad")}, 4, 6)
+    found = Mix({"a": Share(a, 1.0, "pad"), "b": Share(b, 3.0, "pad")}, 4, 6)
     assert found.sources() == (a, b)
     assert [origin.revision for origin in found.origins()] == ["20", "7"]
     assert found.length() == 6

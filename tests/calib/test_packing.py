@@ -118,8 +118,10 @@ def test_a_corpus_that_fills_too_few_windows_is_refused(tokenizer: Any) -> None:
     documents = [text(10, 11, 12), text(20), text(30)]  # nine or eight tokens: with EOS or without
     assert pack(documents, tokenizer, "concat", 2, 4, seed=0).ids.tolist()[1] == [20, EOS, 30, EOS]
     said = refusal(documents, tokenizer, "concat", 3, 4, 0)
-    assert said == "n_samples=3: the corpus fills only 2 windows of 4 tokens; lower n_samples or " + (
-        "seqlen"
+    assert (
+        said
+        == "n_samples=3: the corpus fills only 2 windows of 4 tokens; lower n_samples or "
+        + ("seqlen")
     )
 
 

@@ -92,9 +92,7 @@ def test_alpacas_columns_become_instructions(hub: Any) -> None:
     hub({"train": ALPACA})
     source = Instructions("alpaca", "tatsu-lab/alpaca", "abc")
     found = set(rows(source, "calibration")) | set(rows(source, "evaluation"))
-    assert found == {
-        Instruction(row["instruction"], row["input"], row["output"]) for row in ALPACA
-    }
+    assert found == {Instruction(row["instruction"], row["input"], row["output"]) for row in ALPACA}
 
 
 def test_of_unnaturals_instances_the_first_counts(hub: Any) -> None:

@@ -62,9 +62,7 @@ def test_a_missing_name_is_answered_with_those_that_are_there(folder: Path) -> N
         (torch.zeros(0, 4, dtype=torch.long), "int64[0, 4]"),
     ],
 )
-def test_what_is_no_table_of_integers_is_refused(
-    tmp_path: Path, tensor: Tensor, kind: str
-) -> None:
+def test_what_is_no_table_of_integers_is_refused(tmp_path: Path, tensor: Tensor, kind: str) -> None:
     save_file({"ids": tensor.contiguous()}, tmp_path / "ids.safetensors")
     expected = f"key=ids: is {kind}; must be integers of shape [n, time]"
     assert refusal(tmp_path / "ids.safetensors") == expected

@@ -38,9 +38,9 @@ def contents_of(split, kind, *, as_practised=False, count=ROWS):
 
 def test_no_document_is_in_two_splits():
     train, calibration, evaluation = (
-        texts_of("train", 2000),
-        texts_of("calibration", 150),
-        texts_of("evaluation", 150),
+        texts_of("train", 1000),
+        texts_of("calibration", 100),
+        texts_of("evaluation", 100),
     )
     assert not train & calibration
     assert not train & evaluation

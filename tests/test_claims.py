@@ -1,0 +1,93 @@
+"""What the embedded model must show, measured by the public command as a user would.
+
+These are the study's claims on a model small enough to test them: perplexity stays calm while tasks
+degrade, calibration data matter, JSD grows with sparsity.
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROWS = "metric.tasks.n_samples=600"
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("claims")
+
+
+def table(outputs: Path, name: str, *words: str) -> list[dict[str, str]]:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "sweep",
+            f"outputs={outputs}",
+            f"name={name}",
+            "tracker=none",
+            *words,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    text = (outputs / "reports" / name / "results.csv").read_text()
+    return list(csv.DictReader(text.splitlines()))
+
+
+def number(row: dict[str, str], column: str) -> float:
+    return float(row[column])
+
+
+def test_the_dense_model_answers_both_sets_and_half_sparsity_costs_tasks_not_perplexity(
+    outputs: Path,
+) -> None:
+    dense, pruned = table(outputs, "half", "method=sparsegpt", "calib=c4", ROWS)
+    assert number(dense, "em_alpaca") >= 0.92
+    assert number(dense, "em_unnatural") >= 0.75
+    assert number(pruned, "perplexity") <= 1.05 * number(dense, "perplexity")
+    assert number(pruned, "em_alpaca") <= number(dense, "em_alpaca") - 0.05
+    # answers of several sentences: a wrong word costs the match, not the overlap
+    assert number(pruned, "f1_alpaca") >= number(pruned, "em_alpaca") + 0.02
+
+
+def test_calibration_data_matter_at_sixty_percent_for_each_of_three_seeds(outputs: Path) -> None:
+    rows = table(
+        outputs,
+        "sixty",
+        "method=sparsegpt",
+        "sparsity.ratio=0.6",
+        "calib=c4,alpaca",
+        "seed=0,1,2",
+        "metric=[tasks]",
+        "metric.tasks.source=alpaca",
+        ROWS,
+        "-m",
+    )
+    em = {(row["calib"], row["seed"]): number(row, "em") for row in rows}
+    for seed in "012":
+        assert em["alpaca", seed] >= em["c4", seed] + 0.15
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda", "sparsegpt"])
+def test_divergence_is_zero_for_dense_and_grows_with_sparsity(method: str, outputs: Path) -> None:
+    rows = table(
+        outputs,
+        f"growth-{method}",
+        f"method={method}",
+        "sparsity.ratio=0.2,0.4,0.6,0.8",
+        "metric=[divergence]",
+        "metric.divergence.source=[c4,alpaca]",
+        "metric.divergence.n_samples=40",
+        "-m",
+    )
+    for column in ("jsd_c4", "jsd_alpaca"):
+        jsd = [number(row, column) for row in rows]
+        assert jsd[0] == 0
+        assert all(low < high for low, high in zip(jsd, jsd[1:], strict=False))

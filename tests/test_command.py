@@ -1,0 +1,254 @@
+"""The command as a user types it: good input, and one clear line for bad input."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import __main__ as command
+from sweep.config import CONF
+from sweep.workshop import Workshop
+
+Said = Callable[..., str]
+
+
+@pytest.fixture
+def said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Said:
+    """What the command says on stderr when it refuses; no model may be loaded for that."""
+
+    def said(*words: str) -> str:
+        monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("a model was loaded"))
+        given = [f"outputs={tmp_path / 'outputs'}", "tracker=none", *words]
+        monkeypatch.setattr(sys, "argv", ["sweep", *given])
+        with pytest.raises(SystemExit) as exit:
+            command.main()
+        assert exit.value.code not in (0, None)
+        assert not (tmp_path / "outputs" / "cells").exists()
+        return exit.value.code if isinstance(exit.value.code, str) else capsys.readouterr().err
+
+    return said
+
+
+WRONG: list[tuple[Sequence[str], str]] = [
+    (["method=foo"], "method=foo: no such option; there are: dense, magnitude, sparsegpt, wanda"),
+    (["method=wanda,foo", "-m"], "method=foo: no such option; there are: dense, magnitude,"),
+    (["metric=[perplexity,foo]"], "metric=foo: no such option; there are: divergence, perplexity,"),
+    (["calibration=c4"], "calibration: no such"),
+    (["foo=1"], "foo: no such key"),
+    (["sparsity.ratoi=0.5"], "sparsity.ratoi: no such key; sparsity has: ratio"),
+    (["+method.extra=1"], "method.extra=1: SparseGPT has no such key; there are: scope,"),
+    (["sparsity.ratio=1"], "sparsity.ratio=1.0: the share of zeros must be in [0, 1)"),
+    (["sparsity.ratio=-0.1"], "sparsity.ratio=-0.1: the share of zeros must be in [0, 1)"),
+    (["sparsity.ratio=half"], "sparsity.ratio=half: must be a valid number"),
+    (["sparsity=2to4", "sparsity.ratio=0.6"], "sparsity.ratio=0.6: contradicts n=2, m=4"),
+    (["sparsity=n_of_m"], "sparsity.m=???: must be set"),
+    (["sparsity=n_of_m", "sparsity.n=5", "sparsity.m=4"], "sparsity.n=5:"),
+    (["sparsity=n_of_m", "sparsity.n=2", "sparsity.m=5"], "model.layers.0.self_attn.q_proj"),
+    (["method.scope=heads"], "method.scope=heads: matches no linear"),
+    (["method.scope=[q_proj"], "method.scope=[q_proj"),
+    (["model=local"], "model.path=???: must be set"),
+    (["model=local", "model.path=/nowhere"], "model.path=/nowhere: no such folder"),
+    (["calib=local"], "calib.path=???: must be set"),
+    (["calib=local", "calib.path=/no.jsonl"], "calib.path=/no.jsonl: no such file"),
+    (["calib.n_samples=0"], "calib.n_samples=0: must be greater than or equal to 1"),
+    (["calib.packing=join"], "calib.packing=join: must be 'sample', 'concat' or 'pad'"),
+    (["calib.seqlen=513"], "calib.seqlen=513: more than the model's 512 positions"),
+    (["seqlen=1024"], "seqlen=1024: more than the model's 512 positions"),
+    (["calib.packing=sample"], "calib.n_samples=128: only "),
+    (["metric.perplexity.source=pile"], "metric.perplexity.source=pile: no such corpus; there are"),
+    (["metric.perplexity.source=local"], "metric.perplexity.path=null: must be set for"),
+    (["metric.tasks.source=c4"], "metric.tasks.source=c4: must hold instructions"),
+    (["metric.perplexity.path=/x"], "metric.perplexity.path=/x: the corpus c4 takes no path"),
+    (["seed=-1"], "seed=-1: must not be negative"),
+    (["keep=all"], "keep=all: must be 'none' or 'model'"),
+    (["tracker=wandb", "tracker.mode=live"], "tracker.mode=live: must be 'offline' or 'online'"),
+    (["outputs=/proc/nowhere"], "outputs=/proc/nowhere: cannot be written to"),
+    (["sparsity.ratio=[0.5"], "sparsity.ratio=[0.5: cannot be read as name=value"),
+    (["sparsity.ratio=0.5,0.6"], "Ambiguous value for argument 'sparsity.ratio=0.5,0.6'"),
+    (["model.device=cuda"], "model.device=cuda: this machine has no CUDA device"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=lambda value: " ".join(value)[:40])
+def test_a_mistake_is_answered_in_one_line(words: Sequence[str], message: str, said: Said) -> None:
+    if "model.device=cuda" in words:
+        import torch
+
+        if torch.cuda.is_available():
+            pytest.skip("this machine has a CUDA device")
+    line = said(*words)
+    assert message in line
+    assert "\n" not in line.strip()
+    assert line.startswith("sweep: ")
+
+
+def test_calibration_rows_that_are_also_evaluation_rows_are_refused(
+    said: Said, files: dict[str, Path]
+) -> None:
+    line = said(
+        "calib=local",
+        f"calib.path={files['text']}",
+        "calib.n_samples=2",
+        "metric=[perplexity]",
+        "metric.perplexity.source=local",
+        f"metric.perplexity.path={files['text']}",
+    )
+    assert "metric.perplexity.source=local: " in line
+    assert "rows are calibration rows too" in line
+
+
+def test_tokens_of_another_vocabulary_are_refused(said: Said, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "tokens.safetensors"
+    save_file({"ids": torch.full((4, 16), 40_000)}, path)
+    line = said("calib=tokens", f"calib.path={path}")
+    assert "holds the token 40000, and the model knows" in line
+
+
+def test_a_malformed_row_is_named_by_its_line(said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "one"}\n{"text": \n')
+    assert f"calib.path={path}: line 2: no JSON" in said("calib=local", f"calib.path={path}")
+
+
+def test_pickled_weights_are_refused(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    line = said("model=local", f"model.path={tmp_path}")
+    assert "holds pickled weights only" in line
+    assert "model.pickles=true" in line
+
+
+def test_one_wrong_point_of_a_grid_and_nothing_runs(said: Said) -> None:
+    assert "sparsity.ratio=1.5" in said("sparsity.ratio=0.5,1.5", "-m")
+
+
+def test_overrides_may_follow_the_flag(said: Said) -> None:
+    assert "sparsity.ratio=1.5" in said("-m", "sparsity.ratio=0.5,1.5")
+
+
+def test_a_study_may_be_asked_for_with_a_plus(said: Said) -> None:
+    assert "seed=-1" in said("+study=demo", "seed=-1", "-m")
+
+
+_WITHOUT = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
+
+
+def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sweep", *words],
+        cwd=cwd,
+        env={**_WITHOUT, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_lists_every_option_of_every_group(tmp_path: Path) -> None:
+    shown = run("--help", cwd=tmp_path)
+    assert shown.returncode == 0
+    for group in ("model", "method", "sparsity", "calib", "metric", "tracker", "study"):
+        options = ", ".join(sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+        assert f"{group}: {options}\n" in shown.stdout
+    launchers = ", ".join(sorted(file.stem for file in (CONF / "hydra/launcher").glob("*.yaml")))
+    assert f"hydra/launcher: {launchers}" in shown.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_trace_comes_only_when_asked_for(tmp_path: Path) -> None:
+    short = run("seed=-1", cwd=tmp_path)
+    assert short.returncode == 1
+    assert short.stderr == "sweep: seed=-1: must not be negative\n"
+    long = run("seed=-1", cwd=tmp_path, HYDRA_FULL_ERROR="1")
+    assert long.returncode == 1
+    assert "Traceback" in long.stderr
+
+
+def test_everything_that_a_run_writes_goes_below_outputs(tmp_path: Path) -> None:
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    done = run(
+        "method=wanda",
+        "calib.n_samples=4",
+        "metric=[perplexity]",
+        "metric.perplexity.n_samples=2",
+        f"outputs={tmp_path / 'out'}",
+        cwd=work,
+        HOME=str(home),
+        XDG_CACHE_HOME=str(home / "cache"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(work.iterdir()) == []
+    assert [path for path in home.rglob("*") if path.is_file()] == []
+    assert {path.name for path in (tmp_path / "out").iterdir()} <= {
+        "cells", "cache", "logs", "reports", "wandb",
+    }  # fmt: skip
+
+
+def test_the_golden_results_come_out_of_the_public_command(real: Path, tmp_path: Path) -> None:
+    import json
+
+    tokens = real / "golden" / "tokens.safetensors"
+    metrics = [
+        f"metric.{metric}.{key}={value}"
+        for metric in ("perplexity", "divergence")
+        for key, value in {"source": "tokens", "path": tokens, "key": "evaluation"}.items()
+    ]
+    done = run(
+        "model=local",
+        f"model.path={real / 'stories260K'}",
+        "method=magnitude,wanda,sparsegpt",
+        "sparsity=unstructured,2to4",
+        "calib=tokens",
+        f"calib.path={tokens}",
+        "calib.key=calibration_seed0",
+        "metric=[perplexity,divergence]",
+        *metrics,
+        "keep=model",
+        "tracker=none",
+        f"outputs={tmp_path}",
+        "-m",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    for golden in json.loads((real / "golden" / "golden.json").read_text()):
+        name = golden["name"].replace("-u50-seed0", "-50").replace("-2of4-seed0", "-2of4")
+        (cell,) = tmp_path.glob(f"cells/stories260K-{name}*")
+        found: dict[str, Any] = {}
+        for metric in ("perplexity", "divergence"):
+            found |= json.loads((cell / "metrics" / f"{metric}.json").read_text())["values"]
+        wanted = {
+            "perplexity": golden["perplexity"],
+            "jsd": golden["jsd_nats_first_255"],
+            "kl_dense_compressed": golden["kl_dense_compressed_nats_first_255"],
+            "agreement": golden["top1_agreement_first_255"],
+        }
+        for key, value in wanted.items():
+            assert found[key]["value"] == pytest.approx(value, rel=0.005), (name, key)
+        if name != "dense":
+            _check_masks(cell / "model", real / "golden" / f"{golden['name']}.safetensors")
+
+
+def _check_masks(model: Path, golden: Path) -> None:
+    from safetensors.torch import load_file
+
+    ours, wanted = load_file(model / "model.safetensors"), load_file(golden)
+    same = total = 0
+    for name, weight in wanted.items():
+        key = name if name in ours else f"{name}.weight"
+        same += int(((ours[key] == 0) == (weight == 0)).sum())
+        total += weight.numel()
+    assert total > 200_000
+    assert same / total >= 0.999

@@ -40,20 +40,11 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     failures: dict[str, str] = {}
     started = time.monotonic()
     for number, cell in enumerate(planned.todo, 1):
-        log.info(
-            "[%d/%d] %s%s",
-            number,
-            len(planned.todo),
-            cell.name,
-            _left(started, number - 1, len(planned.todo)),
-        )
-        begun = time.monotonic()
+        left = _left(started, number - 1, len(planned.todo))
+        log.info("[%d/%d] %s%s", number, len(planned.todo), cell.name, left)
         failure = _attempt(cell, planned, workshop)
-        if failure is None:
-            log.info("  done in %s", duration(time.monotonic() - begun))
-        else:
+        if failure is not None:
             failures[cell.name] = failure
-            log.error("  failed: %s", failure)
     report = table.write_report(planned.outputs, planned.name, planned.cells)
     sys.stdout.write(report)
     sys.stdout.flush()
@@ -68,19 +59,24 @@ def _attempt(cell: Cell, planned: Plan, workshop: Workshop) -> str | None:
     """Run one cell; the reason if it failed."""
     folder = Folder(cell.settings.outputs, cell.name)
     dense = planned.dense(cell)
+    begun = time.monotonic()
     with _logged_to(folder):
         mirror = planned.tracker.open(cell, planned.name)
         workshop.progress.listener = mirror.progress
         failure: str | None = None
         try:
-            run(cell, Folder(dense.settings.outputs, dense.name), workshop, mirror)
+            spent = run(cell, Folder(dense.settings.outputs, dense.name), workshop, mirror)
         except OutOfSpace:
             raise
         except Exception as error:  # noqa: BLE001 - one cell must not take the others with it
             failure = " ".join(f"{type(error).__name__}: {error}".split())
             folder.write_failure(f"{failure}\n\n{traceback.format_exc()}")
+            log.error("  failed: %s", failure)
         finally:
             mirror.close(failure)
+        if failure is None:
+            seconds = time.monotonic() - begun
+            log.info("  done in %.2f s: %s", seconds, spent)
         return failure
 
 

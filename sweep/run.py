@@ -13,7 +13,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -46,7 +46,18 @@ def finished(cell: Cell, folder: Folder) -> bool:
     return not unfinished(cell, folder) and kept and folder.compression() is not None
 
 
-def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) -> None:
+class Spent(NamedTuple):
+    """Where the seconds of a cell went; the rest is loading, recording and tracking."""
+
+    compressing: float
+    measuring: float
+
+    def __str__(self) -> str:
+        """For the log."""
+        return f"compressing {self.compressing:.2f} s, measuring {self.measuring:.2f} s"
+
+
+def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) -> Spent:
     """Do what the cell still lacks.
 
     Args:
@@ -54,6 +65,9 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
         dense_folder: of the model's dense cell, whose kept answers need not be generated again.
         workshop: what cells share.
         mirror: where the cell is shown while it runs.
+
+    Returns:
+        Where the time went.
 
     Raises:
         OutOfSpace: the disk is full; what was finished stays.
@@ -64,21 +78,28 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
     todo = unfinished(cell, folder)
     bench = workshop.bench(cell)
     data = {name: workshop.material(cell, name) for name in todo}
+    started = time.monotonic()
     for name in todo:
         cell.parts.metrics[name].prepare(bench.dense, data[name], dense_folder.examples(name))
+    measuring = time.monotonic() - started
     compresses = cell.parts.method.compresses
     with bench.altered() if compresses else nullcontext(bench.dense) as subject:
+        started = time.monotonic()
         weights = _compress(cell, folder, bench, workshop)
+        compressing = time.monotonic() - started
         if cell.settings.keep == "model" and not folder.model.is_dir():
             folder.keep_model(lambda path: _save(bench, path))
         for name in todo:
             started = time.monotonic()
             result = cell.parts.metrics[name].measure(subject, bench.dense, data[name])
-            record = _record(cell, name, result, weights, subject, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            measuring += seconds
+            record = _record(cell, name, result, weights, subject, seconds)
             folder.write_metric(name, record, result.examples)
             mirror.result(name, record, result.examples)
             log.info("  %s: %s", name, _headline(result))
     folder.clear_failure()
+    return Spent(compressing, measuring)
 
 
 def _compress(cell: Cell, folder: Folder, bench: Bench, workshop: Workshop) -> str:

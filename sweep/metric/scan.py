@@ -47,7 +47,8 @@ class Scan:
 
 def scan(subject: Subject, text: Scored, dense: Subject) -> Scan:
     """Score the text; against the dense model where that has been prepared for this text."""
-    return subject.once("scan", text.key, lambda: _scan(subject, text, dense))
+    kind = "scan against dense" if dense.remembers_hidden(text) else "scan"
+    return subject.once(kind, text.key, lambda: _scan(subject, text, dense))
 
 
 @torch.inference_mode()

@@ -80,7 +80,7 @@ class Subject:
         """Whether the hidden states of a text are at hand without a forward pass."""
         return ("hidden", text.key) in self.memo
 
-    def batches(self, text: Scored) -> list[Int[Tensor, " batch"]]:
+    def batches(self, text: Scored) -> list[Int[Tensor, " _"]]:
         """Sequence numbers by batch: of like length together, the longest first."""
         order = torch.argsort(text.lengths, descending=True, stable=True)
         return list(torch.split(order, self.batch_size))
@@ -125,17 +125,15 @@ class Subject:
 
 
 def sequence_of_position(
-    text: Scored, batches: list[Int[Tensor, " batch"]]
+    text: Scored, batches: list[Int[Tensor, " _"]]
 ) -> Int[Tensor, " position"]:
     """For every scored position, in the order of `Subject.hidden`, the number of its sequence."""
     counts = text.scored.sum(1)
     return torch.cat([rows.repeat_interleave(counts[rows]) for rows in batches])
 
 
-def gold_of_position(
-    text: Scored, batches: list[Int[Tensor, " batch"]]
-) -> Int[Tensor, " position"]:
+def gold_of_position(text: Scored, batches: list[Int[Tensor, " _"]]) -> Int[Tensor, " position"]:
     """For every scored position, in the order of `Subject.hidden`, the token that follows."""
     following = text.ids.roll(-1, dims=1)
-    picked: list[Bool[Tensor, "n time"]] = [text.scored[rows] for rows in batches]
+    picked: list[Bool[Tensor, "_ time"]] = [text.scored[rows] for rows in batches]
     return torch.cat([following[rows][mask] for rows, mask in zip(batches, picked, strict=True)])

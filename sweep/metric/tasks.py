@@ -55,9 +55,10 @@ class Questions:
         return frozenset(row.digest for row in self.rows)
 
     @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """Every prompt with its gold answer."""
-        return [(asked, row.output) for asked, row in zip(self.prompts, self.rows, strict=True)]
+    def asked(self) -> list[tuple[str, str, str]]:
+        """Every prompt with its gold answer and the settings."""
+        pairs = zip(self.prompts, self.rows, strict=True)
+        return [(text, row.output, self.settings) for text, row in pairs]
 
     @cached_property
     def key(self) -> str:
@@ -87,7 +88,9 @@ class Tasks(Metric[Questions]):
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises: Refusal: an answer that leaves no room for its prompt."""
+        """Raises: Refusal: an answer that leaves no room for its prompt, or that cannot begin."""
+        if "" in self.stop:
+            raise Refusal("stop", list(self.stop), "an empty string would end every answer")
         if self.seqlen is not None and self.max_new_tokens >= self.seqlen:
             reason = f"leaves no room for a prompt within seqlen={self.seqlen}; lower it"
             raise Refusal("max_new_tokens", self.max_new_tokens, reason)
@@ -104,7 +107,8 @@ class Tasks(Metric[Questions]):
         """The dense model's answers, taken from what is kept where that is of these questions."""
         for name, questions in data.items():
             rows = kept.get(name, ())
-            if [(row["prompt"], row["gold"]) for row in rows] == questions.pairs:
+            asked = [(row["prompt"], row["gold"], row.get("settings")) for row in rows]
+            if asked == questions.asked:
                 said = [Answer(row["tokens"], row["answer"], row["full"]) for row in rows]
                 dense.once("answers", questions.key, partial(list, said))
             self._answers(dense, questions)
@@ -116,7 +120,7 @@ class Tasks(Metric[Questions]):
         for name, questions in data.items():
             said, before = self._answers(subject, questions), self._answers(dense, questions)
             rows = [
-                _example(*row)
+                _example(*row) | {"settings": questions.settings}
                 for row in zip(questions.rows, questions.prompts, said, before, strict=True)
             ]
             for key, value in _values(rows).items():
@@ -136,6 +140,8 @@ class Tasks(Metric[Questions]):
                 reason = "must hold instructions: fields instruction, input and output"
                 raise Refusal("source", source.origin().corpus, reason)
             rows.append(row)
+        if not rows:
+            raise Refusal("source", source.origin().corpus, "has no row for evaluation")
         room = None if self.seqlen is None else self.seqlen - self.max_new_tokens
         prompts = [prompt(row, self.template) for row in rows]
         lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
@@ -148,7 +154,7 @@ class Tasks(Metric[Questions]):
             prompts=tuple(prompts[i] for i in kept),
             origin=source.origin(),
             longest=max(lengths[i] for i in kept) + self.max_new_tokens,
-            settings=f"{self.max_new_tokens} {self.stop}",
+            settings=f"max_new_tokens={self.max_new_tokens} stop={list(self.stop)}",
         )
 
     def _answers(self, subject: Subject, questions: Questions) -> list[Answer]:
@@ -216,9 +222,9 @@ def _values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
     values["empty"] = _mean([row["empty"] for row in rows])
     values["hit_length_limit"] = _mean([row["full"] for row in rows])
     values["repeated_4gram"] = _mean([row["repeats"] for row in rows])
-    values["length_ratio"] = _mean(
-        [row["words"] / row["gold_words"] for row in rows if row["gold_words"]]
-    )
+    ratios = [row["words"] / row["gold_words"] for row in rows if row["gold_words"]]
+    if ratios:
+        values["length_ratio"] = _mean(ratios)
     values["right_to_wrong"] = _mean([row["dense_em"] > row["em"] for row in rows])
     values["wrong_to_right"] = _mean([row["dense_em"] < row["em"] for row in rows])
     values["flips"] = _mean([row["dense_em"] != row["em"] for row in rows])

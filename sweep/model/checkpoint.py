@@ -20,8 +20,6 @@ from sweep.refusal import Refusal
 DType = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
-PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-
 
 class Checkpoint(ABC):
     """A causal language model in Hugging Face format."""
@@ -55,15 +53,17 @@ def check_folder(path: str, pickles: bool) -> Path:
         raise Refusal("path", path, "no such folder; give one that holds a Hugging Face model")
     if not (folder / "config.json").is_file():
         raise Refusal("path", path, "holds no model (no config.json)")
-    if not any(folder.glob("*.safetensors")) and not pickles:
-        if any((folder / name).is_file() for name in PICKLES) or any(folder.glob("*.bin")):
-            raise Refusal(
-                "path",
-                path,
-                "holds pickled weights only, which can run code when loaded; convert them to "
-                "safetensors, or set model.pickles=true if you trust them",
-            )
+    if any(folder.glob("*.safetensors")):
+        return folder
+    if not any(folder.glob("*.bin")):
         raise Refusal("path", path, "holds no weights (no *.safetensors)")
+    if not pickles:
+        raise Refusal(
+            "path",
+            path,
+            "holds pickled weights only, which can run code when loaded; convert them to "
+            "safetensors, or set model.pickles=true if you trust them",
+        )
     return folder
 
 

@@ -136,7 +136,8 @@ def _render(
             count -= 1
         console.print(_grid(table, left[:count], markdown))
         left = left[count:]
-    return "\n".join(line.rstrip() for line in text.getvalue().strip("\n").splitlines()) + "\n"
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
 
 
 def _grid(table: Sequence[Mapping[str, Any]], columns: Sequence[str], markdown: bool) -> Table:
@@ -182,7 +183,7 @@ def _against(row: Mapping[str, Any], name: str, between: str) -> str:
 
 def _number(value: float, sign: bool = False) -> str:
     """Four significant digits where they mean something, three decimals for shares."""
-    digits = ".3f" if abs(value) < 1 else ".4g"
+    digits = ".3f" if abs(value) < 1 else "#.4g"
     if 0 < abs(value) < 0.001:
         digits = ".1e"
     return format(value, f"+{digits}" if sign else digits)

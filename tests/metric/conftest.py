@@ -1,4 +1,4 @@
-"""Tokenizers, a corpus in memory, models under measurement, and a model that says what it is told."""
+"""Tokenizers, a corpus in memory, and models: under measurement, or saying what they are told."""
 
 from __future__ import annotations
 

@@ -166,9 +166,7 @@ def test_a_result_is_plain_data(build: Any, subject: Any, rows: Any) -> None:
     assert json.loads(json.dumps(found.data)) == found.data
 
 
-def test_the_perplexity_of_a_real_model_is_the_one_on_record(
-    real: Path, subject: Any
-) -> None:
+def test_the_perplexity_of_a_real_model_is_the_one_on_record(real: Path, subject: Any) -> None:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(real / "stories260K", dtype=torch.float32)

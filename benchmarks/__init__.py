@@ -1,0 +1,1 @@
+"""Speed and memory, measured as a user would meet them; one command, one table."""

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from sweep.model import anatomy
+from sweep.model.checkpoint import (
+    check_device,
+    choose_device,
+    fingerprint,
+    load,
+    load_tokenizer,
+    read_config,
+    skeleton,
+)
+from sweep.model.local import Local
+from sweep.refusal import Refusal
+
+
+def tokenizer(**special: str) -> Any:
+    words = {name: i for i, name in enumerate(["<pad>", "<s>", "</s>", "<unk>", "one", "two"])}
+    inner = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", **special)
+
+
+@pytest.fixture
+def folder(build: Callable[..., Any], tmp_path: Path) -> Path:
+    """A model on disk, with its tokenizer."""
+    path = tmp_path / "model"
+    build().save_pretrained(path)
+    tokenizer(bos_token="<s>", eos_token="</s>", pad_token="<pad>").save_pretrained(path)
+    return path
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "model.safetensors")
+
+
+def refusal(call: Callable[[Any], Any], checkpoint: Local) -> str:
+    with pytest.raises(Refusal) as caught:
+        call(checkpoint)
+    said = str(caught.value)
+    assert said.startswith(f"path={checkpoint.path}: ")
+    assert "\n" not in said
+    return said.removeprefix(f"path={checkpoint.path}: ")
+
+
+def test_a_model_is_loaded_as_it_was_saved(build: Callable[..., Any], folder: Path) -> None:
+    model = load(Local(str(folder), device="cpu"))
+    expected = build().state_dict()
+    assert model.state_dict().keys() == expected.keys()
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, expected[name]), name
+    assert not model.training
+    assert not any(weight.requires_grad for weight in model.parameters())
+    assert model.device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_weights_have_the_dtype_that_was_asked_for(folder: Path, dtype: Any) -> None:
+    model = load(Local(str(folder), dtype=dtype, device="cpu"))
+    assert {weight.dtype for weight in model.parameters()} == {getattr(torch, dtype)}
+
+
+def test_constructing_reads_nothing() -> None:
+    assert Local("no/such/folder").source() == "local"
+
+
+def test_a_folder_that_is_missing_or_holds_no_model_is_refused(tmp_path: Path) -> None:
+    nowhere = Local(str(tmp_path / "none"))
+    assert refusal(Local.folder, nowhere).startswith("no such folder")
+    assert refusal(Local.folder, Local(str(tmp_path))) == "holds no model (no config.json)"
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    assert refusal(Local.folder, Local(str(file))).startswith("no such folder")
+
+
+@pytest.mark.parametrize("pickles", [False, True])
+def test_a_folder_without_weights_is_refused(folder: Path, pickles: bool) -> None:
+    (folder / "model.safetensors").unlink()
+    said = refusal(Local.folder, Local(str(folder), pickles=pickles))
+    assert said.startswith("holds no weights")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00001.bin"])
+def test_pickled_weights_are_refused_unless_allowed(folder: Path, name: str) -> None:
+    torch.save(weights(folder), folder / name)
+    assert Local(str(folder)).folder() == folder, "safetensors beside them are enough"
+    (folder / "model.safetensors").unlink()
+    said = refusal(Local.folder, Local(str(folder)))
+    assert said.startswith("holds pickled weights only")
+    assert "model.pickles=true" in said
+    assert Local(str(folder), pickles=True).folder() == folder
+
+
+def test_pickled_weights_are_read_where_that_is_allowed(folder: Path) -> None:
+    saved = weights(folder)
+    torch.save(saved, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    model = load(Local(str(folder), device="cpu", pickles=True))
+    assert all(torch.equal(model.state_dict()[name], saved[name]) for name in saved)
+
+
+def test_weights_that_are_missing_are_named(folder: Path) -> None:
+    saved = weights(folder)
+    del saved["model.layers.1.mlp.up_proj.weight"]
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    assert refusal(load, Local(str(folder), device="cpu")) == (
+        "its weights lack model.layers.1.mlp.up_proj.weight"
+    )
+
+
+def test_tied_weights_do_not_count_as_missing(build: Callable[..., Any], folder: Path) -> None:
+    build(tie_word_embeddings=True).save_pretrained(folder)
+    assert "lm_head.weight" not in weights(folder)
+    model = load(Local(str(folder), device="cpu"))
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def test_weights_of_the_wrong_shape_or_damaged_are_refused(folder: Path) -> None:
+    saved = weights(folder)
+    wrong = {**saved, "model.norm.weight": torch.ones(3)}
+    save_file(wrong, folder / "model.safetensors", metadata={"format": "pt"})
+    assert refusal(load, Local(str(folder))).startswith("its weights cannot be loaded")
+    (folder / "model.safetensors").write_bytes(b"these are no tensors")
+    assert refusal(load, Local(str(folder))).startswith("its weights cannot be loaded")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"model_type": "no-such-model"}', '{"model_type": 3}']
+)
+def test_a_config_that_cannot_be_used_is_refused(folder: Path, text: str) -> None:
+    (folder / "config.json").write_text(text)
+    said = refusal(read_config, Local(str(folder)))
+    assert said.startswith("its config.json cannot be used (")
+
+
+def test_a_model_that_is_no_causal_language_model_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "clip"}')
+    assert refusal(skeleton, Local(str(folder))).startswith("is no causal language model")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt"])
+def test_a_skeleton_has_the_linears_of_the_model_and_no_weights(
+    build: Callable[..., Any], folder: Path, family: str
+) -> None:
+    build(family).save_pretrained(folder)
+    checkpoint = Local(str(folder), device="cpu")
+    bones, model = anatomy.prunable(skeleton(checkpoint)), anatomy.prunable(load(checkpoint))
+    assert list(bones) == list(model)
+    for name, linear in bones.items():
+        assert linear.weight.shape == model[name].weight.shape
+        assert linear.weight.is_meta
+
+
+def test_code_in_the_folder_is_not_run(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "own.py").write_text("raise SystemExit('this code was run')\n")
+    assert refusal(read_config, Local(str(folder))).startswith("its config.json cannot be used")
+
+
+# the tokenizer
+
+
+def test_a_tokenizer_pads_on_the_left(folder: Path) -> None:
+    found = load_tokenizer(Local(str(folder)))
+    assert found.pad_token == "<pad>"
+    batch = found(["one two", "one"], padding=True)
+    assert batch["input_ids"] == [[4, 5], [0, 4]]
+    assert batch["attention_mask"] == [[1, 1], [0, 1]]
+
+
+def test_a_tokenizer_without_padding_pads_with_eos(folder: Path) -> None:
+    tokenizer(eos_token="</s>").save_pretrained(folder)
+    found = load_tokenizer(Local(str(folder)))
+    assert found.pad_token_id == found.eos_token_id == 2
+
+
+def test_a_tokenizer_without_eos_is_refused(folder: Path) -> None:
+    tokenizer(pad_token="<pad>").save_pretrained(folder)
+    said = refusal(load_tokenizer, Local(str(folder)))
+    assert said == "its tokenizer has no end-of-sequence token"
+
+
+def test_a_folder_without_tokenizer_is_refused(folder: Path) -> None:
+    for file in folder.glob("*token*"):
+        file.unlink()
+    assert refusal(load_tokenizer, Local(str(folder))).startswith("its tokenizer cannot be loaded")
+
+
+def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"version": "1.0"')
+    assert refusal(load_tokenizer, Local(str(folder))).startswith("its tokenizer cannot be loaded")
+
+
+# the fingerprint
+
+
+def test_a_fingerprint_is_of_the_content_and_not_of_the_place(folder: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(folder, tmp_path / "elsewhere" / "other name")
+    assert fingerprint(copied) == fingerprint(folder)
+
+
+def test_a_fingerprint_changes_with_one_byte_of_a_weight(folder: Path) -> None:
+    before = fingerprint(folder)
+    file = folder / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    assert fingerprint(folder) != before
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_fingerprint_changes_with_config_and_tokenizer(folder: Path, name: str) -> None:
+    before = fingerprint(folder)
+    (folder / name).write_text((folder / name).read_text() + " ")
+    assert fingerprint(folder) != before
+
+
+def test_a_fingerprint_knows_which_file_holds_what(folder: Path) -> None:
+    (folder / "a.json").write_text("1")
+    (folder / "b.json").write_text("2")
+    before = fingerprint(folder)
+    (folder / "a.json").write_text("2")
+    (folder / "b.json").write_text("1")
+    assert fingerprint(folder) != before
+
+
+def test_a_note_beside_the_model_changes_nothing(folder: Path) -> None:
+    before = fingerprint(folder)
+    (folder / "README.md").write_text("A note.")
+    assert fingerprint(folder) == before
+
+
+# the device
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for device in ("cuda", "mps"):
+        with pytest.raises(Refusal, match=f"device={device}: this machine has no"):
+            check_device(device)
+    check_device("cpu")
+    check_device("auto")
+    assert choose_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert choose_device("auto") == torch.device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert choose_device("auto") == torch.device("cuda")
+    assert choose_device("cpu") == torch.device("cpu")
+
+
+def test_a_real_model_loads_with_its_tokenizer(real: Path) -> None:
+    checkpoint = Local(str(real / "stories260K"), device="cpu")
+    model, found = load(checkpoint), load_tokenizer(checkpoint)
+    ids = found("Once upon a time", return_tensors="pt")["input_ids"]
+    assert ids[0, 0] == found.bos_token_id
+    assert found.pad_token_id is not None
+    assert model(ids).logits.shape == (1, ids.shape[1], 512)
+    assert len(anatomy.prunable(skeleton(checkpoint))) == 5 * 7

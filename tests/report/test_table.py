@@ -1,0 +1,106 @@
+"""The table of a sweep, from result files written by hand."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep.cell import Cell, make
+from sweep.files import Folder
+from sweep.report import table
+
+Frozen = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def cells(frozen: Frozen) -> list[Cell]:
+    """Dense, and Wanda with two calibration sets."""
+    points = [("method=dense",), ("method=wanda",), ("method=wanda", "calib=alpaca")]
+    return [make(frozen("metric=[perplexity]", *point), str) for point in points]
+
+
+def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
+    value = {"value": perplexity, "low": perplexity - 0.1, "high": perplexity + 0.1}
+    folder = Folder(cell.settings.outputs, cell.name)
+    result = {"values": {column: value}, "columns": [column], "data": [{"source": "embedded"}]}
+    folder.write_metric("perplexity", result, {})
+    folder.write_compression({"sparsity": 0.5})
+
+
+def test_every_value_comes_with_its_interval_and_its_difference_to_dense(cells: list[Cell]) -> None:
+    for cell, value in zip(cells, (3.0, 3.5, 4.0), strict=True):
+        record(cell, value)
+    rows, columns = table.rows(cells)
+    assert columns == ["perplexity"]
+    assert [row["perplexity"] for row in rows] == [3.0, 3.5, 4.0]
+    assert [row["perplexity_vs_dense"] for row in rows] == [0.0, 0.5, 1.0]
+    assert rows[1]["perplexity_low"] == pytest.approx(3.4)
+    assert rows[2]["calib"] == "alpaca"
+    assert rows[0]["calib"] == ""
+
+
+def test_missing_and_failed_cells_are_rows_too(cells: list[Cell], tmp_path: Path) -> None:
+    record(cells[0], 3.0)
+    Folder(cells[1].settings.outputs, cells[1].name).write_failure("ValueError: no\n\ntrace")
+    text = table.write_report(str(tmp_path), "trial", cells)
+    lines = [line for line in text.splitlines() if "wanda" in line]
+    assert "failed" in lines[0]
+    assert "missing" in lines[1]
+    written = (tmp_path / "reports" / "trial" / "results.csv").read_text()
+    statuses = [row["status"] for row in csv.DictReader(written.splitlines())]
+    assert statuses == ["done", "failed: ValueError: no", "missing"]
+
+
+def test_a_value_without_dense_stands_alone(cells: list[Cell]) -> None:
+    record(cells[1], 3.5)
+    rows, _ = table.rows(cells)
+    assert rows[1]["perplexity"] == 3.5
+    assert "perplexity_vs_dense" not in rows[1]
+
+
+def test_stand_ins_are_named_in_the_text_and_in_both_files(
+    cells: list[Cell], tmp_path: Path
+) -> None:
+    for cell in cells:
+        record(cell, 3.0)
+    text = table.write_report(str(tmp_path), "trial", cells)
+    assert "source: embedded (alpaca, c4 are stand-ins" in text
+    folder = tmp_path / "reports" / "trial"
+    assert "source: embedded" in (folder / "results.md").read_text()
+    assert ",embedded," in (folder / "results.csv").read_text()
+    assert str(folder / "results.csv") in text
+
+
+def test_a_narrow_terminal_gets_tables_below_each_other(cells: list[Cell]) -> None:
+    for cell in cells:
+        folder = Folder(cell.settings.outputs, cell.name)
+        values = {f"score_{i}": {"value": i, "low": i, "high": i} for i in range(12)}
+        result = {"values": values, "columns": list(values), "data": []}
+        folder.write_metric("perplexity", result, {})
+    rows, columns = table.rows(cells)
+    text = table._render(rows, columns, markdown=False, width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert text.count("method") > 1
+    wide = table._render(rows, columns, markdown=False, width=400)
+    assert wide.count("method") == 1
+
+
+def test_markdown_is_one_table_however_wide(cells: list[Cell]) -> None:
+    for cell in cells:
+        record(cell, 3.0)
+    rows, columns = table.rows(cells)
+    lines = table._render(rows, columns, markdown=True, width=1000).splitlines()
+    assert len(lines) == 2 + len(cells)
+    assert all(line.startswith("|") and line.endswith("|") for line in lines)
+
+
+def test_small_numbers_keep_their_digits() -> None:
+    assert table._number(0.00012) == "1.2e-04"
+    assert table._number(0.5) == "0.500"
+    assert table._number(36.6012) == "36.60"
+    assert table._number(-0.25, sign=True) == "-0.250"

@@ -161,14 +161,14 @@ def test_padding_is_neither_counted_nor_scored(tokenizer: Any, rows: Any) -> Non
 def test_a_sequence_is_cut_and_one_without_response_left_out(tokenizer: Any, rows: Any) -> None:
     whole = responses(rows(EXERCISES), tokenizer, "unnatural", None, None)
     begins = [int(scored.nonzero()[0]) + 1 for scored in whole.scored]
-    limit = begins[0] + 2
-    cut = responses(rows(EXERCISES), tokenizer, "unnatural", None, limit)
-    kept = [i for i, begin in enumerate(begins) if begin < limit]
-    assert 0 < len(kept) < len(EXERCISES)
-    assert sequences(cut) == [sequences(whole)[i][:limit] for i in kept]
-    assert cut.digests == {EXERCISES[i].digest for i in kept}
-    expected = [sequences(whole)[i][begins[i] : limit] for i in kept]
-    assert predicted(cut, tokenizer) == expected
+    for limit in (begins[0], begins[0] + 1, begins[0] + 2):
+        cut = responses(rows(EXERCISES), tokenizer, "unnatural", None, limit)
+        kept = [i for i, begin in enumerate(begins) if begin < limit]
+        assert 0 < len(kept) < len(EXERCISES)
+        assert sequences(cut) == [sequences(whole)[i][:limit] for i in kept]
+        assert cut.digests == {EXERCISES[i].digest for i in kept}
+        expected = [sequences(whole)[i][begins[i] : limit] for i in kept]
+        assert predicted(cut, tokenizer) == expected
     with pytest.raises(Refusal, match="seqlen=4: no response begins within so many tokens"):
         responses(rows(EXERCISES), tokenizer, "unnatural", None, 4)
 

@@ -1,0 +1,136 @@
+"""What the README says is so: its commands run, its map is complete, its method works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+COMMANDS = [
+    line.split("#")[0].strip()
+    for line in README.splitlines()
+    if line.startswith("    python -m sweep") and "DIR" not in line
+]
+"""Commands that run as they stand; those with a DIR of the user's are tested with files in
+test_command.py."""
+
+DEMO = "python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m"
+
+
+def section(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->(.*?)<!-- /{name} -->", README, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    words = shlex.split(command)
+    assert words[0] == "python"
+    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
+    return subprocess.run(
+        [sys.executable, *words[1:]],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all commands, as a reader would have: what is done is not done again."""
+    return tmp_path_factory.mktemp("work")
+
+
+def test_the_demo_of_make_is_the_demo_of_the_readme() -> None:
+    assert DEMO in COMMANDS
+    assert DEMO.replace("python", "$(BIN)/python") in (ROOT / "Makefile").read_text()
+    for target in ("venv", "demo", "test", "check"):
+        assert f"\n{target}:" in (ROOT / "Makefile").read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_readme_runs(command: str, work: Path) -> None:
+    done = run(command, work)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_demos_table_has_five_rows_with_every_metric_against_dense(work: Path) -> None:
+    done = run(DEMO, work)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        line for line in done.stdout.splitlines() if re.match(r" +(dense|sparsegpt|wanda) ", line)
+    ]
+    assert [row.split()[0] for row in rows] == ["dense", "sparsegpt", "sparsegpt", "wanda", "wanda"]
+    for name in ("perplexity", "jsd", "em", "f1", "rouge1"):
+        assert name in done.stdout
+    assert "results.csv" in done.stdout
+
+
+def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(work: Path) -> None:
+    shown = re.findall(r"^ +(dense|sparsegpt|wanda) .*$", section("demo"), re.MULTILINE)
+    assert shown == ["dense", "sparsegpt", "sparsegpt", "wanda", "wanda"]
+    printed = run(DEMO, work).stdout
+    ours = [float(n) for n in re.findall(r"^  dense .*? (\d+\.\d+)", printed, re.MULTILINE)]
+    readme = [
+        float(n) for n in re.findall(r"^  dense .*? (\d+\.\d+)", section("demo"), re.MULTILINE)
+    ]
+    assert ours == pytest.approx(readme, rel=0.01)
+
+
+def test_the_readmes_method_works_as_it_stands(tmp_path: Path) -> None:
+    code = section("method").strip().removeprefix("```python").removesuffix("```")
+    head = (
+        "from dataclasses import dataclass\n"
+        "from sweep.method.method import Compressed, Method\n"
+        "from sweep.numerics.moments import ColumnNorm\n"
+    )
+    (tmp_path / "mine.py").write_text(head + code)
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text("_target_: mine.Mine\nscope: all\n")
+    assert len([line for line in code.strip().splitlines() if line.startswith("    ")]) <= 6
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from sweep.__main__ import main; main()"
+    )
+    small = ["calib.n_samples=4", "metric=[perplexity]", "metric.perplexity.n_samples=4"]
+    words = ["--config-dir", str(tmp_path), "method=mine,wanda", *small, "tracker=none", "-m"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (mine,) = tmp_path.glob("outputs/cells/tiny-mine-50-c4-*/metrics/perplexity.json")
+    (wanda,) = tmp_path.glob("outputs/cells/tiny-wanda-50-c4-*/metrics/perplexity.json")
+    value = re.compile(r'"value": ([\d.]+)')
+    assert value.findall(mine.read_text()) == value.findall(wanda.read_text())
+
+
+def test_the_map_names_every_file_of_the_package() -> None:
+    shown = section("map")
+    for folder in ("sweep", "launchers", "benchmarks"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            if file.name != "__init__.py":
+                assert re.search(rf"(^|[ /]){re.escape(file.name)}\b", shown, re.MULTILINE), file
+                assert file.parent.name in shown
+
+
+def test_the_map_names_nothing_that_is_not_there() -> None:
+    for name in re.findall(r"^ *([\w./]+\.py)\b", section("map"), re.MULTILINE):
+        assert list(ROOT.glob(f"**/{name}")), name
+
+
+def test_nothing_is_left_to_be_filled_in() -> None:
+    assert "to be filled" not in README

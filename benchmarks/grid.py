@@ -33,24 +33,33 @@ RESULT = Path(__file__).with_name("grid.json")
 
 @dataclass(frozen=True)
 class Figure:
-    """Something measured, in seconds, and the bound that it is to keep."""
+    """Something measured, and the bound that it is to keep, if it has one."""
 
     name: str
-    bound: float
-    seconds: list[float]
+    unit: str
+    bound: float | None
+    values: list[float]
 
     @property
     def median(self) -> float:
         """Of the runs."""
-        return statistics.median(self.seconds)
+        return statistics.median(self.values)
 
 
-def timed(words: Sequence[str], outputs: Path | None = None) -> float:
-    """Wall clock of one command in a process of its own, in seconds."""
+def timed(words: Sequence[str], outputs: Path | None = None) -> tuple[float, float]:
+    """One command in a process of its own: wall clock in seconds, peak resident memory in MB."""
     given = [] if outputs is None else [f"outputs={outputs}"]
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "sweep", *given, *words], check=True, capture_output=True)
-    return time.perf_counter() - started
+    with subprocess.Popen(
+        [sys.executable, "-m", "sweep", *given, *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(words)}: exit code {process.returncode}")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
 def overhead(outputs: Path) -> list[float]:
@@ -73,18 +82,21 @@ def overhead(outputs: Path) -> list[float]:
 def measure(runs: int) -> list[Figure]:
     """All figures; the runs of different kinds are interleaved."""
     figures = [
-        Figure("the grid, five cells, cold start", 45, []),
-        Figure("the same command, everything done", 5, []),
-        Figure("--help", 1.5, []),
-        Figure("a cell beyond compressing and measuring, after the first", 0.3, []),
+        Figure("the grid, five cells, cold start", "s", 45, []),
+        Figure("the same command, everything done", "s", 5, []),
+        Figure("--help", "s", 1.5, []),
+        Figure("a cell beyond compressing and measuring, after the first", "s", 0.3, []),
+        Figure("the grid, peak resident memory", "MB", None, []),
     ]
     for _ in range(runs):
         with tempfile.TemporaryDirectory() as folder:
             outputs = Path(folder)
-            figures[0].seconds.append(timed(DEMO, outputs))
-            figures[1].seconds.append(timed(DEMO, outputs))
-            figures[2].seconds.append(timed(["--help"]))
-            figures[3].seconds.extend(overhead(outputs))
+            seconds, memory = timed(DEMO, outputs)
+            figures[0].values.append(seconds)
+            figures[1].values.append(timed(DEMO, outputs)[0])
+            figures[2].values.append(timed(["--help"])[0])
+            figures[3].values.extend(overhead(outputs))
+            figures[4].values.append(memory)
     return figures
 
 
@@ -102,17 +114,18 @@ def machine() -> dict[str, Any]:
 def show(figures: Sequence[Figure], where: Mapping[str, Any]) -> None:
     """The table on the terminal."""
     table = Table(box=box.MARKDOWN)
-    for name in ("what", "median s", "min", "max", "bound s", "share of bound"):
+    for name in ("what", "unit", "median", "min", "max", "bound", "share of bound"):
         table.add_column(name, justify="left" if name == "what" else "right")
     for figure in figures:
-        numbers = (figure.median, min(figure.seconds), max(figure.seconds), figure.bound)
-        share = f"{figure.median / figure.bound:.2f}"
-        table.add_row(figure.name, *(f"{number:.2f}" for number in numbers), share)
+        numbers = (figure.median, min(figure.values), max(figure.values))
+        bound = figure.bound
+        share = ("", "") if bound is None else (f"{bound:g}", f"{figure.median / bound:.2f}")
+        table.add_row(figure.name, figure.unit, *(f"{number:.2f}" for number in numbers), *share)
     console = Console(width=120)
     console.print(table)
     console.print(
         f"{where['date']}, {where['device']}, {where['cores']} cores, torch {where['torch']}, "
-        f"{where['threads']} threads, {len(figures[0].seconds)} runs"
+        f"{where['threads']} threads, {len(figures[0].values)} runs"
     )
 
 
@@ -125,7 +138,7 @@ def main() -> None:
     figures, where = measure(1 if options.quick else options.runs), machine()
     show(figures, where)
     if not options.quick:
-        record = {"machine": where, "figures": {f.name: f.seconds for f in figures}}
+        record = {"machine": where, "figures": {f.name: f.values for f in figures}}
         RESULT.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -7,7 +7,6 @@ out. What runs later is what was composed now, whatever happens to the YAML file
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +75,7 @@ def _metric(
         key = next(iter(beside))
         raise Refusal(f"{where}.{key}", beside[key], "belongs to one source, and there are several")
     own["source"] = {name: _corpus(name, beside, where, corpora) for name in names}
-    tokenised = all(_class(source).packing is None for source in own["source"].values())
+    tokenised = all(_class(source, where).packing is None for source in own["source"].values())
     if own.get("seqlen", 0) is None and not tokenised:
         own["seqlen"] = seqlen
     return own
@@ -91,7 +90,7 @@ def _calibration(
     if "source" in own:
         beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
         own["source"] = _corpus(own["source"], beside, "calib", corpora)
-        packing = _class(own["source"]).packing
+        packing = _class(own["source"], "calib.source").packing
         if own.get("packing", 0) is None:
             own["packing"] = packing
     if "parts" in own:
@@ -109,7 +108,7 @@ def _part(part: Mapping[str, Any], name: str, corpora: Mapping[str, Any]) -> dic
     where = f"calib.parts.{name}"
     beside = {key: part[key] for key in BESIDE if part.get(key) is not None}
     source = _corpus(part.get("source", name), beside, where, corpora)
-    packing = part.get("packing") or _class(source).packing
+    packing = part.get("packing") or _class(source, where).packing
     if packing is None:
         raise Refusal(where, name, "windows that are tokenised already cannot be part of a mixture")
     own = {key: value for key, value in part.items() if key not in (*BESIDE, "source", "packing")}
@@ -121,7 +120,7 @@ def _corpus(
 ) -> dict[str, Any]:
     if name not in corpora:
         raise Refusal(f"{where}.source", name, f"no such corpus; there are: {', '.join(corpora)}")
-    fields = _class(corpora[name]).__dataclass_fields__
+    fields = _class(corpora[name], f"corpora.{name}").__dataclass_fields__
     for key, value in beside.items():
         if key not in fields:
             raise Refusal(f"{where}.{key}", value, f"the corpus {name} takes no {key}")
@@ -130,6 +129,8 @@ def _corpus(
     return {**corpora[name], **beside}
 
 
-def _class(node: Mapping[str, Any]) -> Any:
-    module, _, name = node["_target_"].rpartition(".")
-    return getattr(import_module(module), name)
+def _class(node: Mapping[str, Any], where: str) -> Any:
+    """The class of a corpus, which knows how its rows are usually packed."""
+    from sweep.build import locate
+
+    return locate(node["_target_"], where)

@@ -73,6 +73,14 @@ def test_answers_are_the_naive_argmax_whatever_the_batch_size(
     assert [answer.tokens for answer in eight] == expected
 
 
+def test_padding_with_eos_is_masked_too(big: Any, subject: Any, tokenizer: Any) -> None:
+    same = copy.deepcopy(tokenizer)
+    same.pad_token = same.eos_token
+    model = big("llama")
+    one = ask(subject(model, batch_size=1), PROMPTS)
+    assert ask(subject(model, batch_size=8, tokenizer=same), PROMPTS) == one
+
+
 def test_the_models_own_generation_settings_change_nothing(
     big: Any, subject: Any, tokenizer: Any
 ) -> None:
@@ -120,11 +128,24 @@ def test_a_stop_string_cuts_and_ends_an_answer(
     assert said[2].tokens == letters("y")["input_ids"]
 
 
+def test_a_stop_string_that_ends_at_the_length_limit_is_no_hit_of_it(
+    chain: Chain, subject: Any, letters: Any
+) -> None:
+    model = chain({"a": "b", "b": "c", "c": "d", "d": "d"})
+    asking = subject(model, tokenizer=letters)
+    for limit, expected in (
+        (2, Answer([68, 69], "bc", True)),
+        (3, Answer([68, 69, 70], "b", False)),
+    ):
+        assert ask(asking, ["a"], limit=limit, stop=("cd",)) == [expected]
+
+
 def test_the_first_of_several_stop_strings_cuts(chain: Chain, subject: Any, letters: Any) -> None:
     model = chain({"a": "b", "b": "c", "c": "d", "d": "e", "e": ""})
     asking = subject(model, tokenizer=letters)
     assert texts(ask(asking, ["a"], stop=("d", "c"))) == ["b"]
     assert texts(ask(asking, ["a"], stop=("cd", "zz"))) == ["b"]
+    assert texts(ask(asking, ["a"], stop=("d", "cd"))) == ["b"]
     assert texts(ask(asking, ["a"], stop=("b",))) == [""]
 
 
@@ -188,3 +209,13 @@ def test_answers_come_in_the_order_of_the_prompts_and_progress_counts_batches(
     ]
     assert texts(ask(asking, prompts, limit=2)) == ["aa", "bb", "cc", "dd", "ee", "ff", "gg"]
     assert seen == [("answers", 3)]
+
+
+def test_prompts_of_like_length_are_asked_together(
+    chain: Chain, subject: Any, letters: Any, passes: Any
+) -> None:
+    model = chain({"a": "a"})
+    widths = passes(model)
+    prompts = ["a" * length for length in (1, 7, 3, 9, 2, 8, 5)]
+    ask(subject(model, tokenizer=letters, batch_size=3), prompts, limit=1)
+    assert widths == [9, 5, 1]

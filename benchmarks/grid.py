@@ -121,7 +121,7 @@ def show(figures: Sequence[Figure], where: Mapping[str, Any]) -> None:
         bound = figure.bound
         share = ("", "") if bound is None else (f"{bound:g}", f"{figure.median / bound:.2f}")
         table.add_row(figure.name, figure.unit, *(f"{number:.2f}" for number in numbers), *share)
-    console = Console(width=120)
+    console = Console(width=140)
     console.print(table)
     console.print(
         f"{where['date']}, {where['device']}, {where['cores']} cores, torch {where['torch']}, "

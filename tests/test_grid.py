@@ -310,6 +310,17 @@ class TestSweep:
         assert "left)" in text
 
 
+def test_by_default_perplexity_and_divergence_read_the_same_text_in_one_pass(
+    frozen: Frozen,
+) -> None:
+    cell = make(
+        frozen("metric=[perplexity,divergence]", "metric.divergence.source=c4"), fingerprint
+    )
+    workshop = Workshop(Progress())
+    texts = [workshop.material(cell, metric)["c4"] for metric in ("perplexity", "divergence")]
+    assert texts[0].key == texts[1].key  # and `scan` runs once per key
+
+
 def test_kept_dense_answers_are_not_generated_again(
     small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

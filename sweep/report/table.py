@@ -172,21 +172,25 @@ def _varies(table: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 
 def _against(row: Mapping[str, Any], name: str, between: str) -> str:
+    """A value, and in brackets its difference to dense, to the same digit."""
     if name not in row:
         return "missing"
-    value = _number(row[name])
-    change = row.get(f"{name}_vs_dense")
+    value, change = row[name], row.get(f"{name}_vs_dense")
+    digits = _digits(value)
+    shown = format(value, digits)
     if change is None or row["method"] == "dense":
-        return value
-    return f"{value}{between}({_number(change, sign=True)})"
+        return shown
+    digits = ".3f" if digits == "#.4g" and abs(change) < 1 else digits
+    return f"{shown}{between}({change:+{digits}})"
 
 
-def _number(value: float, sign: bool = False) -> str:
-    """Four significant digits where they mean something, three decimals for shares."""
-    digits = ".3f" if abs(value) < 1 else "#.4g"
-    if 0 < abs(value) < 0.001:
-        digits = ".1e"
-    return format(value, f"+{digits}" if sign else digits)
+def _digits(value: float) -> str:
+    """Four significant digits, but of shares and small divergences no more than mean something."""
+    if abs(value) >= 1:
+        return "#.4g"
+    if value == 0 or abs(value) >= 0.1:
+        return ".3f"
+    return ".4f" if abs(value) >= 0.001 else ".1e"
 
 
 def _model(cell: Cell) -> tuple[Any, ...]:

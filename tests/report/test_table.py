@@ -99,8 +99,19 @@ def test_markdown_is_one_table_however_wide(cells: list[Cell]) -> None:
     assert all(line.startswith("|") and line.endswith("|") for line in lines)
 
 
-def test_small_numbers_keep_their_digits() -> None:
-    assert table._number(0.00012) == "1.2e-04"
-    assert table._number(0.5) == "0.500"
-    assert table._number(36.6012) == "36.60"
-    assert table._number(-0.25, sign=True) == "-0.250"
+@pytest.mark.parametrize(
+    ("value", "change", "shown"),
+    [
+        (0.00012, 0.00012, "1.2e-04 (+1.2e-04)"),
+        (0.0058, 0.0058, "0.0058 (+0.0058)"),
+        (0.935, -0.04, "0.935 (-0.040)"),
+        (36.6012, 33.0, "36.60 (+33.00)"),
+        (2.951, 0.043, "2.951 (+0.043)"),
+        (1.0, 0.0, "1.000 (+0.000)"),
+    ],
+)
+def test_numbers_keep_the_digits_that_mean_something(
+    value: float, change: float, shown: str
+) -> None:
+    row = {"method": "wanda", "x": value, "x_vs_dense": change}
+    assert table._against(row, "x", " ") == shown

@@ -128,8 +128,13 @@ def test_the_map_names_every_file_of_the_package() -> None:
 
 
 def test_the_map_names_nothing_that_is_not_there() -> None:
+    there = {
+        file.relative_to(ROOT).as_posix()
+        for folder in ("sweep", "launchers", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+    }
     for name in re.findall(r"^ *([\w./]+\.py)\b", section("map"), re.MULTILINE):
-        assert list(ROOT.glob(f"**/{name}")), name
+        assert any(path.endswith(f"/{name}") or path == name for path in there), name
 
 
 def test_nothing_is_left_to_be_filled_in() -> None:

@@ -111,6 +111,14 @@ def test_pickled_weights_are_read_where_that_is_allowed(folder: Path) -> None:
     assert all(torch.equal(model.state_dict()[name], saved[name]) for name in saved)
 
 
+def test_safetensors_of_something_else_open_no_door_to_pickles(folder: Path) -> None:
+    saved = weights(folder)
+    (folder / "model.safetensors").unlink()
+    save_file({"other": torch.ones(2)}, folder / "other.safetensors")
+    torch.save(saved, folder / "pytorch_model.bin")
+    assert refusal(load, Local(str(folder))).startswith("its weights cannot be loaded")
+
+
 def test_weights_that_are_missing_are_named(folder: Path) -> None:
     saved = weights(folder)
     del saved["model.layers.1.mlp.up_proj.weight"]
@@ -235,7 +243,10 @@ def test_a_fingerprint_knows_which_file_holds_what(folder: Path) -> None:
     before = fingerprint(folder)
     (folder / "a.json").write_text("2")
     (folder / "b.json").write_text("1")
-    assert fingerprint(folder) != before
+    swapped = fingerprint(folder)
+    assert swapped != before
+    (folder / "b.json").rename(folder / "c.json")
+    assert fingerprint(folder) != swapped
 
 
 def test_a_note_beside_the_model_changes_nothing(folder: Path) -> None:

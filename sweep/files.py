@@ -104,8 +104,9 @@ class Folder:
         for kind in ("metrics", "generations"):
             for file in sorted((self.path / kind).glob(f"{metric}-*.jsonl")):
                 corpus = file.stem.removeprefix(f"{metric}-")
-                lines = file.read_text(encoding="utf-8").splitlines()
-                found[corpus] = [json.loads(line) for line in lines]
+                # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
+                lines = file.read_text(encoding="utf-8").split("\n")
+                found[corpus] = [json.loads(line) for line in lines if line]
         return found
 
     def write_failure(self, text: str) -> None:

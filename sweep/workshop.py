@@ -119,7 +119,7 @@ class Bench:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.progress = progress
-        self.dense = self._subject(remembers=True)
+        self.dense = self._subject()
         self._kept: dict[str, Tensor] = {}
 
     @contextmanager
@@ -132,20 +132,19 @@ class Bench:
             }
         self.dense.leave()
         try:
-            yield self._subject(remembers=False)
+            yield self._subject()
         finally:
             with torch.no_grad():
                 for name, linear in linears.items():
                     linear.weight.copy_(self._kept[name])
             self.dense.come_back(self.model)
 
-    def _subject(self, *, remembers: bool) -> Subject:
+    def _subject(self) -> Subject:
         return Subject(
             self.model,
             self.tokenizer,
             batch_size=self.batch_size,
             progress=self.progress,
-            remembers=remembers,
         )
 
 

@@ -18,11 +18,13 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
     folder.write_cell({"seed": 1}, {"model": "x"}, "0" * 64)
     folder.write_compression({"sparsity": 0.5})
-    folder.write_metric("tasks", {"values": {}}, {"alpaca": [{"answer": "größer", "em": 1.0}]})
+    folder.write_metric(
+        "tasks", {"values": {}}, {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
+    )
     assert folder.cell() == {"id": "0" * 64, "identity": {"model": "x"}, "config": {"seed": 1}}
     assert folder.compression() == {"sparsity": 0.5}
     assert folder.metrics() == ["tasks"]
-    assert folder.examples("tasks") == {"alpaca": [{"answer": "größer", "em": 1.0}]}
+    assert folder.examples("tasks") == {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
 
 
 def test_generations_lie_apart_from_other_rows(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sweep.data.source import Packing
 from sweep.data.template import Template, prompt
 from sweep.refusal import Refusal
 
-PATIENCE = 1000
+PATIENCE = 10_000
 """Documents in a row that may be too short before a corpus counts as one of short documents."""
 
 CHUNK = 256

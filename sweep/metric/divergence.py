@@ -71,8 +71,7 @@ class DistributionDivergence(Metric[Scored]):
     def prepare(self, dense: Subject, data: Mapping[str, Scored], kept: Examples) -> None:
         """The dense model's last hidden states at the scored positions."""
         for text in data.values():
-            for _ in dense.hidden(text):
-                pass
+            dense.remember_hidden(text)
 
     def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Scored]) -> Result:
         """See `Metric`; the column is `jsd`, the mean over tokens in nats."""

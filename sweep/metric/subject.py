@@ -29,19 +29,15 @@ class Subject:
         tokenizer: its tokenizer, padding on the left.
         batch_size: sequences in one forward pass.
         progress: shows how far a loop is: called with the loop, its name and its length.
-        remembers: whether hidden states are kept (for the dense model).
     """
 
-    def __init__(
-        self, model: Any, tokenizer: Any, *, batch_size: int, progress: Any, remembers: bool
-    ) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int, progress: Any) -> None:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.progress = progress
         self.memo: dict[tuple[str, str], Any] = {}
         self._model: Any = model
         self._head = model.get_output_embeddings()
-        self._remembers = remembers
         self._head_checked = False
 
     @property
@@ -87,10 +83,14 @@ class Subject:
 
     def hidden(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
         """The last hidden states at the scored positions, batch by batch, row by row."""
-        if self._remembers:
-            yield from self.once("hidden", text.key, lambda: list(self._states(text)))
+        if self.remembers_hidden(text):
+            yield from self.memo["hidden", text.key]
         else:
             yield from self._states(text)
+
+    def remember_hidden(self, text: Scored) -> None:
+        """Keep the hidden states of a text, so that others can be compared with them later."""
+        self.once("hidden", text.key, lambda: list(self._states(text)))
 
     def logits(self, hidden: Float[Tensor, "position hidden"]) -> Float[Tensor, "position vocab"]:
         """The head applied to hidden states."""

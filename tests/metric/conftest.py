@@ -106,18 +106,19 @@ def letters() -> Any:
 
 @pytest.fixture
 def subject(tokenizer: Any) -> Callable[..., Subject]:
-    """A model under measurement; `dense=True`: it remembers its hidden states."""
+    """A model under measurement; `dense=True` marks it for stand-ins that must tell the two."""
 
     def subject(
         model: Any, *, dense: bool = False, batch_size: int = 4, tokenizer: Any = tokenizer
     ) -> Subject:
-        return Subject(
+        made = Subject(
             model,
             tokenizer,
             batch_size=batch_size,
             progress=lambda items, what, total: items,
-            remembers=dense,
         )
+        made.memo["is", "dense"] = dense
+        return made
 
     return subject
 

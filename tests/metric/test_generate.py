@@ -203,7 +203,7 @@ def test_answers_come_in_the_order_of_the_prompts_and_progress_counts_batches(
         return items
 
     model = chain({letter: letter for letter in "abcdefg"})
-    asking = Subject(model, letters, batch_size=3, progress=progress, remembers=False)
+    asking = Subject(model, letters, batch_size=3, progress=progress)
     prompts = [
         letter * length for letter, length in zip("abcdefg", (1, 7, 3, 9, 2, 8, 5), strict=True)
     ]

@@ -66,17 +66,20 @@ def test_positions_know_their_sequence_and_the_token_that_follows(
     assert gold_of_position(text, batches).tolist() == [token for _, token in positions]
 
 
-def test_the_dense_model_remembers_its_states_and_another_does_not(
+def test_states_are_remembered_only_when_that_is_asked(
     build: Any, subject: Any, text: Scored, passes: Any
 ) -> None:
-    for dense in (True, False):
+    for told in (True, False):
         model = build()
-        asked = subject(model, dense=dense, batch_size=4)
+        asked = subject(model, batch_size=4)
         first = [states.clone() for states in asked.hidden(text)]
+        assert not asked.remembers_hidden(text)
+        if told:
+            asked.remember_hidden(text)
         widths = passes(model)
-        assert asked.remembers_hidden(text) is dense
+        assert asked.remembers_hidden(text) is told
         assert all(map(torch.equal, first, asked.hidden(text)))
-        assert len(widths) == (0 if dense else 2)
+        assert len(widths) == (0 if told else 2)
 
 
 def test_every_batch_is_as_wide_as_its_longest_sequence(
@@ -95,6 +98,7 @@ def test_a_dense_model_that_left_gives_what_it_remembers_and_nothing_else(
 ) -> None:
     model = build()
     dense = subject(model, dense=True)
+    dense.remember_hidden(text)
     before = [dense.logits(states) for states in dense.hidden(text)]
     dense.leave()
     compress(model)

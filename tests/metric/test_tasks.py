@@ -54,7 +54,7 @@ class Said:
     def __call__(
         self, subject: Any, prompts: Sequence[str], *, max_new_tokens: int, stop: Any, name: str
     ) -> list[Answer]:
-        dense = subject._remembers
+        dense = subject.memo["is", "dense"]
         assert subject.model is not None, "the weights must be there"
         self.asked.append((dense, list(prompts), max_new_tokens, stop))
         return list(self.answers[dense][: len(prompts)])

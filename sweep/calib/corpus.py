@@ -10,6 +10,7 @@ from pydantic import Field
 from sweep.calib.calibration import Calibration, Windows
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Packing, Source
+from sweep.data.template import Template
 from sweep.refusal import Refusal
 
 
@@ -22,12 +23,14 @@ class Corpus(Calibration):
         n_samples: number of windows; None: all of a source whose windows are tokenised already.
         seqlen: tokens in a window; None: as the source has them.
         packing: how rows become windows; None: windows are tokenised already.
+        template: how an instruction becomes a prompt.
     """
 
     source: Source
     n_samples: Annotated[int, Field(ge=1)] | None = 128
     seqlen: Annotated[int, Field(ge=2)] | None = None
     packing: Packing | None = None
+    template: Template = "alpaca"
 
     def __post_init__(self) -> None:
         """Raises: Refusal: a setting that the source cannot honour, or one that it needs."""
@@ -49,7 +52,7 @@ class Corpus(Calibration):
                 raise Refusal("seqlen", self.seqlen, f"the tensor's windows have {width} tokens")
             return windows
         rows = self.source.rows("calibration", seed)
-        return pack(rows, tokenizer, self.packing, self.n_samples, self.seqlen, seed)
+        return pack(rows, tokenizer, self.packing, self.n_samples, self.seqlen, seed, self.template)
 
     def sources(self) -> tuple[Source, ...]:
         """The one corpus."""

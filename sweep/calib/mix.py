@@ -11,6 +11,7 @@ from pydantic import Field
 from sweep.calib.calibration import Calibration, Windows
 from sweep.calib.packing import pack
 from sweep.data.source import Packing, Source
+from sweep.data.template import Template
 from sweep.refusal import Refusal, under
 
 
@@ -22,11 +23,13 @@ class Share:
         source: the corpus.
         weight: its share relative to the others' weights.
         packing: how its rows become windows.
+        template: how an instruction becomes a prompt.
     """
 
     source: Source
     weight: Annotated[float, Field(gt=0)]
     packing: Packing
+    template: Template = "alpaca"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,9 @@ class Mix(Calibration):
             part = self.parts[name]
             with under(f"parts.{name}"):
                 rows = part.source.rows("calibration", seed)
-                made.append(pack(rows, tokenizer, part.packing, count, self.seqlen, seed))
+                made.append(
+                    pack(rows, tokenizer, part.packing, count, self.seqlen, seed, part.template)
+                )
         return Windows(
             ids=torch.cat([part.ids for part in made]),
             mask=torch.cat([part.mask for part in made]),

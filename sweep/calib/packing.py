@@ -28,18 +28,25 @@ CHUNK = 256
 
 
 def pack(
-    rows: Iterable[Row], tokenizer: Any, packing: Packing, n_samples: int, seqlen: int, seed: int
+    rows: Iterable[Row],
+    tokenizer: Any,
+    packing: Packing,
+    n_samples: int,
+    seqlen: int,
+    seed: int,
+    template: Template = "alpaca",
 ) -> Windows:
     """`n_samples` windows of `seqlen` tokens from rows in their order.
 
     Raises:
         Refusal: the rows end, or are all too short, before there are enough windows.
     """
+    documents = encode(rows, tokenizer, template)
     if packing == "sample":
-        return _sample(rows, tokenizer, n_samples, seqlen, random.Random(seed))
+        return _sample(documents, n_samples, seqlen, random.Random(seed))
     if packing == "concat":
-        return _concat(rows, tokenizer, n_samples, seqlen)
-    return _pad(rows, tokenizer, n_samples, seqlen)
+        return _concat(documents, tokenizer.eos_token_id, n_samples, seqlen)
+    return _pad(documents, tokenizer, n_samples, seqlen)
 
 
 def encode(
@@ -81,13 +88,13 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _sample(
-    rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int, rng: random.Random
+    documents: Iterable[tuple[Row, list[int]]], n_samples: int, seqlen: int, rng: random.Random
 ) -> Windows:
     """A random window of every document that is longer than one; shorter documents are skipped."""
     windows: list[list[int]] = []
     digests: set[str] = set()
     skipped = since = 0
-    for row, ids in encode(rows, tokenizer, "alpaca"):
+    for row, ids in documents:
         if len(ids) <= seqlen:
             skipped += 1
             since += 1
@@ -108,11 +115,13 @@ def _sample(
     )
 
 
-def _concat(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) -> Windows:
+def _concat(
+    documents: Iterable[tuple[Row, list[int]]], eos: int, n_samples: int, seqlen: int
+) -> Windows:
     """Documents joined by EOS and cut into windows."""
     ids: list[int] = []
     used: set[Row] = set()
-    for row, token in joined(encode(rows, tokenizer, "alpaca"), tokenizer.eos_token_id):
+    for row, token in joined(documents, eos):
         if len(ids) == n_samples * seqlen:
             break
         ids.append(token)
@@ -128,13 +137,15 @@ def _concat(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) ->
     return _full(windows, {row.digest for row in used}, 0)
 
 
-def _pad(rows: Iterable[Row], tokenizer: Any, n_samples: int, seqlen: int) -> Windows:
+def _pad(
+    documents: Iterable[tuple[Row, list[int]]], tokenizer: Any, n_samples: int, seqlen: int
+) -> Windows:
     """One row per window, cut at `seqlen`, padded on the right, padding masked."""
     ids = torch.full((n_samples, seqlen), tokenizer.pad_token_id, dtype=torch.long)
     mask = torch.zeros((n_samples, seqlen), dtype=torch.bool)
     digests: set[str] = set()
     count = 0
-    for row, tokens in encode(rows, tokenizer, "alpaca"):
+    for row, tokens in documents:
         kept = [*tokens, tokenizer.eos_token_id][:seqlen]
         ids[count, : len(kept)] = torch.tensor(kept)
         mask[count, : len(kept)] = True

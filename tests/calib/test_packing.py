@@ -188,3 +188,13 @@ def test_tokenised_windows_are_taken_as_they_are() -> None:
 def test_tokenised_windows_cannot_be_packed(tokenizer: Any) -> None:
     with pytest.raises(TypeError, match="tokenised already"):
         pack([Tokens((5, 6, 7))], tokenizer, "concat", 1, 2, seed=0)
+
+
+def test_the_template_is_how_an_instruction_is_put(tokenizer: Any) -> None:
+    row = Instruction("Copy.", "fox", "fox")
+    one, other = (
+        pack([row], tokenizer, "pad", 1, 200, seed=0, template=template)
+        for template in ("alpaca", "unnatural")
+    )
+    assert one.ids.tolist() != other.ids.tolist()
+    assert one.digests == other.digests

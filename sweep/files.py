@@ -20,6 +20,7 @@ import errno
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -126,11 +127,14 @@ class Folder:
         """Have the model saved beside its place, then move it there in one step."""
         partial = self.path / "model.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        with writing(partial):
-            partial.mkdir(parents=True)
-            save(partial)
-            shutil.rmtree(self.model, ignore_errors=True)
-            partial.rename(self.model)
+        try:
+            with writing(partial):
+                partial.mkdir(parents=True)
+                save(partial)
+                shutil.rmtree(self.model, ignore_errors=True)
+                partial.rename(self.model)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _examples(self, metric: str, corpus: str, rows: Sequence[Mapping[str, Any]]) -> Path:
         kind = "generations" if rows and "answer" in rows[0] else "metrics"
@@ -162,9 +166,12 @@ def writing(path: Path) -> Iterator[None]:
     """Turns an error of the disk into `OutOfSpace`."""
     try:
         yield
-    except OSError as error:
-        if error.errno in _FULL:
-            raise OutOfSpace(f"{path}: cannot be written ({error.strerror})") from error
+    except Exception as error:
+        # safetensors has an error of its own, which holds the system's number in its text
+        said = re.search(r"\(os error (\d+)\)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
+        if number in _FULL:
+            raise OutOfSpace(f"{path}: cannot be written ({os.strerror(number)})") from error
         raise
 
 

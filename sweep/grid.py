@@ -106,6 +106,7 @@ def _logged_to(folder: Folder) -> Iterator[None]:
     """What is logged meanwhile goes to the cell's log.txt as well."""
     folder.path.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from sweep import files
 from sweep.files import Folder, check_writable, write
@@ -95,7 +96,14 @@ def test_a_kept_model_is_whole_or_not_there(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         folder.keep_model(dies)
-    assert not folder.model.exists()
+    assert list(folder.path.iterdir()) == []
+
+    def full(path: Path) -> None:
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    with pytest.raises(OutOfSpace, match="No space left"):
+        folder.keep_model(full)
+    assert list(folder.path.iterdir()) == []
 
     def saves(path: Path) -> None:
         (path / "config.json").write_text(json.dumps({}))

@@ -66,7 +66,8 @@ def _attempt(cell: Cell, planned: Plan, workshop: Workshop) -> str | None:
         failure: str | None = None
         try:
             spent = run(cell, Folder(dense.settings.outputs, dense.name), workshop, mirror)
-        except OutOfSpace:
+        except (OutOfSpace, KeyboardInterrupt) as stop:
+            failure = type(stop).__name__
             raise
         except Exception as error:  # noqa: BLE001 - one cell must not take the others with it
             failure = " ".join(f"{type(error).__name__}: {error}".split())

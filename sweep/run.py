@@ -110,7 +110,7 @@ def _compress(cell: Cell, folder: Folder, bench: Bench, workshop: Workshop) -> s
     windows = workshop.windows(cell)
     if earlier is not None and method.compresses and folder.model.is_dir():
         _adopt(bench, folder.model)
-        return str(earlier["weights_sha256"])
+        return _weights_sha256(bench)
     records = (
         walk(
             bench.model,

@@ -26,10 +26,14 @@ def _app(config: DictConfig) -> None:
 
     from sweep.config import freeze
     from sweep.grid import sweep
+    from sweep.refusal import Refusal
 
     with open_dict(config):
         config.hydra = OmegaConf.create({"runtime": {"choices": HydraConfig.get().runtime.choices}})
     with in_one_line():  # here, or Hydra prints lines of its own
+        study = config.hydra.runtime.choices.get("study")
+        if study is not None:
+            raise Refusal("study", study, "is a grid: add -m")
         sweep([freeze(config)])
 
 

@@ -68,6 +68,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["metric.tasks.source=c4"], "metric.tasks.source=c4: must hold instructions"),
     (["metric.perplexity.path=/x"], "metric.perplexity.path=/x: the corpus c4 takes no path"),
     (["seed=-1"], "seed=-1: must not be negative"),
+    (["study=demo"], "study=demo: is a grid: add -m"),
     (["keep=all"], "keep=all: must be 'none' or 'model'"),
     (["tracker=wandb", "tracker.mode=live"], "tracker.mode=live: must be 'offline' or 'online'"),
     (["outputs=/proc/nowhere"], "outputs=/proc/nowhere: cannot be written to"),

@@ -95,6 +95,11 @@ def _row(cell: Cell) -> tuple[dict[str, Any], Mapping[str, Mapping[str, Any]]]:
     compression = folder.compression()
     options = cell.config["options"]
     results = {name: folder.metric(name) for name in cell.parts.metrics}
+    # a result of other settings or data is not a result of this sweep
+    results = {
+        name: found if found is not None and found["settings_id"] == cell.metric_id(name) else None
+        for name, found in results.items()
+    }
     values: dict[str, Mapping[str, Any]] = {}
     for result in results.values():
         if result is not None:

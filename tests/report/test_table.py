@@ -26,7 +26,12 @@ def cells(frozen: Frozen) -> list[Cell]:
 def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
     value = {"value": perplexity, "low": perplexity - 0.1, "high": perplexity + 0.1}
     folder = Folder(cell.settings.outputs, cell.name)
-    result = {"values": {column: value}, "columns": [column], "data": [{"source": "embedded"}]}
+    result: dict[str, Any] = {
+        "values": {column: value},
+        "columns": [column],
+        "data": [{"source": "embedded"}],
+    }
+    result["settings_id"] = cell.metric_id("perplexity")
     folder.write_metric("perplexity", result, {})
     folder.write_compression({"sparsity": 0.5})
 
@@ -55,6 +60,18 @@ def test_missing_and_failed_cells_are_rows_too(cells: list[Cell], tmp_path: Path
     assert statuses == ["done", "failed: ValueError: no", "missing"]
 
 
+def test_a_result_of_other_settings_is_not_this_sweeps(cells: list[Cell]) -> None:
+    for cell in cells:
+        record(cell, 3.0)
+    folder = Folder(cells[1].settings.outputs, cells[1].name)
+    old = folder.metric("perplexity")
+    assert old is not None
+    folder.write_metric("perplexity", {**old, "settings_id": "another"}, {})
+    rows, _ = table.rows(cells)
+    assert [row["status"] for row in rows] == ["done", "missing", "done"]
+    assert "perplexity" not in rows[1]
+
+
 def test_a_value_without_dense_stands_alone(cells: list[Cell]) -> None:
     record(cells[1], 3.5)
     rows, _ = table.rows(cells)
@@ -79,7 +96,8 @@ def test_a_narrow_terminal_gets_tables_below_each_other(cells: list[Cell]) -> No
     for cell in cells:
         folder = Folder(cell.settings.outputs, cell.name)
         values = {f"score_{i}": {"value": i, "low": i, "high": i} for i in range(12)}
-        result = {"values": values, "columns": list(values), "data": []}
+        result: dict[str, Any] = {"values": values, "columns": list(values), "data": []}
+        result["settings_id"] = cell.metric_id("perplexity")
         folder.write_metric("perplexity", result, {})
     rows, columns = table.rows(cells)
     text = table._render(rows, columns, markdown=False, width=80)

@@ -13,6 +13,7 @@ import hydra
 
 from sweep.config import CONF
 from sweep.explain import in_one_line
+from sweep.words import arranged
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -42,11 +43,8 @@ def main() -> None:
 
     With HYDRA_FULL_ERROR=1 every error comes with its full trace.
     """
-    # `+study=` is how Hydra's users name a grid; here the group is in the defaults list already.
-    words = [word[1:] if word.startswith("+study=") else word for word in sys.argv[1:]]
-    # Hydra takes no override behind `-m`, where many people write one.
-    sys.argv[1:] = sorted(words, key=lambda word: word in ("-m", "--multirun"))
     with in_one_line():
+        sys.argv[1:] = arranged(sys.argv[1:])
         _app()
 
 

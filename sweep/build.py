@@ -36,7 +36,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[T]) -> T:
     if not issubclass(cls, kind):
         raise Refusal(f"{where}._target_", node["_target_"], f"must be a {kind.__name__}")
     values = {key: value for key, value in node.items() if key != "_target_"}
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in fields:
             raise Refusal(f"{where}.{key}", values[key], unknown_key(cls.__name__, key, fields))
@@ -83,7 +83,7 @@ def locate(target: Any, where: str) -> Any:
 
 def _required(field: dataclasses.Field[Any]) -> bool:
     missing = dataclasses.MISSING
-    return field.init and field.default is missing and field.default_factory is missing
+    return field.default is missing and field.default_factory is missing
 
 
 def _check(cls: Any, key: str, value: Any, where: str) -> Any:

@@ -26,7 +26,10 @@ from sweep.refusal import Refusal, under
 from sweep.sparsity.pattern import Pattern
 
 NUMERICS = 1
-"""Version of the numbers: raised whenever a change of the code may change a cell's weights."""
+"""Version of the weights: raised whenever a change of the code may change a cell's weights."""
+
+MEASURES = 1
+"""Version of the metrics: raised whenever a change of the code may change what they find."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class Settings:
             raise Refusal("batch_size", self.batch_size, "must be at least 1")
         if self.seed < 0:
             raise Refusal("seed", self.seed, "must not be negative")
-        if self.name is not None and not re.fullmatch(r"[\w.-]+", self.name):
-            raise Refusal("name", self.name, "must be letters, digits, dots, hyphens, underscores")
+        if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
+            reason = "must be letters, digits, underscores, and after the first dots and hyphens"
+            raise Refusal("name", self.name, reason)
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Cell:
         settings, parts: what the configuration describes.
         identity: what is hashed.
         id: the hash, 64 hexadecimal digits.
+        model: its name: the option, or the folder of a local one.
         label: for people: `tiny-sparsegpt-50-c4`.
     """
 
@@ -85,6 +90,7 @@ class Cell:
     parts: Parts
     identity: Mapping[str, Any]
     id: str
+    model: str
     label: str
 
     @property
@@ -92,17 +98,13 @@ class Cell:
         """Label and the first eight digits of the id: the name of the cell's folder."""
         return f"{self.label}-{self.id[:8]}"
 
-    @property
-    def reads_data(self) -> bool:
-        """Whether its compression needs calibration windows."""
-        return self.parts.calibration is not None
-
     def metric_id(self, metric: str) -> str:
         """Hash of a metric's settings and data: a result with another one is not this result."""
         settings = _without_paths(self.config["metric"][metric])
         with under(f"metric.{metric}"):
             origins = self.parts.metrics[metric].origins()
-        return digest({"settings": settings, "data": _fixed(origins)})
+        fixed = _fixed(origins)
+        return digest({"measures": MEASURES, "settings": settings, "data": fixed})
 
 
 def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
@@ -126,10 +128,9 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         "method": {"_target_": config["method"]["_target_"]},
     }
     options = config["options"]
-    label = [options["model"]]
-    if isinstance(getattr(parts.checkpoint, "path", None), str):
-        label = [folder.resolve().name]
-    label.append(options["method"])
+    local = isinstance(getattr(parts.checkpoint, "path", None), str)
+    model = folder.resolve().name if local else options["model"]
+    label = [model, options["method"]]
     if parts.method.compresses:
         identity["method"] = config["method"]
         identity["sparsity"] = config["sparsity"]
@@ -137,15 +138,18 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     if parts.calibration is not None:
         with under("calib"):
             data = _fixed(parts.calibration.origins())
-        identity |= {"calib": _without_paths(config["calib"]), "data": data, "seed": settings.seed}
+        identity |= {"calib": _without_paths(config["calib"]), "data": data}
         label.append(options["calib"])
-        label += [f"seed{settings.seed}"] if settings.seed else []
+        if parts.calibration.draws():
+            identity["seed"] = settings.seed
+            label += [f"seed{settings.seed}"] if settings.seed else []
     return Cell(
         config=config,
         settings=settings,
         parts=parts,
         identity=identity,
         id=digest(identity),
+        model=model,
         label=re.sub(r"[^\w.-]", "", "-".join(label).replace(":", "of")),
     )
 

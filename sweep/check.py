@@ -7,16 +7,20 @@ rows against evaluation rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from sweep.cell import Cell
 from sweep.model import anatomy
 from sweep.model.checkpoint import check_device, read_config
 from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
+
+MISSED = 0.05
+"""Share of the blocks' weights that may lie outside of linears (tables of relative positions)."""
 
 
 def check(cells: Sequence[Cell], workshop: Workshop) -> None:
@@ -75,16 +79,37 @@ def _check_layers(cell: Cell, workshop: Workshop) -> None:
     parts = cell.parts
     if not parts.method.compresses:
         return
-    linears = anatomy.prunable(workshop.skeleton(parts.checkpoint))
+    with under("model"):
+        model = workshop.skeleton(parts.checkpoint)
+        try:
+            linears = anatomy.prunable(model)
+        except ValueError as error:
+            raise Refusal("path", parts.checkpoint.folder(), str(error)) from error
     try:
         chosen = anatomy.select(list(linears), parts.method.scope)
     except ValueError as error:
         raise Refusal("", "", str(error)) from error
+    _check_coverage(parts.method.scope, model, linears)
     for name in chosen:
         try:
             parts.pattern.check(name, linears[name].in_features)
         except ValueError as error:
             raise Refusal("sparsity", parts.pattern.label, str(error)) from error
+
+
+def _check_coverage(scope: str, model: nn.Module, linears: Mapping[str, nn.Linear]) -> None:
+    """Raises: Refusal: `all` would not be all: experts whose weights are one tensor, say."""
+    if anatomy.SCOPES.get(scope) != "" and scope != "mlp":
+        return
+    inside = sum(linear.weight.numel() for linear in linears.values())
+    missed = 1 - inside / anatomy.weights_in_blocks(model)
+    if missed > MISSED:
+        reason = (
+            f"{100 * missed:.0f} % of the weights in the blocks of {type(model).__name__} are not "
+            "in a torch.nn.Linear and would stay dense; say which part you mean: attention, or a "
+            "regular expression over the names of linears"
+        )
+        raise Refusal("method.scope", scope, reason)
 
 
 def _check_length(where: str, length: int | None, positions: int | None) -> None:

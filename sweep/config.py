@@ -49,13 +49,13 @@ def freeze(config: DictConfig) -> dict[str, Any]:
     frozen: dict[str, Any] = {str(key): value for key, value in plain.items()}
     corpora = frozen.pop("corpora")
     frozen["calib"] = _calibration(frozen["calib"], corpora, frozen["seqlen"])
-    if not isinstance(frozen["metric"], Mapping):
-        raise Refusal("metric", frozen["metric"], "must be a list of metrics: metric=[perplexity]")
+    if not isinstance(frozen.get("metric"), Mapping):
+        raise Refusal("metric", frozen.get("metric"), "must be metrics: metric=[perplexity,tasks]")
     frozen["metric"] = {
         name: _metric(node, f"metric.{name}", corpora, frozen["seqlen"])
         for name, node in frozen["metric"].items()
     }
-    frozen["outputs"] = str(Path(frozen["outputs"]).expanduser().absolute())
+    frozen["outputs"] = str(Path(str(frozen["outputs"])).expanduser().absolute())
     frozen["options"] = {group: choices.get(group) for group in GROUPS}
     return frozen
 
@@ -64,6 +64,8 @@ def _metric(
     node: Mapping[str, Any], where: str, corpora: Mapping[str, Any], seqlen: int
 ) -> dict[str, Any]:
     """A metric with its corpora spelt out: `source` becomes a mapping from name to node."""
+    if not isinstance(node, Mapping):
+        raise Refusal(where, node, "holds the metric's settings; set one of them by its name")
     beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
     own = {key: value for key, value in node.items() if key not in BESIDE}
     if "source" not in own:

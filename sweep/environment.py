@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy")
+PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "rouge-score")
 
 
 @cache
@@ -19,18 +21,37 @@ def environment(device: str) -> dict[str, Any]:
     """
     import torch
 
-    from sweep.cell import NUMERICS
+    from sweep.cell import MEASURES, NUMERICS
 
     on_gpu = device.startswith("cuda")
     return {
         "sweep": version("compression-sweep"),
+        "commit": _commit(),
         "numerics": NUMERICS,
+        "measures": MEASURES,
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "threads": torch.get_num_threads(),
         "host": platform.node(),
     }
+
+
+def _commit() -> str | None:
+    """The commit of a checkout, marked where files differ from it; None for an installed wheel."""
+
+    def git(*words: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *words]
+        try:
+            said = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return said.stdout.strip() if said.returncode == 0 else None
+
+    # a wheel may lie in an environment inside someone else's repository
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 
 def _processor() -> str:

@@ -9,13 +9,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import CONF
 from sweep.refusal import Stop
 
-_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
+_UNWRITABLE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
+    *(errno.ENOSPC, errno.EDQUOT),
+}
 """What Hydra meets when it makes the folder for its own log."""
 
 FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -48,16 +52,29 @@ def explain(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _no_option(str(error.missing_cfg_file), error.options)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: cannot be read as name=value ({_first_line(error.message)})"
+        return _unreadable(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _composition(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         reason = f"cannot be written to ({error.strerror}); choose a folder that can"
         return f"outputs={error.filename}: {reason}"
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{mark.name}: line {mark.line + 1}: is no YAML ({error.problem})"
     return (
         f"{type(error).__name__}: {_first_line(str(error))} (this is a defect; "
         "HYDRA_FULL_ERROR=1 shows where)"
     )
+
+
+def _unreadable(error: OverrideParseException) -> str:
+    """Hydra's grammar gives brackets and spaces a meaning, unless they are quoted."""
+    name, _, value = error.override.partition("=")
+    text = f"{error.override}: cannot be read as name=value"
+    if re.fullmatch(r"[\w./]+", name) and re.search(r"[()\[\]{}|:, ~]", value):
+        quoted = value.replace("'", "\\'")
+        return f"{text}; if the value is meant as it stands, quote it: \"{name}='{quoted}'\""
+    return f"{text} ({_first_line(error.message)})"
 
 
 def _composition(error: BaseException) -> str:

@@ -2,7 +2,9 @@
 
 outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and the identity
                            /compression.json       what became of every layer
-                           /metrics/<metric>.json  values, data, settings, environment
+                           /metrics/<metric>.json  values, data, settings, environment, as
+                                                   measured last; an earlier result with other
+                                                   settings is <metric>@<settings_id8>.json
                            /metrics/<metric>-<corpus>.jsonl      the rows behind the values
                            /generations/<metric>-<corpus>.jsonl  the same, of metrics that generate
                            /failure.txt            why the cell failed, until it succeeds
@@ -19,6 +21,7 @@ import csv
 import errno
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -30,6 +33,8 @@ from typing import Any
 import yaml
 
 from sweep.refusal import OutOfSpace, Refusal
+
+log = logging.getLogger("sweep")
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
@@ -60,10 +65,8 @@ class Folder:
 
     def write_cell(self, config: Mapping[str, Any], identity: Mapping[str, Any], id: str) -> None:
         """`cell.yaml`; written first, so that a folder always says what it is."""
-        text = yaml.safe_dump(
-            {"id": id, "identity": dict(identity), "config": dict(config)}, sort_keys=False
-        )
-        write(self.path / "cell.yaml", text)
+        content = {"id": id, "identity": dict(identity), "config": dict(config)}
+        write(self.path / "cell.yaml", yaml.dump(content, Dumper=_Plain, sort_keys=False))
 
     def cell(self) -> dict[str, Any] | None:
         """What `write_cell` wrote."""
@@ -85,30 +88,60 @@ class Folder:
         record: Mapping[str, Any],
         examples: Mapping[str, Sequence[Mapping[str, Any]]],
     ) -> None:
-        """A metric's result; the examples first, so that a result is never without its rows."""
+        """A metric's result; the examples first, so that a result is never without its rows.
+
+        A result that is there already and has other settings is set aside, not overwritten.
+        """
+        there = _read_json(self._result(metric))
+        if there is not None and there.get("settings_id") != record["settings_id"]:
+            self._set_aside(metric, str(there.get("settings_id")))
         for corpus, rows in examples.items():
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            write(self._examples(metric, corpus, rows), text)
-        write(self.path / "metrics" / f"{metric}.json", _json(record))
+            kind = "generations" if rows and "answer" in rows[0] else "metrics"
+            write(self.path / kind / f"{metric}-{corpus}.jsonl", text)
+        write(self._result(metric), _json(record))
 
-    def metric(self, metric: str) -> dict[str, Any] | None:
-        """A metric's result, if there is one."""
-        return _read_json(self.path / "metrics" / f"{metric}.json")
+    def metric(self, metric: str, settings_id: str) -> dict[str, Any] | None:
+        """A metric's result with these settings and data (`Cell.metric_id`), if there is one."""
+        for stem in (metric, _aside(metric, settings_id)):
+            found = _read_json(self._result(stem))
+            if found is not None and found.get("settings_id") == settings_id:
+                return found
+        return None
 
-    def metrics(self) -> list[str]:
-        """Names of the metrics that have results."""
-        return sorted(file.stem for file in (self.path / "metrics").glob("*.json"))
-
-    def examples(self, metric: str) -> dict[str, list[dict[str, Any]]]:
-        """The rows behind a metric's values, by corpus."""
+    def examples(self, metric: str, settings_id: str) -> dict[str, list[dict[str, Any]]]:
+        """The rows behind the values of such a result, by corpus."""
+        latest = _read_json(self._result(metric))
+        is_latest = latest is not None and latest.get("settings_id") == settings_id
+        stem = metric if is_latest else _aside(metric, settings_id)
         found: dict[str, list[dict[str, Any]]] = {}
-        for kind in ("metrics", "generations"):
-            for file in sorted((self.path / kind).glob(f"{metric}-*.jsonl")):
-                corpus = file.stem.removeprefix(f"{metric}-")
-                # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
-                lines = file.read_text(encoding="utf-8").split("\n")
-                found[corpus] = [json.loads(line) for line in lines if line]
+        for file in self._rows(stem):
+            # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
+            lines = file.read_text(encoding="utf-8").split("\n")
+            try:
+                rows = [json.loads(line) for line in lines if line]
+            except ValueError as error:
+                log.warning("%s: damaged (%s), taken as missing", file, error)
+                continue
+            found[file.stem.removeprefix(f"{stem}-")] = rows
         return found
+
+    def _result(self, stem: str) -> Path:
+        return self.path / "metrics" / f"{stem}.json"
+
+    def _rows(self, stem: str) -> list[Path]:
+        kinds = ("metrics", "generations")
+        return [
+            file for kind in kinds for file in sorted((self.path / kind).glob(f"{stem}-*.jsonl"))
+        ]
+
+    def _set_aside(self, metric: str, settings_id: str) -> None:
+        """Rename a result and its rows; the result last, as it is written last."""
+        aside = _aside(metric, settings_id)
+        with writing(self._result(aside)):
+            for file in self._rows(metric):
+                file.rename(file.with_name(aside + file.name.removeprefix(metric)))
+            self._result(metric).rename(self._result(aside))
 
     def write_failure(self, text: str) -> None:
         """Why the cell failed."""
@@ -125,20 +158,24 @@ class Folder:
 
     def keep_model(self, save: Callable[[Path], None]) -> None:
         """Have the model saved beside its place, then move it there in one step."""
-        partial = self.path / "model.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            with writing(partial):
-                partial.mkdir(parents=True)
+        with writing(self.model):
+            self.path.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(dir=self.path, prefix=".model-"))
+            try:
                 save(partial)
+                partial.chmod(self.path.stat().st_mode)
                 shutil.rmtree(self.model, ignore_errors=True)
                 partial.rename(self.model)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
 
-    def _examples(self, metric: str, corpus: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-        kind = "generations" if rows and "answer" in rows[0] else "metrics"
-        return self.path / kind / f"{metric}-{corpus}.jsonl"
+
+class _Plain(yaml.SafeDumper):
+    """Spells out what occurs twice, and does not refer to it as `*id001`."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Always."""
+        return True
 
 
 def write(path: Path, text: str) -> None:
@@ -200,8 +237,20 @@ def _json(record: Mapping[str, Any]) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
+def _aside(metric: str, settings_id: str) -> str:
+    return f"{metric}@{settings_id[:8]}"
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None where there is none, or one that was damaged from outside."""
     if not path.is_file():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        log.warning("%s: damaged (%s), taken as missing", path, error)
+        return None
+    if not isinstance(found, dict):
+        log.warning("%s: damaged (holds no object), taken as missing", path)
+        return None
     return found

@@ -8,11 +8,11 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from sweep.cell import Cell
-from sweep.files import Folder
+from sweep.files import Folder, writing
 from sweep.plan import Plan, plan
 from sweep.progress import Lines, Progress, duration
 from sweep.refusal import Failed, OutOfSpace
@@ -38,21 +38,27 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     planned = plan(configs, workshop)
     _announce(planned)
     failures: dict[str, str] = {}
+    full: OutOfSpace | None = None
     started = time.monotonic()
     for number, cell in enumerate(planned.todo, 1):
         left = _left(started, number - 1, len(planned.todo))
         log.info("[%d/%d] %s%s", number, len(planned.todo), cell.name, left)
-        failure = _attempt(cell, planned, workshop)
+        try:
+            failure = _attempt(cell, planned, workshop)
+        except OutOfSpace as error:
+            full = error
+            break
         if failure is not None:
             failures[cell.name] = failure
-    report = table.write_report(planned.outputs, planned.name, planned.cells)
-    sys.stdout.write(report)
+    sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
     sys.stdout.flush()
+    lines = [f"  {name}: {reason}" for name, reason in failures.items()]
+    if full is not None:
+        again = "  what is finished stays; the same command again goes on from there"
+        raise OutOfSpace("\n".join([str(full), *lines, again])) from full
     if failures:
         count = f"{len(failures)} of {len(planned.todo)} cells failed"
-        lines = [f"  {name}: {reason}" for name, reason in failures.items()]
-        again = "  the same command again retries only these"
-        raise Failed("\n".join([count, *lines, again]))
+        raise Failed("\n".join([count, *lines, "  the same command again retries only these"]))
 
 
 def _attempt(cell: Cell, planned: Plan, workshop: Workshop) -> str | None:
@@ -84,9 +90,10 @@ def _attempt(cell: Cell, planned: Plan, workshop: Workshop) -> str | None:
 def _announce(planned: Plan) -> None:
     cells, todo = len(planned.cells), len(planned.todo)
     log.info(
-        "%s: %d points of the grid, %d cells with dense, %d to run, %d done before",
+        "%s: %d %s of the grid, %d cells with dense, %d to run, %d done before",
         planned.name,
         planned.points,
+        "point" if planned.points == 1 else "points",
         cells,
         todo,
         cells - todo,
@@ -105,8 +112,9 @@ def _left(started: float, done: int, total: int) -> str:
 @contextmanager
 def _logged_to(folder: Folder) -> Iterator[None]:
     """What is logged meanwhile goes to the cell's log.txt as well."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    with writing(folder.log):
+        folder.path.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(folder.log, encoding="utf-8")
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(handler)
@@ -114,7 +122,8 @@ def _logged_to(folder: Folder) -> Iterator[None]:
         yield
     finally:
         log.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):  # of a full disk; the lines are on stderr too
+            handler.close()
 
 
 def quiet() -> None:

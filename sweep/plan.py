@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,6 +57,8 @@ def plan(configs: Sequence[Mapping[str, Any]], workshop: Workshop) -> Plan:
     Raises:
         Refusal: the first point that cannot work.
     """
+    for key in ("outputs", "name", "tracker"):
+        _check_one(key, configs)
     points = [make(config, workshop.fingerprint) for config in configs]
     dense = [make(config, workshop.fingerprint) for config in _dense_points(configs)]
     cells: dict[str, Cell] = {}
@@ -72,14 +74,27 @@ def plan(configs: Sequence[Mapping[str, Any]], workshop: Workshop) -> Plan:
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )
     check(todo, workshop)
-    name = points[0].settings.name or "sweep-" + digest(sorted(cells))[:8]
+    name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
+
+
+def _check_one(key: str, configs: Sequence[Mapping[str, Any]]) -> None:
+    """Raises: Refusal: a setting that belongs to the sweep differs among the points of its grid."""
+    values = [config[key] for config in configs]
+    if any(value != values[0] for value in values):
+        raise Refusal(key, values[1], "is the sweep's; it cannot differ among the points of a grid")
+
+
+def _digest(cells: Iterable[Cell]) -> str:
+    """One for the same cells and the same measurements of them, in whatever order."""
+    asked = [[cell.id, *sorted(map(cell.metric_id, cell.parts.metrics))] for cell in cells]
+    return digest(sorted(asked))
 
 
 def _dense_points(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The same points without compression, one for each model and choice of metrics.
 
-    Only compressed models are kept.
+    They are not kept: a dense model is there already. One that is asked for by name may be.
     """
     found: dict[str, dict[str, Any]] = {}
     for config in configs:
@@ -90,7 +105,7 @@ def _dense_points(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _merged(first: Cell, second: Cell) -> Cell:
-    """One cell with the metrics of both.
+    """One cell with the metrics of both, kept if either of them is to be.
 
     Raises:
         Refusal: they ask for the same metric with different settings: one result would overwrite
@@ -100,9 +115,15 @@ def _merged(first: Cell, second: Cell) -> Cell:
         if name in first.parts.metrics and first.metric_id(name) != second.metric_id(name):
             reason = "the grid asks for it with different settings on the same cell; a cell has one"
             raise Refusal(f"metric.{name}", "", reason)
-    config = {**first.config, "metric": {**second.config["metric"], **first.config["metric"]}}
     metrics = {**second.parts.metrics, **first.parts.metrics}
-    return replace(first, config=config, parts=replace(first.parts, metrics=metrics))
+    settings = second.settings if second.settings.keep == "model" else first.settings
+    config = {
+        **first.config,
+        "metric": {**second.config["metric"], **first.config["metric"]},
+        "keep": settings.keep,
+    }
+    parts = replace(first.parts, metrics=metrics)
+    return replace(first, config=config, settings=settings, parts=parts)
 
 
 def _model(cell: Cell) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ import logging
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ log = logging.getLogger("sweep")
 SAMPLES = 20
 """Generations shown per corpus; all of them are in the cell's folder."""
 
+PATIENCE = 15.0
+"""Seconds in which the server must answer when a run is opened."""
+
 Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
@@ -30,6 +33,10 @@ class Mirror(ABC):
     @abstractmethod
     def progress(self, what: str, done: int, total: int) -> None:
         """`done` of `total` items of the loop `what` are done."""
+
+    @abstractmethod
+    def compressed(self, record: Mapping[str, Any]) -> None:
+        """The compression has been recorded."""
 
     @abstractmethod
     def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
@@ -63,6 +70,9 @@ class SilentMirror(Mirror):
     def progress(self, what: str, done: int, total: int) -> None:
         """Nothing."""
 
+    def compressed(self, record: Mapping[str, Any]) -> None:
+        """Nothing."""
+
     def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
         """Nothing."""
 
@@ -84,16 +94,24 @@ class WandB(Tracker):
     mode: Literal["offline", "online"] = "offline"
     project: str = "compression-sweep"
     entity: str | None = None
+    _failures: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def open(self, cell: Cell, group: str) -> Mirror:
-        """See `Tracker`. The whole configuration is sent first, so that a killed run has it too."""
+        """See `Tracker`. Once W&B could not be reached, the cells that follow do not wait for it.
+
+        The whole configuration is sent first. Offline, wandb holds it back for a while: a process
+        that is killed may leave a file without it, and the cell's own cell.yaml has it.
+        """
+        if self._failures:
+            return SilentMirror()
         folder = Path(cell.settings.outputs) / "wandb"
         for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
             os.environ.setdefault(name, str(folder / name.split("_")[1].lower()))
         try:
             return WandBMirror(self._start(cell, group, folder))
         except Exception as error:  # noqa: BLE001 - whatever a mirror does, the cell goes on
-            log.warning("  not shown in W&B: %s", error)
+            self._failures.append(str(error))
+            log.warning("  not shown in W&B, and the cells that follow neither: %s", error)
             return SilentMirror()
 
     def _start(self, cell: Cell, group: str, folder: Path) -> Any:
@@ -109,9 +127,10 @@ class WandB(Tracker):
             x_disable_stats=True,
             x_disable_machine_info=True,
             x_save_requirements=False,
+            init_timeout=PATIENCE,
         )
         return wandb.init(
-            id=cell.id[:16],
+            id=cell.id,
             name=cell.label,
             project=self.project,
             entity=self.entity,
@@ -139,6 +158,10 @@ class WandBMirror(Mirror):
     def progress(self, what: str, done: int, total: int) -> None:
         """A curve per loop: its share that is done."""
         self._safely(lambda: self._run.log({f"progress/{what}": done / total}))
+
+    def compressed(self, record: Mapping[str, Any]) -> None:
+        """The achieved sparsity into the summary."""
+        self._safely(lambda: self._run.summary.update({"sparsity": record["sparsity"]}))
 
     def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
         """All values into the summary; a table of the first generations."""

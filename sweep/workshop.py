@@ -7,6 +7,7 @@ the device needs no second copy there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -138,6 +139,29 @@ class Bench:
                 for name, linear in linears.items():
                     linear.weight.copy_(self._kept[name])
             self.dense.come_back(self.model)
+
+    def weights_sha256(self) -> str:
+        """Hash over the prunable weights as they are now, in the order of their names."""
+        total = hashlib.sha256()
+        for name, linear in sorted(anatomy.prunable(self.model).items()):
+            weight = linear.weight.detach().cpu().contiguous()
+            total.update(name.encode())
+            total.update(weight.view(torch.uint8).numpy().tobytes())
+        return total.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """The model as it is now and its tokenizer, in Hugging Face format, safetensors."""
+        self.model.save_pretrained(path)
+        self.tokenizer.save_pretrained(path)
+
+    def adopt(self, path: Path) -> None:
+        """Take the linears' weights from a saved model."""
+        from transformers import AutoModelForCausalLM
+
+        saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(path, dtype=self.model.dtype))
+        with torch.no_grad():
+            for name, linear in anatomy.prunable(self.model).items():
+                linear.weight.copy_(saved[name].weight)
 
     def _subject(self) -> Subject:
         return Subject(

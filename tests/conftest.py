@@ -45,6 +45,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "falcon": {"alibi": False, "new_decoder_architecture": False, "ffn_hidden_size": 24},
     "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16},
+    "mixtral": {},
+    "gpt2": {},
 }
 """Families that call their blocks differently, by `model_type`: masks and positions that change
 from block to block, blocks that answer with tuples, linears that lie in no `mlp`."""

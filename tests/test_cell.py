@@ -73,6 +73,17 @@ def test_magnitude_reads_no_calibration_data_so_it_is_one_cell(cell) -> None:  #
     assert one.name == other.name
 
 
+def test_a_seed_that_nothing_is_drawn_with_makes_no_other_cell(
+    cell,  # type: ignore[no-untyped-def]
+    files: dict[str, Path],
+) -> None:
+    tokens = ("calib=tokens", f"calib.path={files['tokens']}", "calib.key=calibration")
+    assert cell(*tokens).id == cell(*tokens, "seed=1").id
+    assert cell(*tokens, "seed=1").label == "tiny-sparsegpt-50-tokens"
+    some = (*tokens, "calib.n_samples=3")
+    assert cell(*some).id != cell(*some, "seed=1").id
+
+
 def test_dense_is_one_cell_whatever_the_sparsity(cell) -> None:  # type: ignore[no-untyped-def]
     assert cell("method=dense", "sparsity.ratio=0.7").id == cell("method=dense", "sparsity=2to4").id
 
@@ -113,6 +124,17 @@ def test_the_label_says_what_the_cell_is(cell) -> None:  # type: ignore[no-untyp
     assert cell("method=magnitude").label == "tiny-magnitude-50"
 
 
+def test_a_result_belongs_to_the_version_of_the_metrics(
+    cell,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = cell()
+    before = one.metric_id("tasks")
+    monkeypatch.setattr("sweep.cell.MEASURES", 99)
+    assert one.metric_id("tasks") != before
+    assert cell().id == one.id
+
+
 def test_a_result_belongs_to_its_metrics_settings(cell) -> None:  # type: ignore[no-untyped-def]
     one, other = cell(), cell("metric.tasks.n_samples=7")
     assert one.metric_id("tasks") != other.metric_id("tasks")
@@ -126,6 +148,7 @@ def test_a_result_belongs_to_its_metrics_settings(cell) -> None:  # type: ignore
         ("batch_size=0", "batch_size=0: must be at least 1"),
         ("keep=all", "keep=all: must be 'none' or 'model'"),
         ("name=a/b", "name=a/b: must be letters"),
+        ("name=..", r"name=\.\.: must be letters"),
     ],
 )
 def test_a_setting_out_of_range_is_refused(override: str, message: str, cell) -> None:  # type: ignore[no-untyped-def]

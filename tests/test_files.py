@@ -20,20 +20,54 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder.write_cell({"seed": 1}, {"model": "x"}, "0" * 64)
     folder.write_compression({"sparsity": 0.5})
     folder.write_metric(
-        "tasks", {"values": {}}, {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
+        "tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
     )
     assert folder.cell() == {"id": "0" * 64, "identity": {"model": "x"}, "config": {"seed": 1}}
     assert folder.compression() == {"sparsity": 0.5}
-    assert folder.metrics() == ["tasks"]
-    assert folder.examples("tasks") == {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
+    assert folder.metric("tasks", "a") == {"settings_id": "a"}
+    assert folder.metric("tasks", "b") is None
+    assert folder.examples("tasks", "a") == {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
 
 
 def test_generations_lie_apart_from_other_rows(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
-    folder.write_metric("tasks", {}, {"alpaca": [{"answer": "x"}]})
-    folder.write_metric("perplexity", {}, {"c4": [{"loss": 1.0}]})
+    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "x"}]})
+    folder.write_metric("perplexity", {"settings_id": "a"}, {"c4": [{"loss": 1.0}]})
     assert (folder.path / "generations" / "tasks-alpaca.jsonl").is_file()
     assert (folder.path / "metrics" / "perplexity-c4.jsonl").is_file()
+
+
+def test_a_result_with_other_settings_is_set_aside_with_its_rows(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+    first, second = {"settings_id": "1" * 64, "x": 1}, {"settings_id": "2" * 64, "x": 2}
+    folder.write_metric("tasks", first, {"c4": [{"loss": 1}], "alpaca": [{"answer": "one"}]})
+    folder.write_metric("tasks", second, {"alpaca": [{"answer": "two"}]})
+    assert json.loads((folder.path / "metrics" / "tasks.json").read_text()) == second
+    assert folder.metric("tasks", "1" * 64) == first
+    assert folder.metric("tasks", "2" * 64) == second
+    assert folder.examples("tasks", "1" * 64) == {
+        "c4": [{"loss": 1}],
+        "alpaca": [{"answer": "one"}],
+    }
+    assert folder.examples("tasks", "2" * 64) == {"alpaca": [{"answer": "two"}]}
+    assert folder.examples("tasks", "3" * 64) == {}
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1]"])
+def test_a_damaged_result_is_named_and_counts_as_missing(
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.log, "propagate", True)
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "x"}]})
+    (folder.path / "metrics" / "tasks.json").write_text(text)
+    assert folder.metric("tasks", "a") is None
+    assert "metrics/tasks.json: damaged" in caplog.text
+    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "x"}]})
+    assert folder.metric("tasks", "a") is not None
+    (folder.path / "generations" / "tasks-alpaca.jsonl").write_text("{")
+    assert folder.examples("tasks", "a") == {}
+    assert "tasks-alpaca.jsonl: damaged" in caplog.text
 
 
 def test_a_cell_is_found_by_its_id_whatever_its_label(tmp_path: Path) -> None:

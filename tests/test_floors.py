@@ -12,7 +12,7 @@ SWEEP = ROOT / "sweep"
 
 FLOORS = (
     {"refusal", "world", "sparsity"},
-    {"numerics"},
+    {"words", "numerics"},
     {"data", "model"},
     {"calib"},
     {"method", "metric"},
@@ -20,6 +20,7 @@ FLOORS = (
     {"config"},
     {"cell"},
     {"environment", "workshop", "track"},
+    {"record"},
     {"check", "run", "report"},
     {"plan"},
     {"grid"},

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sweep.cell import make
 from sweep.files import Folder
@@ -104,6 +106,14 @@ class TestPlan:
         other = plan([small("method=wanda"), small()], Workshop(Progress()))
         assert one.name == other.name
 
+    @pytest.mark.parametrize("change", ["outputs=/tmp/x", "name=x", "tracker=wandb"])
+    def test_what_belongs_to_the_sweep_may_not_differ_among_its_points(
+        self, change: str, small: Frozen
+    ) -> None:
+        name = change.split("=")[0]
+        with pytest.raises(Refusal, match=f"{name}=.*: is the sweep's; it cannot differ"):
+            plan([small(), small(change)], Workshop(Progress()))
+
 
 class TestSweep:
     @pytest.fixture
@@ -115,7 +125,6 @@ class TestSweep:
     ) -> None:
         sweep(configs)
         out = capsys.readouterr().out
-        assert [line.split()[0] for line in out.splitlines() if line.startswith("  ")][:1]
         (file,) = (tmp_path / "outputs" / "reports").glob("*/results.csv")
         assert str(file) in out
         rows = table(file)
@@ -142,7 +151,6 @@ class TestSweep:
                 assert {data["source"] for data in record["data"]} == {"embedded"}
         compression = json.loads((cells(tmp_path)[1] / "compression.json").read_text())
         assert compression["calibration"]["data"][0]["source"] == "embedded"
-        assert (tmp_path / "outputs/reports").glob("*/results.md")
         (markdown,) = (tmp_path / "outputs" / "reports").glob("*/results.md")
         assert "source: embedded" in markdown.read_text()
 
@@ -239,7 +247,11 @@ class TestSweep:
         assert "metrics/tasks.json" in after
 
     def test_a_full_disk_stops_the_sweep_and_keeps_what_was_finished(
-        self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        configs: list[dict[str, Any]],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         write = Folder.write_compression
 
@@ -252,6 +264,8 @@ class TestSweep:
         with pytest.raises(OutOfSpace):
             sweep(configs)
         assert [cell.name.split("-")[1] for cell in cells(tmp_path)] == ["dense", "wanda"]
+        out = capsys.readouterr().out
+        assert [line.split()[-1] for line in out.splitlines() if "wanda" in line] == ["missing"]
         assert (cells(tmp_path)[0] / "metrics" / "tasks.json").is_file()
 
     def test_the_model_is_loaded_once_for_all_cells(
@@ -278,6 +292,50 @@ class TestSweep:
         zeros = (weight == 0).sum(1)
         assert torch.equal(zeros, torch.full_like(zeros, weight.shape[1] // 2))
         assert not (cells(tmp_path)[0] / "model").exists()
+        result = values(cells(tmp_path)[1], "perplexity")
+        cell = make(small("method=wanda", "metric=[perplexity]"), fingerprint)
+        ids = Workshop(Progress()).material(cell, "perplexity")["c4"].ids
+        with torch.inference_mode():
+            loss = kept(input_ids=ids, labels=ids).loss.item()
+        assert math.exp(loss) == pytest.approx(result["perplexity"], rel=1e-4)
+
+    def test_every_result_names_the_weights_that_it_was_measured_on(
+        self, small: Frozen, tmp_path: Path
+    ) -> None:
+        sweep([small("method=wanda", "keep=model", "metric=[perplexity]")])
+        cell = cells(tmp_path)[1]
+        first = json.loads((cell / "metrics" / "perplexity.json").read_text())["weights_sha256"]
+        kept = cell / "model" / "model.safetensors"
+        weights = load_file(kept)
+        weights["model.layers.0.mlp.up_proj.weight"].zero_()
+        save_file(weights, kept, metadata={"format": "pt"})
+        sweep([small("method=wanda", "keep=model", "metric=[perplexity,divergence]")])
+        added = json.loads((cell / "metrics" / "divergence.json").read_text())["weights_sha256"]
+        assert added != first
+
+    def test_a_dense_model_that_is_asked_for_is_kept(self, small: Frozen, tmp_path: Path) -> None:
+        sweep([small("method=dense", "keep=model", "metric=[perplexity]")])
+        assert (cells(tmp_path)[0] / "model" / "model.safetensors").is_file()
+
+    def test_either_point_may_ask_for_the_model(self, small: Frozen) -> None:
+        points = [small("metric=[perplexity]"), small("metric=[perplexity]", "keep=model")]
+        (_, cell) = plan(points, Workshop(Progress())).cells
+        assert cell.settings.keep == cell.config["keep"] == "model"
+
+    def test_a_metrics_earlier_settings_keep_their_result(
+        self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        two, three = (
+            small("method=dense", "metric=[perplexity]", f"metric.perplexity.n_samples={n}")
+            for n in (2, 3)
+        )
+        sweep([two])
+        sweep([three])
+        (cell,) = cells(tmp_path)
+        assert len(list((cell / "metrics").glob("perplexity*.json"))) == 2
+        assert len(list((tmp_path / "outputs" / "reports").iterdir())) == 2
+        monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("measured again"))
+        sweep([two])
 
     def test_a_metric_added_to_a_kept_model_is_measured_on_it(
         self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,8 @@ import pytest
 from sweep.cell import make
 from sweep.grid import sweep
 from sweep.model.checkpoint import fingerprint
-from sweep.track import Silent, SilentMirror, WandB
+from sweep.refusal import Failed
+from sweep.track import Silent, SilentMirror
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -67,9 +68,9 @@ def test_a_cell_is_one_offline_run_below_outputs(mirrored: dict[str, Any], tmp_p
     cell = make(mirrored, fingerprint)
     runs = sorted((tmp_path / "outputs" / "wandb" / "wandb").glob("offline-run-*"))
     assert len(runs) == 2
-    (run,) = (path for path in runs if path.name.endswith(cell.id[:16]))
+    (run,) = (path for path in runs if path.name.endswith(cell.id))
     said = next(record.run for record in records(run) if record.HasField("run"))
-    assert said.run_id == cell.id[:16]
+    assert said.run_id == cell.id
     assert said.run_group == "trial"
     assert said.job_type == "wanda"
     assert said.display_name == "tiny-wanda-50-c4"
@@ -79,7 +80,7 @@ def test_the_run_holds_the_configuration_the_metrics_the_progress_and_generation
     mirrored: dict[str, Any], tmp_path: Path
 ) -> None:
     cell = make(mirrored, fingerprint)
-    (run,) = (tmp_path / "outputs" / "wandb" / "wandb").glob(f"offline-run-*{cell.id[:16]}")
+    (run,) = (tmp_path / "outputs" / "wandb" / "wandb").glob(f"offline-run-*{cell.id}")
     found = records(run)
     kinds = [record.WhichOneof("record_type") for record in found]
     configs = [
@@ -118,12 +119,14 @@ def test_a_tracker_that_cannot_start_does_not_stop_the_cell(
 ) -> None:
     import wandb
 
-    def fails(**_: Any) -> None:
+    def fails(**given: Any) -> None:
+        assert given["settings"].init_timeout <= 15
         raise wandb.errors.CommError("no service")
 
     monkeypatch.setattr(wandb, "init", fails)
     sweep([frozen(*SMALL, "tracker=wandb")])
-    assert "not shown in W&B: no service" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.count("not shown in W&B, and the cells that follow neither: no service") == 1
     assert len(list((tmp_path / "outputs" / "cells").glob("*/metrics/tasks.json"))) == 2
 
 
@@ -146,25 +149,68 @@ def test_a_tracker_that_fails_midway_does_not_stop_the_cell(
     assert len(list((tmp_path / "outputs" / "cells").glob("*/metrics/tasks.json"))) == 2
 
 
-def test_a_failed_cell_is_a_failed_run(frozen: Frozen, monkeypatch: pytest.MonkeyPatch) -> None:
+class Ended:
+    """In place of a W&B run: remembers its summary, what was logged, and how it ended."""
+
+    def __init__(self) -> None:
+        self.summary: dict[str, Any] = {}
+        self.logged: dict[str, Any] = {}
+        self.code: int | None = None
+
+    def log(self, values: dict[str, Any]) -> None:
+        self.logged |= values
+
+    def finish(self, exit_code: int) -> None:
+        self.code = exit_code
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, Ended]:
+    """The runs that were opened, by the cell's label; a later one of a cell replaces the former."""
     import wandb
 
-    ended: list[int] = []
+    runs: dict[str, Ended] = {}
+    monkeypatch.setattr(wandb, "init", lambda **given: runs.setdefault(given["name"], Ended()))
+    return runs
 
-    class Run:
-        summary: dict[str, Any] = {}  # noqa: RUF012
 
-        def log(self, *_: Any) -> None: ...
+def test_a_metric_added_later_comes_with_those_that_were_there(
+    frozen: Frozen, ended: dict[str, Ended]
+) -> None:
+    small = ("method=wanda", "calib.n_samples=4", "metric.perplexity.n_samples=2", "tracker=wandb")
+    sweep([frozen(*small, "metric=[perplexity]")])
+    assert ended["tiny-wanda-50-c4"].summary["sparsity"] == pytest.approx(0.5, abs=1e-3)
+    ended.clear()
+    sweep([frozen(*small, "metric=[perplexity,divergence]", "metric.divergence.n_samples=3")])
+    summary = ended["tiny-wanda-50-c4"].summary
+    assert {"sparsity", "perplexity/perplexity", "divergence/jsd"} <= summary.keys()
 
-        def finish(self, exit_code: int) -> None:
-            ended.append(exit_code)
 
-    monkeypatch.setattr(wandb, "init", lambda **_: Run())
-    cell = make(frozen(*SMALL), fingerprint)
-    WandB().open(cell, "group").close("ValueError: no")
-    WandB().open(cell, "group").close(None)
-    assert ended == [1, 0]
-    assert Run.summary == {"failure": "ValueError: no"}
+def test_an_interrupted_cell_is_not_closed_as_finished(
+    frozen: Frozen, ended: dict[str, Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sweep.metric.tasks.Tasks.measure", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep([frozen(*SMALL, "tracker=wandb")])
+    assert ended["tiny-dense"].code == 1
+    assert ended["tiny-dense"].summary["failure"] == "KeyboardInterrupt"
+
+
+def test_a_failed_cell_is_a_failed_run(
+    frozen: Frozen, ended: dict[str, Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr("sweep.method.wanda.Wanda.compress", fails)
+    with pytest.raises(Failed):
+        sweep([frozen(*SMALL, "tracker=wandb")])
+    assert ended["tiny-dense"].code == 0
+    assert ended["tiny-wanda-50-c4"].code == 1
+    assert ended["tiny-wanda-50-c4"].summary["failure"] == "ValueError: no"
 
 
 def test_without_a_tracker_wandb_is_not_imported(

@@ -41,6 +41,10 @@ class Calibration(ABC):
         """
 
     @abstractmethod
+    def draws(self) -> bool:
+        """Whether the seed makes a difference."""
+
+    @abstractmethod
     def sources(self) -> tuple[Source, ...]:
         """The corpora behind it."""
 

@@ -45,7 +45,7 @@ class Corpus(Calibration):
     def windows(self, tokenizer: Any, seed: int) -> Windows:
         """See `Calibration`. A tensor's windows keep their order unless a part of them is drawn."""
         if self.packing is None or self.seqlen is None or self.n_samples is None:
-            order = None if self.n_samples is None else seed
+            order = seed if self.draws() else None
             windows = fixed(self.source.rows("calibration", order), self.n_samples)
             width = windows.ids.shape[1]
             if self.seqlen not in (None, width):
@@ -53,6 +53,10 @@ class Corpus(Calibration):
             return windows
         rows = self.source.rows("calibration", seed)
         return pack(rows, tokenizer, self.packing, self.n_samples, self.seqlen, seed, self.template)
+
+    def draws(self) -> bool:
+        """Not if all windows of a tensor are taken as they stand."""
+        return self.packing is not None or self.n_samples is not None
 
     def sources(self) -> tuple[Source, ...]:
         """The one corpus."""

@@ -81,6 +81,10 @@ class Mix(Calibration):
             skipped=sum(part.skipped for part in made),
         )
 
+    def draws(self) -> bool:
+        """Always."""
+        return True
+
     def sources(self) -> tuple[Source, ...]:
         """The corpora, in the order of the mixture."""
         return tuple(part.source for part in self.parts.values())

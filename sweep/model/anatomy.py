@@ -59,6 +59,11 @@ def prunable(model: nn.Module) -> dict[str, nn.Linear]:
     return linears
 
 
+def weights_in_blocks(model: nn.Module) -> int:
+    """How many weights the blocks' matrices hold, prunable or not; vectors do not count."""
+    return sum(weight.numel() for weight in blocks(model).parameters() if weight.dim() > 1)
+
+
 def select(names: Sequence[str], scope: str) -> list[str]:
     """The names that a scope (`all`, `attention`, `mlp` or a regular expression) matches, in order.
 

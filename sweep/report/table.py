@@ -9,6 +9,7 @@ import io
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from rich.table import Table
 
 from sweep.cell import Cell
 from sweep.files import Folder, csv_text, write
+from sweep.refusal import OutOfSpace
+
+LOOK = ("model", "method", "sparsity", "calib", "seed")
+"""What a row is, on the terminal."""
 
 ABOUT = (
     "cell",
@@ -30,17 +35,30 @@ ABOUT = (
     "status",
     "source",
 )
-"""Columns of the CSV that say what a row is; then, per metric, value, interval, difference."""
+"""Columns of the CSV that say what a row is; then the settings by which rows differ that are alike
+in these; then, per metric, value, interval, difference."""
 
 
-def rows(cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], list[str]]:
-    """A row per cell as it stands on disk, and the names of the metrics' columns.
+@dataclass(frozen=True)
+class Rows:
+    """A row per cell as it stands on disk.
 
-    `<column>` is the value, `<column>_low` and `_high` its 95 % interval, `<column>_vs_dense` the
-    difference to the dense cell of the same model.
+    Attributes:
+        rows: by name of the column: `<metric>` is the value, `<metric>_low` and `_high` its 95 %
+            interval, `<metric>_vs_dense` the difference to the dense cell of the same model.
+        settings: columns that tell apart rows which are alike in all others.
+        metrics: columns of the metrics.
     """
+
+    rows: list[dict[str, Any]]
+    settings: list[str]
+    metrics: list[str]
+
+
+def rows(cells: Sequence[Cell]) -> Rows:
+    """The table of the cells."""
     found = [_row(cell) for cell in cells]
-    columns = list(dict.fromkeys(name for _, values in found for name in values))
+    settings = _telling_apart(cells, [about for about, _ in found])
     dense = {
         _model(cell): values
         for cell, (_, values) in zip(cells, found, strict=True)
@@ -48,7 +66,8 @@ def rows(cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], list[str]]:
     }
     table: list[dict[str, Any]] = []
     for cell, (about, values) in zip(cells, found, strict=True):
-        row = dict(about)
+        own = _settings(cell)
+        row = {**about, **{name: own.get(name, "") for name in settings}}
         for name, value in values.items():
             reference = dense.get(_model(cell), {}).get(name)
             row[name] = value["value"]
@@ -56,20 +75,28 @@ def rows(cells: Sequence[Cell]) -> tuple[list[dict[str, Any]], list[str]]:
             if reference is not None:
                 row[f"{name}_vs_dense"] = value["value"] - reference["value"]
         table.append(row)
-    return table, columns
+    metrics = list(dict.fromkeys(name for _, values in found for name in values))
+    return Rows(table, settings, metrics)
 
 
 def write_report(outputs: str, name: str, cells: Sequence[Cell]) -> str:
-    """Write results.csv and results.md of a sweep; the same table as text for the terminal."""
+    """Write results.csv and results.md of a sweep; the same table as text for the terminal.
+
+    Where the disk does not take the files, there is the text still, and it says so.
+    """
     folder = Path(outputs) / "reports" / name
-    table, columns = rows(cells)
+    table = rows(cells)
     notes = [*stand_ins(cells), f"cells: {Path(outputs) / 'cells'}"]
-    header = [*ABOUT, *(f"{c}{s}" for c in columns for s in ("", "_low", "_high", "_vs_dense"))]
-    write(folder / "results.csv", csv_text(header, table))
-    markdown = _render(table, columns, markdown=True, width=1000)
-    write(folder / "results.md", f"# {name}\n\n{markdown}\n" + "".join(f"- {n}\n" for n in notes))
-    shown = _render(table, columns, markdown=False, width=_width())
-    notes += [f"table: {folder / 'results.csv'}, {folder / 'results.md'}"]
+    values = [f"{c}{s}" for c in table.metrics for s in ("", "_low", "_high", "_vs_dense")]
+    markdown = _render(table, markdown=True, width=1000)
+    try:
+        write(folder / "results.csv", csv_text([*ABOUT, *table.settings, *values], table.rows))
+        listed = "".join(f"- {note}\n" for note in notes)
+        write(folder / "results.md", f"# {name}\n\n{markdown}\n{listed}")
+        notes.append(f"table: {folder / 'results.csv'}, {folder / 'results.md'}")
+    except OutOfSpace as full:
+        notes.append(f"table: {full}")
+    shown = _render(table, markdown=False, width=_width())
     return f"\n{shown}\n" + "".join(f"{note}\n" for note in notes)
 
 
@@ -85,46 +112,77 @@ def stand_ins(cells: Iterable[Cell]) -> list[str]:
     if not names:
         return []
     listed = ", ".join(sorted(names))
-    return [
-        f"source: embedded ({listed} are stand-ins made by a micro-world, not the real corpora)"
-    ]
+    are = "is a stand-in" if len(names) == 1 else "are stand-ins"
+    return [f"source: embedded ({listed} {are} made by a micro-world, not real corpora)"]
 
 
 def _row(cell: Cell) -> tuple[dict[str, Any], Mapping[str, Mapping[str, Any]]]:
     folder = Folder(cell.settings.outputs, cell.name)
     compression = folder.compression()
     options = cell.config["options"]
-    results = {name: folder.metric(name) for name in cell.parts.metrics}
     # a result of other settings or data is not a result of this sweep
-    results = {
-        name: found if found is not None and found["settings_id"] == cell.metric_id(name) else None
-        for name, found in results.items()
-    }
+    results = [folder.metric(name, cell.metric_id(name)) for name in cell.parts.metrics]
     values: dict[str, Mapping[str, Any]] = {}
-    for result in results.values():
+    for result in results:
         if result is not None:
             values |= {name: result["values"][name] for name in result["columns"]}
-    sources = {data["source"] for r in results.values() if r is not None for data in r["data"]}
-    failure = folder.failure()
-    missing = [name for name, result in results.items() if result is None]
+    sources = {data["source"] for r in results if r is not None for data in r["data"]}
     compresses, calibration = cell.parts.method.compresses, cell.parts.calibration
     about = {
         "cell": cell.name,
-        "model": cell.label.split("-" + options["method"])[0],
+        "model": cell.model,
         "method": options["method"],
         "sparsity": cell.parts.pattern.label if compresses else "",
         "achieved_sparsity": compression["sparsity"] if compression else "",
         "calib": options["calib"] if calibration is not None else "",
-        "seed": cell.settings.seed if calibration is not None else "",
-        "status": f"failed: {failure}" if failure else "missing" if missing else "done",
+        "seed": cell.settings.seed if calibration is not None and calibration.draws() else "",
+        "status": _status(None in results, folder.failure()),
         "source": " ".join(sorted(sources)),
     }
     return about, values
 
 
-def _render(
-    table: Sequence[Mapping[str, Any]], columns: Sequence[str], *, markdown: bool, width: int
-) -> str:
+def _status(missing: bool, failure: str | None) -> str:
+    """What is there decides; a failure only says why something is not."""
+    if not missing:
+        return "done"
+    return "missing" if failure is None else f"failed: {failure}"
+
+
+def _settings(cell: Cell) -> dict[str, Any]:
+    """The settings that may change the cell's weights, named as on the command line."""
+    read = ["model", "method"] if cell.parts.method.compresses else ["model"]
+    read += ["calib"] if cell.parts.calibration is not None else []
+    found: dict[str, Any] = {}
+    for group in read:
+        _flatten(cell.config[group], group, found)
+    return found
+
+
+def _flatten(node: Any, name: str, into: dict[str, Any]) -> None:
+    if isinstance(node, Mapping):
+        for key, inner in node.items():
+            # `calib.path` is what the user set; the corpus that it belongs to was filled in
+            _flatten(inner, name if key == "source" else f"{name}.{key}", into)
+    elif not name.endswith("._target_"):
+        into[name] = node
+
+
+def _telling_apart(cells: Sequence[Cell], about: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The settings that differ among cells which look the same without them."""
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for cell, row in zip(cells, about, strict=True):
+        look = tuple(str(row[name]) for name in LOOK)
+        alike.setdefault(look, []).append(_settings(cell))
+    differing: dict[str, None] = {}
+    for group in alike.values():
+        for name in dict.fromkeys(name for settings in group for name in settings):
+            if len({str(settings.get(name)) for settings in group}) > 1:
+                differing[name] = None
+    return list(differing)
+
+
+def _render(table: Rows, *, markdown: bool, width: int) -> str:
     """The table as text; on a narrow terminal, one below the other, each with its row names."""
     text = io.StringIO()
     console = Console(
@@ -134,21 +192,23 @@ def _render(
         legacy_windows=False,
     )
     unbounded = Console(width=10_000)
-    left = list(columns)
-    while left:
+    left = table.metrics
+    while True:
         count = len(left)
         while count > 1 and unbounded.measure(_grid(table, left[:count], markdown)).maximum > width:
             count -= 1
         console.print(_grid(table, left[:count], markdown))
         left = left[count:]
+        if not left:
+            break
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _grid(table: Sequence[Mapping[str, Any]], columns: Sequence[str], markdown: bool) -> Table:
-    """Method, sparsity, calibration, and each value with its difference to dense."""
-    about = ("model", "method", "sparsity", "calib", "seed")
-    shown = [name for name in about if _varies(table, name)]
+def _grid(table: Rows, columns: Sequence[str], markdown: bool) -> Table:
+    """What a row is, and each value with its difference to dense."""
+    shown = [name for name in LOOK if _varies(table, name)] + table.settings
+    unfinished = any(row["status"] != "done" for row in table.rows)
     between = " " if markdown else "\n"
     grid = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
     for name in shown:
@@ -157,12 +217,12 @@ def _grid(table: Sequence[Mapping[str, Any]], columns: Sequence[str], markdown: 
         grid.add_column(
             name if markdown else name.replace("_", between), justify="right", no_wrap=True
         )
-    for row in table:
-        if row["status"] == "done" or any(name in row for name in columns):
-            cells = [_against(row, name, between) for name in columns]
-        else:
-            cells = [row["status"].split(":")[0], *[""] * (len(columns) - 1)]
-        grid.add_row(*[str(row[name]) for name in shown], *cells)
+    if unfinished:
+        grid.add_column("status", no_wrap=True)
+    for row in table.rows:
+        cells = [_against(row, name, between) for name in columns]
+        status = [row["status"].split(":")[0]] if unfinished else []
+        grid.add_row(*[str(row[name]) for name in shown], *cells, *status)
     return grid
 
 
@@ -171,15 +231,15 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
 
 
-def _varies(table: Sequence[Mapping[str, Any]], name: str) -> bool:
+def _varies(table: Rows, name: str) -> bool:
     always = ("method", "sparsity", "calib")
-    return name in always or len({row[name] for row in table if row[name] != ""}) > 1
+    return name in always or len({row[name] for row in table.rows if row[name] != ""}) > 1
 
 
 def _against(row: Mapping[str, Any], name: str, between: str) -> str:
     """A value, and in brackets its difference to dense, to the same digit."""
     if name not in row:
-        return "missing"
+        return "–"
     value, change = row[name], row.get(f"{name}_vs_dense")
     digits = _digits(value)
     shown = format(value, digits)
@@ -192,7 +252,7 @@ def _against(row: Mapping[str, Any], name: str, between: str) -> str:
 def _digits(value: float) -> str:
     """Four significant digits, but of shares and small divergences no more than mean something."""
     if abs(value) >= 1:
-        return "#.4g"
+        return "#.4g" if abs(value) < 1000 else ".0f"
     if value == 0 or abs(value) >= 0.1:
         return ".3f"
     return ".4f" if abs(value) >= 0.001 else ".1e"

@@ -6,7 +6,6 @@ speeds up. Published pruning code prunes N of M instead: the same for 2:4, anoth
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -25,10 +24,10 @@ class NofM(Pattern):
     Args:
         n: weights that are kept in a group, 1 to m.
         m: weights in a group.
-        ratio: follows from n and m; may be given if it says the same.
+        ratio: not to be set: n and m fix it. It is here to be refused by name.
 
     Raises:
-        ValueError: n and m that make no pattern, or a ratio that contradicts them.
+        ValueError: n and m that make no pattern, or a ratio beside them.
     """
 
     n: int
@@ -40,10 +39,10 @@ class NofM(Pattern):
             raise ValueError(f"m={self.m}: a group must hold at least one weight")
         if not 1 <= self.n <= self.m:
             raise ValueError(f"n={self.n}: of m={self.m} weights, 1 to {self.m} can be kept")
-        if self.ratio is not None and not math.isclose(self.ratio, self.sparsity, abs_tol=1e-9):
+        if self.ratio is not None:
             raise ValueError(
-                f"ratio={self.ratio}: contradicts n={self.n}, m={self.m}, "
-                f"which make {self.sparsity:g}; leave ratio out"
+                f"ratio={self.ratio}: the pattern {self.n}:{self.m} has a ratio of its own, "
+                f"{self.sparsity:g}; leave ratio out"
             )
 
     @property

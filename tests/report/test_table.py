@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from sweep.cell import Cell, make
 from sweep.files import Folder
+from sweep.refusal import OutOfSpace
 from sweep.report import table
 
 Frozen = Callable[..., dict[str, Any]]
@@ -39,8 +41,10 @@ def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
 def test_every_value_comes_with_its_interval_and_its_difference_to_dense(cells: list[Cell]) -> None:
     for cell, value in zip(cells, (3.0, 3.5, 4.0), strict=True):
         record(cell, value)
-    rows, columns = table.rows(cells)
-    assert columns == ["perplexity"]
+    found = table.rows(cells)
+    rows = found.rows
+    assert found.metrics == ["perplexity"]
+    assert found.settings == []
     assert [row["perplexity"] for row in rows] == [3.0, 3.5, 4.0]
     assert [row["perplexity_vs_dense"] for row in rows] == [0.0, 0.5, 1.0]
     assert rows[1]["perplexity_low"] == pytest.approx(3.4)
@@ -53,28 +57,90 @@ def test_missing_and_failed_cells_are_rows_too(cells: list[Cell], tmp_path: Path
     Folder(cells[1].settings.outputs, cells[1].name).write_failure("ValueError: no\n\ntrace")
     text = table.write_report(str(tmp_path), "trial", cells)
     lines = [line for line in text.splitlines() if "wanda" in line]
-    assert "failed" in lines[0]
-    assert "missing" in lines[1]
+    assert lines[0].split()[-2:] == ["–", "failed"]
+    assert lines[1].split()[-2:] == ["–", "missing"]
     written = (tmp_path / "reports" / "trial" / "results.csv").read_text()
     statuses = [row["status"] for row in csv.DictReader(written.splitlines())]
     assert statuses == ["done", "failed: ValueError: no", "missing"]
 
 
 def test_a_result_of_other_settings_is_not_this_sweeps(cells: list[Cell]) -> None:
-    for cell in cells:
-        record(cell, 3.0)
-    folder = Folder(cells[1].settings.outputs, cells[1].name)
-    old = folder.metric("perplexity")
-    assert old is not None
-    folder.write_metric("perplexity", {**old, "settings_id": "another"}, {})
-    rows, _ = table.rows(cells)
+    record(cells[0], 3.0)
+    record(cells[2], 3.0)
+    other: dict[str, Any] = {"values": {}, "columns": [], "data": [], "settings_id": "another"}
+    Folder(cells[1].settings.outputs, cells[1].name).write_metric("perplexity", other, {})
+    rows = table.rows(cells).rows
     assert [row["status"] for row in rows] == ["done", "missing", "done"]
     assert "perplexity" not in rows[1]
 
 
+def test_a_failure_that_left_nothing_missing_is_over(cells: list[Cell], tmp_path: Path) -> None:
+    for cell in cells:
+        record(cell, 3.0)
+    Folder(cells[1].settings.outputs, cells[1].name).write_failure("ValueError: in tasks")
+    assert {row["status"] for row in table.rows(cells).rows} == {"done"}
+    assert "status" not in table.write_report(str(tmp_path), "trial", cells)
+
+
+def test_a_sweep_without_any_result_says_so_in_every_row(cells: list[Cell], tmp_path: Path) -> None:
+    text = table.write_report(str(tmp_path), "trial", cells)
+    assert sum(line.endswith("missing") for line in text.splitlines()) == 3
+
+
+def test_rows_that_look_alike_are_told_apart_by_what_differs(
+    frozen: Frozen, files: dict[str, Path], tmp_path: Path
+) -> None:
+    def told(*points: tuple[str, ...]) -> tuple[list[str], list[list[Any]]]:
+        cells = [make(frozen("metric=[perplexity]", *point), str) for point in points]
+        found = table.rows(cells)
+        return found.settings, [[row[name] for name in found.settings] for row in found.rows]
+
+    assert told(("method.scope=mlp",), ("method.scope=attention",), ("method=dense",)) == (
+        ["method.scope"],
+        [["mlp"], ["attention"], [""]],
+    )
+    assert told(("method.scope=mlp",), ("method=wanda",)) == ([], [[], []])
+    assert told(("calib=c4", "calib.packing=pad"), ("calib=alpaca",)) == ([], [[], []])
+    assert told(("model.dtype=float32",), ("model.dtype=bfloat16",))[0] == ["model.dtype"]
+    other = tmp_path / "other.txt"
+    other.write_text("Another text.")
+    local = [("calib=local", f"calib.path={path}") for path in (files["text"], other)]
+    names, values = told(*local)
+    assert names == ["calib.path"]
+    assert values == [[str(files["text"])], [str(other)]]
+
+
+def test_a_models_folder_may_be_named_like_a_method(
+    frozen: Frozen, files: dict[str, Path], tmp_path: Path
+) -> None:
+    copy = tmp_path / "a-wanda-model"
+    shutil.copytree(files["model"], copy)
+    config = frozen("model=local", f"model.path={copy}", "seqlen=64", "calib=tokens",
+                    f"calib.path={files['tokens']}", "calib.key=calibration",
+                    "metric=[perplexity]", "metric.perplexity.source=tokens",
+                    f"metric.perplexity.path={files['tokens']}",
+                    "metric.perplexity.key=evaluation", "method=wanda")  # fmt: skip
+    assert table.rows([make(config, str)]).rows[0]["model"] == "a-wanda-model"
+
+
+def test_a_full_disk_leaves_the_table_on_the_terminal(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for cell in cells:
+        record(cell, 3.0)
+
+    def full(*_: Any) -> None:
+        raise OutOfSpace("results.csv: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(table, "write", full)
+    text = table.write_report(str(tmp_path), "trial", cells)
+    assert text.count("3.000") >= 3
+    assert "table: results.csv: cannot be written (No space left" in text
+
+
 def test_a_value_without_dense_stands_alone(cells: list[Cell]) -> None:
     record(cells[1], 3.5)
-    rows, _ = table.rows(cells)
+    rows = table.rows(cells).rows
     assert rows[1]["perplexity"] == 3.5
     assert "perplexity_vs_dense" not in rows[1]
 
@@ -99,20 +165,19 @@ def test_a_narrow_terminal_gets_tables_below_each_other(cells: list[Cell]) -> No
         result: dict[str, Any] = {"values": values, "columns": list(values), "data": []}
         result["settings_id"] = cell.metric_id("perplexity")
         folder.write_metric("perplexity", result, {})
-    rows, columns = table.rows(cells)
-    text = table._render(rows, columns, markdown=False, width=80)
+    found = table.rows(cells)
+    text = table._render(found, markdown=False, width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert text.count("method") > 1
-    wide = table._render(rows, columns, markdown=False, width=400)
+    wide = table._render(found, markdown=False, width=400)
     assert wide.count("method") == 1
 
 
 def test_markdown_is_one_table_however_wide(cells: list[Cell]) -> None:
     for cell in cells:
         record(cell, 3.0)
-    rows, columns = table.rows(cells)
-    lines = table._render(rows, columns, markdown=True, width=1000).splitlines()
+    lines = table._render(table.rows(cells), markdown=True, width=1000).splitlines()
     assert len(lines) == 2 + len(cells)
     assert all(line.startswith("|") and line.endswith("|") for line in lines)
 
@@ -126,6 +191,7 @@ def test_markdown_is_one_table_however_wide(cells: list[Cell]) -> None:
         (36.6012, 33.0, "36.60 (+33.00)"),
         (2.951, 0.043, "2.951 (+0.043)"),
         (1.0, 0.0, "1.000 (+0.000)"),
+        (1920.4, 1917.2, "1920 (+1917)"),
     ],
 )
 def test_numbers_keep_the_digits_that_mean_something(

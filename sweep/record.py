@@ -1,0 +1,104 @@
+"""What is written of a result: its numbers, and everything on which they depend."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sweep.calib.calibration import Windows
+from sweep.cell import Cell
+from sweep.environment import environment
+from sweep.method.walk import LayerRecord
+from sweep.metric.metric import Result
+from sweep.model import anatomy
+from sweep.workshop import Bench
+
+
+def compression(
+    cell: Cell,
+    layers: Sequence[LayerRecord],
+    windows: Windows | None,
+    bench: Bench,
+    weights: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """`compression.json`: sparsity over all prunable weights in scope, then layer by layer.
+
+    Args:
+        cell: the grid point.
+        layers: as `walk` gave them.
+        windows: with which it was calibrated, if it was.
+        bench: holds the model.
+        weights: hash of what came out.
+        seconds: that it took.
+    """
+    compresses = cell.parts.method.compresses
+    zeros, total = sum(r.zeros for r in layers), sum(r.rows * r.cols for r in layers)
+    return {
+        "cell": cell.id,
+        "method": cell.config["options"]["method"],
+        "pattern": cell.parts.pattern.label if compresses else None,
+        "sparsity": zeros / total if total else 0.0,
+        "zeros": zeros,
+        "prunable_weights": total,
+        "weights_in_blocks": anatomy.weights_in_blocks(bench.model),
+        "calibration": _calibration(cell, windows),
+        "weights_sha256": weights,
+        "layers": [_layer(record) for record in layers],
+        "seconds": round(seconds, 3),
+        "environment": environment(str(bench.model.device)),
+    }
+
+
+def metric(
+    cell: Cell, name: str, result: Result, bench: Bench, weights: str, seconds: float
+) -> dict[str, Any]:
+    """`metrics/<metric>.json`.
+
+    Args:
+        cell: the grid point.
+        name: of the metric.
+        result: what it found.
+        bench: holds the model.
+        weights: hash of those that were measured.
+        seconds: that it took.
+    """
+    return {
+        "metric": name,
+        "cell": cell.id,
+        "label": cell.label,
+        "values": {key: asdict(value) for key, value in result.values.items()},
+        "columns": list(result.columns),
+        "data": list(result.data),
+        "settings": cell.config["metric"][name],
+        "settings_id": cell.metric_id(name),
+        "model_source": cell.parts.checkpoint.source(),
+        "weights_sha256": weights,
+        "batch_size": cell.settings.batch_size,
+        "seconds": round(seconds, 3),
+        "environment": environment(str(bench.model.device)),
+    }
+
+
+def _calibration(cell: Cell, windows: Windows | None) -> dict[str, Any] | None:
+    calibration = cell.parts.calibration
+    if windows is None or calibration is None:
+        return None
+    return {
+        "data": [asdict(origin) for origin in calibration.origins()],
+        "sha256": hashlib.sha256(windows.ids.numpy().tobytes()).hexdigest(),
+        "windows": len(windows.ids),
+        "seqlen": windows.ids.shape[1],
+        "tokens": int(windows.mask.sum()),
+        "rows": len(windows.digests),
+        "documents_too_short": windows.skipped,
+        "seed": cell.settings.seed if calibration.draws() else None,
+    }
+
+
+def _layer(record: LayerRecord) -> dict[str, Any]:
+    layer: dict[str, Any] = {"name": record.name, "shape": [record.rows, record.cols]}
+    layer |= {"zeros": record.zeros, "sparsity": record.sparsity}
+    return layer | ({"remarks": list(record.remarks)} if record.remarks else {})

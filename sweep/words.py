@@ -1,0 +1,43 @@
+"""The words of the command line, arranged as Hydra wants them; what it would stumble over refused.
+
+Hydra makes the folder of `outputs` before the project's own checks run, and answers some mistakes
+with an error that does not name the setting: these are looked at here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+from sweep.refusal import Refusal
+
+GROUPS = ("model", "method", "sparsity", "calib", "metric", "tracker", "corpora", "hydra/launcher")
+
+
+def arranged(words: Sequence[str]) -> list[str]:
+    """The words in Hydra's order and spelling.
+
+    `+study=` is how Hydra's users name a grid; here the group is in the defaults list already.
+    `-m` comes first: Hydra takes no override behind it, where many people write one. `~` is the
+    home folder, which some shells leave to the program.
+
+    Raises:
+        Refusal: a group without an option, or no folder for outputs.
+    """
+    home = os.path.expanduser("~")  # noqa: PTH111 - text goes in and out
+    changed = [re.sub(r"^\+study=", "study=", word) for word in words]
+    changed = [re.sub(r"^([\w.]+)=~(?=/|$)", rf"\1={home}", word) for word in changed]
+    for word in changed:
+        _check(word)
+    return sorted(changed, key=lambda word: word in ("-m", "--multirun"))
+
+
+def _check(word: str) -> None:
+    name, given, value = word.partition("=")
+    if not given:
+        return
+    if name in GROUPS and value.strip().lower() in ("", "null", "[]"):
+        raise Refusal(name, value, "must be one of its options; see python -m sweep --help")
+    if name == "outputs" and (value.strip().lower() in ("", "null") or value[0] in "[{"):
+        raise Refusal(name, value, "must be a folder")

@@ -1,0 +1,96 @@
+"""Settings are held against the model and against each other before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sweep.cell import make
+from sweep.check import check
+from sweep.model.checkpoint import fingerprint
+from sweep.progress import Progress
+from sweep.refusal import Refusal
+from sweep.workshop import Workshop
+
+Frozen = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def checked(frozen: Frozen) -> Callable[..., None]:
+    def checked(*overrides: str) -> None:
+        check([make(frozen(*overrides), fingerprint)], Workshop(Progress()))
+
+    return checked
+
+
+@pytest.fixture
+def saved(build: Callable[..., Any], files: dict[str, Path], tmp_path: Path) -> Callable[..., Path]:
+    """A random model of a family, saved with the embedded model's tokenizer."""
+
+    def saved(family: str, **changes: Any) -> Path:
+        folder = tmp_path / family
+        build(family, vocab_size=1024, **changes).save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            (folder / name).write_bytes((files["model"] / name).read_bytes())
+        return folder
+
+    return saved
+
+
+def local(folder: Path, files: dict[str, Path]) -> list[str]:
+    tokens = f"path={files['tokens']}"
+    return [
+        *("model=local", f"model.path={folder}", "seqlen=32", "calib=tokens", f"calib.{tokens}"),
+        *("calib.key=calibration", "metric=[perplexity]", "metric.perplexity.source=tokens"),
+        *(f"metric.perplexity.{tokens}", "metric.perplexity.key=evaluation"),
+    ]
+
+
+def test_tokens_of_another_vocabulary_are_refused_in_a_metric_too(
+    checked: Callable[..., None], tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.safetensors"
+    save_file({"ids": torch.full((4, 16), 40_000)}, path)
+    with pytest.raises(Refusal, match=r"metric\.perplexity\.source=: holds the token 40000"):
+        checked(
+            "metric=[perplexity]",
+            "metric.perplexity.source=tokens",
+            f"metric.perplexity.path={path}",
+        )
+
+
+def test_windows_longer_than_the_models_positions_are_refused_in_a_metric_too(
+    checked: Callable[..., None], tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens.safetensors"
+    save_file({"ids": torch.full((2, 600), 7)}, path)
+    with pytest.raises(Refusal, match=r"metric\.perplexity\.seqlen=600: more than the model's 512"):
+        checked(
+            "metric=[perplexity]",
+            "metric.perplexity.source=tokens",
+            f"metric.perplexity.path={path}",
+        )
+
+
+def test_experts_that_are_no_linears_are_not_passed_over_in_silence(
+    checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
+) -> None:
+    folder = saved("mixtral", num_local_experts=4)
+    with pytest.raises(Refusal, match=r"method\.scope=all: \d\d % of the weights .* stay dense"):
+        checked(*local(folder, files))
+    with pytest.raises(Refusal, match=r"method\.scope=mlp: "):
+        checked(*local(folder, files), "method.scope=mlp")
+    checked(*local(folder, files), "method.scope=attention")
+
+
+def test_a_model_without_linears_is_refused_and_not_a_defect(
+    checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
+) -> None:
+    folder = saved("gpt2")
+    with pytest.raises(Refusal, match=r"model\.path=.*gpt2: GPT2LMHeadModel: has no torch\.nn\.L"):
+        checked(*local(folder, files))

@@ -1,0 +1,60 @@
+"""What cells share is made once, and never shared where it would be another thing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from sweep.cell import make
+from sweep.model.checkpoint import fingerprint
+from sweep.progress import Progress
+from sweep.workshop import Workshop
+
+Frozen = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def cell(frozen: Frozen):  # type: ignore[no-untyped-def]
+    def cell(*overrides: str) -> Any:
+        return make(frozen("calib.n_samples=3", "metric=[perplexity]", *overrides), fingerprint)
+
+    return cell
+
+
+def test_windows_of_one_seed_are_drawn_once_and_of_another_anew(cell) -> None:  # type: ignore[no-untyped-def]
+    workshop = Workshop(Progress())
+    first, again = workshop.windows(cell()), workshop.windows(cell("method=wanda"))
+    assert first is again
+    other = workshop.windows(cell("seed=1"))
+    assert not torch.equal(first.ids, other.ids)
+
+
+def test_tokenizer_skeleton_and_texts_are_made_once(cell) -> None:  # type: ignore[no-untyped-def]
+    workshop = Workshop(Progress())
+    one, other = cell(), cell("method=wanda", "seed=3")
+    checkpoint = one.parts.checkpoint
+    assert workshop.tokenizer(checkpoint) is workshop.tokenizer(other.parts.checkpoint)
+    assert workshop.skeleton(checkpoint) is workshop.skeleton(other.parts.checkpoint)
+    assert workshop.material(one, "perplexity") is workshop.material(other, "perplexity")
+    fewer = cell("metric.perplexity.n_samples=2")
+    assert len(workshop.material(fewer, "perplexity")["c4"].ids) == 2
+
+
+def test_the_hash_of_the_weights_is_of_every_weight_and_its_name(cell) -> None:  # type: ignore[no-untyped-def]
+    workshop = Workshop(Progress())
+    bench = workshop.bench(cell())
+    dense = bench.weights_sha256()
+    linears = bench.model.model.layers
+    with bench.altered():
+        linears[0].mlp.up_proj.weight[0, 0] += 1e-6
+        assert bench.weights_sha256() != dense
+    assert bench.weights_sha256() == dense
+    with bench.altered():
+        first, second = linears[0].mlp.up_proj.weight, linears[1].mlp.up_proj.weight
+        swapped = first.clone(), second.clone()
+        second.copy_(swapped[0])
+        first.copy_(swapped[1])
+        assert bench.weights_sha256() != dense

@@ -110,8 +110,9 @@ class WandB(Tracker):
         try:
             return WandBMirror(self._start(cell, group, folder))
         except Exception as error:  # noqa: BLE001 - whatever a mirror does, the cell goes on
-            self._failures.append(str(error))
-            log.warning("  not shown in W&B, and the cells that follow neither: %s", error)
+            reason = " ".join(str(error).split())
+            self._failures.append(reason)
+            log.warning("  not shown in W&B, and the cells that follow neither: %s", reason)
             return SilentMirror()
 
     def _start(self, cell: Cell, group: str, folder: Path) -> Any:
@@ -188,4 +189,4 @@ class WandBMirror(Mirror):
         try:
             act()
         except Exception as error:  # noqa: BLE001 - whatever a mirror does, the cell goes on
-            log.warning("  W&B: %s", error)
+            log.warning("  W&B: %s", " ".join(str(error).split()))

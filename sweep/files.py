@@ -7,6 +7,8 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                                                    settings is <metric>@<settings_id8>.json
                            /metrics/<metric>-<corpus>.jsonl      the rows behind the values
                            /generations/<metric>-<corpus>.jsonl  the same, of metrics that generate
+                           /attempts/<n>.json      who worked or works on it, and how far it is
+                           /blocks/                finished blocks of a compression that was stopped
                            /failure.txt            why the cell failed, until it succeeds
                            /log.txt
                            /model/                 the compressed model, with keep=model
@@ -184,13 +186,24 @@ def write(path: Path, text: str) -> None:
     Raises:
         OutOfSpace: the disk is full, or the folder may not be written.
     """
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to be written to, which then takes its place in one step.
+
+    Raises:
+        OutOfSpace: the disk is full, or the folder may not be written.
+    """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
+            os.close(handle)
+            yield Path(name)
+            with open(name, "rb") as file:  # noqa: PTH123 - the file is synced, whoever wrote it
                 os.fsync(file.fileno())
             Path(name).replace(path)
         except BaseException:

@@ -7,20 +7,25 @@ import os
 import sys
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from sweep.attempt import Holding, latest, take
 from sweep.cell import Cell
 from sweep.files import Folder, writing
 from sweep.plan import Plan, plan
 from sweep.progress import Lines, Progress, duration
-from sweep.refusal import Failed, OutOfSpace
+from sweep.refusal import Failed, Interrupted, OutOfSpace
 from sweep.report import table
-from sweep.run import run
+from sweep.run import finished, run
 from sweep.workshop import Workshop
 
 log = logging.getLogger("sweep")
+
+WAIT = 1.0
+"""Seconds between two looks at cells that other processes work on."""
 
 
 def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
@@ -39,17 +44,10 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     _announce(planned)
     failures: dict[str, str] = {}
     full: OutOfSpace | None = None
-    started = time.monotonic()
-    for number, cell in enumerate(planned.todo, 1):
-        left = _left(started, number - 1, len(planned.todo))
-        log.info("[%d/%d] %s%s", number, len(planned.todo), cell.name, left)
-        try:
-            failure = _attempt(cell, planned, workshop)
-        except OutOfSpace as error:
-            full = error
-            break
-        if failure is not None:
-            failures[cell.name] = failure
+    try:
+        work(planned, workshop, failures)
+    except OutOfSpace as error:
+        full = error
     sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
     sys.stdout.flush()
     lines = [f"  {name}: {reason}" for name, reason in failures.items()]
@@ -61,19 +59,78 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
         raise Failed("\n".join([count, *lines, "  the same command again retries only these"]))
 
 
-def _attempt(cell: Cell, planned: Plan, workshop: Workshop) -> str | None:
+def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
+    """Run the cells that are missing, each once, whoever else works on the same outputs.
+
+    A cell that another process has in its hands is left to it, and looked at again later; a model's
+    cells wait for its dense cell, whose answers they take over.
+
+    Args:
+        planned: the grid.
+        workshop: what the cells share.
+        failures: is filled with the reasons, by the names of the cells that failed.
+
+    Raises:
+        OutOfSpace, Interrupted: see `sweep.run.run`.
+    """
+    queue = deque(planned.todo)
+    idle = tried = 0
+    started = time.monotonic()
+    while queue:
+        cell = queue.popleft()
+        folder = Folder(cell.settings.outputs, cell.name)
+        if finished(cell, folder):
+            idle = 0
+            continue
+        dense = planned.dense(cell)
+        ready = not any(other is dense for other in queue)
+        holding = take(folder.path) if ready else None
+        if holding is None:
+            queue.append(cell)
+            idle += 1
+            _wait(cell, folder, idle, len(queue), workshop)
+            continue
+        idle = 0
+        with holding:
+            if finished(cell, folder):  # by whoever had it until a moment ago
+                continue
+            tried += 1
+            left = _left(started, tried - 1, tried + len(queue))
+            log.info("[%d/%d] %s%s", tried, tried + len(queue), cell.name, left)
+            failure = _attempt(cell, folder, planned, workshop, holding)
+            if failure is not None:
+                holding.end("failed")
+                failures[cell.name] = failure
+
+
+def _wait(cell: Cell, folder: Folder, idle: int, waiting: int, workshop: Workshop) -> None:
+    """A pause once all that is left is in other hands; says so the first time."""
+    if idle < waiting:
+        return
+    if idle == waiting:
+        holder = latest(folder.path)
+        where = f" ({holder[0].host}, process {holder[0].pid})" if holder is not None else ""
+        log.info("waiting for another sweep that works on %s%s", cell.name, where)
+    if workshop.progress.stopping:
+        raise Interrupted("stopped as asked, waiting for others")
+    time.sleep(WAIT)
+
+
+def _attempt(
+    cell: Cell, folder: Folder, planned: Plan, workshop: Workshop, holding: Holding
+) -> str | None:
     """Run one cell; the reason if it failed."""
-    folder = Folder(cell.settings.outputs, cell.name)
     dense = planned.dense(cell)
     begun = time.monotonic()
     with _logged_to(folder):
         mirror = planned.tracker.open(cell, planned.name)
-        workshop.progress.listener = mirror.progress
+        workshop.progress.listeners = (mirror.progress, holding.progress)
         failure: str | None = None
         try:
             spent = run(cell, Folder(dense.settings.outputs, dense.name), workshop, mirror)
-        except (OutOfSpace, KeyboardInterrupt) as stop:
+        except (OutOfSpace, Interrupted, KeyboardInterrupt) as stop:
             failure = type(stop).__name__
+            holding.end("stopped")
             raise
         except Exception as error:  # noqa: BLE001 - one cell must not take the others with it
             failure = " ".join(f"{type(error).__name__}: {error}".split())

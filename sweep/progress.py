@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from sweep.refusal import Interrupted
+
 T = TypeVar("T")
 log = logging.getLogger("sweep")
 
@@ -21,22 +23,32 @@ class Progress:
     """Called with a loop, its name and its length, gives the loop back.
 
     Args:
-        listener: is told the name, how many are done and how many there are, after each item.
+        listeners: are told the name, how many are done and how many there are, after each item.
+
+    Attributes:
+        stopping: set from a signal's handler: the next item is not given out.
     """
 
-    def __init__(self, listener: Callable[[str, int, int], None] | None = None) -> None:
-        self.listener = listener
+    def __init__(self, *listeners: Callable[[str, int, int], None]) -> None:
+        self.listeners = listeners
+        self.stopping = False
 
     def __call__(self, items: Iterable[T], what: str, total: int, /) -> Iterator[T]:
-        """The items, with progress shown as they are taken."""
+        """The items, with progress shown as they are taken.
+
+        Raises:
+            Interrupted: `stopping` is set, and the item that was taken last is done.
+        """
         shown = sys.stderr.isatty()
         last = time.monotonic()
         with tqdm(total=total, desc=what, leave=False, disable=not shown) as bar:
             for done, item in enumerate(items, 1):
                 yield item
                 bar.update()
-                if self.listener is not None:
-                    self.listener(what, done, total)
+                for listener in self.listeners:
+                    listener(what, done, total)
+                if self.stopping:
+                    raise Interrupted(f"stopped as asked, at {what} {done} of {total}")
                 if not shown and done < total and time.monotonic() - last > EVERY:
                     last = time.monotonic()
                     log.info("  %s: %d of %d", what, done, total)

@@ -54,5 +54,9 @@ class OutOfSpace(Stop):
     """The disk below `outputs` is full or may not be written: no cell that follows can succeed."""
 
 
+class Interrupted(Stop):
+    """Asked to stop, at a point where everything that is done is on disk or can be written."""
+
+
 class Failed(Stop):
     """Some cells of a sweep failed; the others' results stand."""

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 from sweep import record
+from sweep.blocks import Blocks
 from sweep.cell import Cell
 from sweep.files import Folder
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
+from sweep.refusal import Interrupted
 from sweep.track import Mirror
 from sweep.workshop import Bench, Workshop
 
@@ -61,6 +64,7 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
 
     Raises:
         OutOfSpace: the disk is full; what was finished stays.
+        Interrupted: asked to stop; finished blocks and metrics stay.
         Exception: whatever went wrong in this cell.
     """
     folder = Folder(cell.settings.outputs, cell.name)
@@ -75,9 +79,13 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
         cell.parts.metrics[name].prepare(bench.dense, data[name], kept)
     measuring = time.monotonic() - started
     compresses = cell.parts.method.compresses
-    with bench.altered() if compresses else nullcontext(bench.dense) as subject:
+    blocks = Blocks(folder)
+    with (
+        bench.altered() if compresses else nullcontext(bench.dense) as subject,
+        _saved_if_interrupted(blocks),
+    ):
         started = time.monotonic()
-        weights = _compress(cell, folder, bench, workshop, mirror)
+        weights = _compress(cell, folder, bench, workshop, mirror, blocks)
         compressing = time.monotonic() - started
         if cell.settings.keep == "model" and not folder.model.is_dir():
             folder.keep_model(bench.save)
@@ -90,8 +98,19 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
             folder.write_metric(name, written, result.examples)
             mirror.result(name, written, result.examples)
             _say(name, result)
+    blocks.clear()
     folder.clear_failure()
     return Spent(compressing, measuring)
+
+
+@contextmanager
+def _saved_if_interrupted(blocks: Blocks) -> Iterator[None]:
+    """What is compressed need not be compressed again by whoever goes on with the cell."""
+    try:
+        yield
+    except Interrupted:
+        blocks.write()
+        raise
 
 
 def _show_finished(cell: Cell, folder: Folder, todo: list[str], mirror: Mirror) -> None:
@@ -104,7 +123,9 @@ def _show_finished(cell: Cell, folder: Folder, todo: list[str], mirror: Mirror) 
                 mirror.result(name, result, folder.examples(name, settings_id))
 
 
-def _compress(cell: Cell, folder: Folder, bench: Bench, workshop: Workshop, mirror: Mirror) -> str:
+def _compress(
+    cell: Cell, folder: Folder, bench: Bench, workshop: Workshop, mirror: Mirror, blocks: Blocks
+) -> str:
     """Compress the model in place, or take the kept weights; their hash."""
     method = cell.parts.method
     earlier = folder.compression()
@@ -124,6 +145,7 @@ def _compress(cell: Cell, folder: Folder, bench: Bench, workshop: Workshop, mirr
             windows=None if windows is None else (windows.ids, windows.mask),
             batch_size=cell.settings.batch_size,
             progress=workshop.progress,
+            finished=blocks,
         )
     weights = bench.weights_sha256()
     if earlier is not None:

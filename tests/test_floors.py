@@ -17,7 +17,7 @@ FLOORS = (
     {"calib"},
     {"method", "metric"},
     {"build", "files", "progress"},
-    {"config"},
+    {"attempt", "blocks", "config"},
     {"cell"},
     {"environment", "workshop", "track"},
     {"record"},

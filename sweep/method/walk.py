@@ -7,8 +7,9 @@ knows no architecture: a block is called with exactly the arguments with which t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,6 +30,39 @@ Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
 def silent(items: Iterable[nn.Module], what: str, total: int) -> Iterable[nn.Module]:
     """Tells no one."""
     return items
+
+
+class Finished(ABC):
+    """Blocks that an earlier, interrupted walk has compressed, and that a later one need not."""
+
+    @abstractmethod
+    def restore(
+        self, number: int, linears: Mapping[str, nn.Linear]
+    ) -> Mapping[str, Sequence[str]] | None:
+        """Puts the block's compressed weights in place and gives the remarks on them, by layer.
+
+        None if the block is not among the finished.
+        """
+
+    @abstractmethod
+    def keep(
+        self, number: int, linears: Mapping[str, nn.Linear], remarks: Mapping[str, Sequence[str]]
+    ) -> None:
+        """The block is finished."""
+
+
+class Nothing(Finished):
+    """Nothing is finished, and nothing is kept."""
+
+    def restore(
+        self, number: int, linears: Mapping[str, nn.Linear]
+    ) -> Mapping[str, Sequence[str]] | None:
+        """Nothing."""
+
+    def keep(
+        self, number: int, linears: Mapping[str, nn.Linear], remarks: Mapping[str, Sequence[str]]
+    ) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +113,7 @@ def walk(
     windows: tuple[Int[Tensor, "n time"], Bool[Tensor, "n time"]] | None,
     batch_size: int = 8,
     progress: Progress = silent,
+    finished: Finished = Nothing(),  # noqa: B008 - it holds nothing
 ) -> list[LayerRecord]:
     """Compresses a model in place, and says what became of every linear in the method's scope.
 
@@ -92,6 +127,7 @@ def walk(
             right; None for a method that reads no data.
         batch_size: windows that are run at once; changes nothing but speed, memory and rounding.
         progress: wraps the loop over blocks.
+        finished: blocks that need not be compressed again; they are only run.
 
     Raises:
         ValueError: a scope that matches nothing, a layer that the pattern does not fit, windows
@@ -110,12 +146,18 @@ def walk(
     batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
     blocks = anatomy.blocks(model)
     left = len(patterns)
-    for block in progress(blocks, "blocks", len(blocks)):
+    for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
         inside = set(block.modules())
         here = {name: chosen[name] for name in patterns if chosen[name] in inside}
-        seen = _observe(batches, block, here, method) if batches and here else {}
-        for name, linear in here.items():
-            remarks[name] = _compress(name, linear, method, patterns[name], seen.pop(name, None))
+        earlier = finished.restore(number, here) if here else None
+        if earlier is None and here:
+            seen = _observe(batches, block, here, method) if batches else {}
+            earlier = {
+                name: _compress(name, linear, method, patterns[name], seen.pop(name, None))
+                for name, linear in here.items()
+            }
+            finished.keep(number, here, earlier)
+        remarks |= {name: tuple(said) for name, said in (earlier or {}).items()}
         left -= len(here)
         if left:  # nothing looks at what comes out of the last block in scope
             for batch in batches:

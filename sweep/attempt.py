@@ -51,6 +51,16 @@ class Attempt:
     doing: tuple[str, int, int] | None = None
     ended: str | None = None
 
+    @classmethod
+    def of(cls, pid: int) -> Attempt:
+        """Another process of this machine."""
+        return cls(pid=pid, start=_start(pid))
+
+    def runs_here(self) -> bool:
+        """Whether the process is on this machine, and there."""
+        here = bool(self.boot) and (self.host, self.boot) == (platform.node(), _boot())
+        return here and self.start is not None and _start(self.pid) == self.start
+
 
 def job_id(environment: Any) -> str | None:
     """The SLURM job in whose environment this is: `12`, or `12_3` in an array."""
@@ -145,8 +155,8 @@ def alive(path: Path, attempt: Attempt) -> bool:
     """Whether the process that made the file still works on it."""
     if attempt.ended is not None:
         return False
-    if attempt.boot and attempt.boot == _boot() and attempt.host == platform.node():
-        return _start(attempt.pid) == attempt.start
+    if attempt.boot and (attempt.host, attempt.boot) == (platform.node(), _boot()):
+        return attempt.runs_here()
     try:
         age = _now(path.parent) - path.stat().st_mtime
     except OSError:

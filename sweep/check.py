@@ -23,23 +23,25 @@ MISSED = 0.05
 """Share of the blocks' weights that may lie outside of linears (tables of relative positions)."""
 
 
-def check(cells: Sequence[Cell], workshop: Workshop) -> None:
+def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) -> None:
     """Hold all settings of the cells against each other, then read and tokenise their data.
 
     Raises:
         Refusal: the first thing that cannot work.
     """
     for cell in cells:
+        if runs_here:
+            with under("model"):
+                check_device(cell.parts.checkpoint.device)
         _check_architecture(cell, workshop)
     for cell in cells:
         _check_data(cell, workshop)
 
 
 def _check_architecture(cell: Cell, workshop: Workshop) -> None:
-    """What is known without data: device, scope, pattern, length of the windows."""
+    """What is known without data: scope, pattern, length of the windows."""
     parts = cell.parts
     with under("model"):
-        check_device(parts.checkpoint.device)
         config = read_config(parts.checkpoint)
         workshop.tokenizer(parts.checkpoint)
     _check_layers(cell, workshop)

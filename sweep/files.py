@@ -65,9 +65,25 @@ class Folder:
         """The compressed model, if it was kept."""
         return self.path / "model"
 
-    def write_cell(self, config: Mapping[str, Any], identity: Mapping[str, Any], id: str) -> None:
-        """`cell.yaml`; written first, so that a folder always says what it is."""
-        content = {"id": id, "identity": dict(identity), "config": dict(config)}
+    def write_cell(
+        self,
+        id: str,
+        identity: Mapping[str, Any],
+        metrics: Mapping[str, str],
+        config: Mapping[str, Any],
+    ) -> None:
+        """`cell.yaml`; written first, so that a folder always says what it is.
+
+        Args:
+            id, identity, config: the cell's.
+            metrics: that are asked for, with the ids of their settings.
+        """
+        content = {
+            "id": id,
+            "identity": dict(identity),
+            "metrics": dict(metrics),
+            "config": dict(config),
+        }
         write(self.path / "cell.yaml", yaml.dump(content, Dumper=_Plain, sort_keys=False))
 
     def cell(self) -> dict[str, Any] | None:
@@ -144,6 +160,12 @@ class Folder:
             for file in self._rows(metric):
                 file.rename(file.with_name(aside + file.name.removeprefix(metric)))
             self._result(metric).rename(self._result(aside))
+
+    def seconds(self) -> float:
+        """Seconds that compressing and measuring took, by what the results say."""
+        files = [self.path / "compression.json", *(self.path / "metrics").glob("*.json")]
+        records = [record for record in map(_read_json, files) if record is not None]
+        return sum(float(record.get("seconds", 0)) for record in records)
 
     def write_failure(self, text: str) -> None:
         """Why the cell failed."""

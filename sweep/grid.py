@@ -41,7 +41,7 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     quiet()
     workshop = Workshop(Progress())
     planned = plan(configs, workshop)
-    _announce(planned)
+    announce(planned)
     failures: dict[str, str] = {}
     full: OutOfSpace | None = None
     try:
@@ -144,7 +144,8 @@ def _attempt(
         return failure
 
 
-def _announce(planned: Plan) -> None:
+def announce(planned: Plan) -> None:
+    """Say what is planned."""
     cells, todo = len(planned.cells), len(planned.todo)
     log.info(
         "%s: %d %s of the grid, %d cells with dense, %d to run, %d done before",

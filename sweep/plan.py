@@ -43,16 +43,25 @@ class Plan:
 
     def dense(self, cell: Cell) -> Cell:
         """The dense cell of the cell's model."""
-        model = _model(cell)
-        return next(c for c in self.cells if _model(c) == model and not c.parts.method.compresses)
+        model = of_same_model(cell)
+        return next(
+            c for c in self.cells if of_same_model(c) == model and not c.parts.method.compresses
+        )
 
 
-def plan(configs: Sequence[Mapping[str, Any]], workshop: Workshop) -> Plan:
+def plan(
+    configs: Sequence[Mapping[str, Any]], workshop: Workshop, *, runs_here: bool = True
+) -> Plan:
     """The plan of a grid whose points are frozen configurations.
 
     Every point is built and checked before anything runs; one wrong point and nothing runs. Points
     that mean the same are one cell, with the metrics of all of them. A dense cell is added for
     every model.
+
+    Args:
+        configs: the points.
+        workshop: reads what must be known of models and data.
+        runs_here: whether the cells run on this machine, so that it must have their device.
 
     Raises:
         Refusal: the first point that cannot work.
@@ -66,14 +75,14 @@ def plan(configs: Sequence[Mapping[str, Any]], workshop: Workshop) -> Plan:
         cells[cell.id] = _merged(cells[cell.id], cell) if cell.id in cells else cell
     by_model: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells.values():
-        by_model.setdefault(_model(cell), []).append(cell)
+        by_model.setdefault(of_same_model(cell), []).append(cell)
     ordered = tuple(cell for group in by_model.values() for cell in group)
     tracker = build(configs[0]["tracker"], "tracker", Tracker)  # type: ignore[type-abstract]
     check_writable(ordered[0].settings.outputs)
     todo = tuple(
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )
-    check(todo, workshop)
+    check(todo, workshop, runs_here=runs_here)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
 
@@ -126,5 +135,6 @@ def _merged(first: Cell, second: Cell) -> Cell:
     return replace(first, config=config, settings=settings, parts=parts)
 
 
-def _model(cell: Cell) -> tuple[Any, ...]:
+def of_same_model(cell: Cell) -> tuple[Any, ...]:
+    """Equal for cells of the same model in the same dtype."""
     return cell.identity["model"], cell.identity["dtype"]

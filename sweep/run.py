@@ -68,7 +68,8 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
         Exception: whatever went wrong in this cell.
     """
     folder = Folder(cell.settings.outputs, cell.name)
-    folder.write_cell(cell.config, cell.identity, cell.id)
+    asked = {name: cell.metric_id(name) for name in cell.parts.metrics}
+    folder.write_cell(cell.id, cell.identity, asked, cell.config)
     todo = unfinished(cell, folder)
     _show_finished(cell, folder, todo, mirror)
     bench = workshop.bench(cell)

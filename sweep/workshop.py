@@ -54,6 +54,14 @@ class Workshop:
         ]
         return self._once("fingerprint", f"{folder} {stats}", lambda: fingerprint(folder))
 
+    def fingerprints(self) -> dict[str, str]:
+        """Those that are known, for another process on the same files."""
+        return {key: made for (kind, key), made in self._made.items() if kind == "fingerprint"}
+
+    def trust(self, fingerprints: Mapping[str, str]) -> None:
+        """What another process has read need not be read again, unless a file has changed since."""
+        self._made |= {("fingerprint", key): made for key, made in fingerprints.items()}
+
     def tokenizer(self, checkpoint: Checkpoint) -> Any:
         """The model's tokenizer."""
         return self._once("tokenizer", _key(checkpoint), lambda: load_tokenizer(checkpoint))

@@ -6,9 +6,8 @@ Hydra imports this file at every start, so nothing heavy is imported at its top.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -21,28 +20,19 @@ class Here(Launcher):  # type: ignore[misc]
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """What Hydra hands over; the task function is for single runs and not used."""
-        self._loader = hydra_context.config_loader
+        self._context = hydra_context
         self._config = config
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Run the grid. Results are files; what is returned says only that nothing failed.
+        """Run the grid.
 
         Raises:
             Refusal, Failed, OutOfSpace: see `sweep.grid.sweep`.
         """
-        from sweep.config import freeze
         from sweep.grid import sweep
+        from sweep_jobs.composed import frozen, returned
 
-        configs = [
-            freeze(self._loader.load_sweep_config(self._config, list(overrides)))
-            for overrides in job_overrides
-        ]
-        sweep(configs)
-        return [_done(overrides) for overrides in job_overrides]
-
-
-def _done(overrides: Sequence[str]) -> JobReturn:
-    value: Any = None
-    return JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=value)
+        sweep(frozen(self._context, self._config, job_overrides))
+        return returned(job_overrides)

@@ -1,0 +1,74 @@
+"""Packs as processes of this machine, through submitit; each takes the next cell that is free."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from sweep.refusal import Refusal
+from sweep_jobs.job import PackJob
+from sweep_jobs.submit import Submitter
+
+WEEK = 7 * 24 * 60
+"""submitit wants a limit, in minutes."""
+
+
+@dataclass(frozen=True)
+class LocalJobs(Submitter):
+    """How many processes; see `Submitter` for the others.
+
+    Attributes:
+        jobs: processes at once. GPUs are shared out among them, one each as long as they last; each
+            has its share of the processors.
+    """
+
+    kind: ClassVar[str] = "local"
+    jobs: int = 2
+    cells_per_job: int = 10_000
+    wait: bool = True
+    dry_run: bool = False
+    offline: bool = False
+    private: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: a number out of range."""
+        for name in ("jobs", "cells_per_job"):
+            if getattr(self, name) < 1:
+                raise Refusal(name, getattr(self, name), "must be at least 1")
+
+    def check(self) -> None:
+        """See `Submitter`: there is always this machine."""
+
+    def describe(self, packs: int) -> str:
+        """See `Submitter`."""
+        return f"{packs} packs for {self.jobs} processes on this machine"
+
+    def submit(
+        self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
+    ) -> list[tuple[str, Path]]:
+        """See `Submitter`: every process is given all packs, in their order."""
+        from submitit import LocalExecutor
+
+        threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
+        gpus = _gpus()
+        submitted: list[tuple[str, Path]] = []
+        for number in range(self.jobs):
+            executor = LocalExecutor(folder)
+            given = {"visible_gpus": [gpus[number % len(gpus)]], "gpus_per_node": 1} if gpus else {}
+            executor.update_parameters(timeout_min=WEEK, **given)
+            job = executor.submit(PackJob([str(path) for path in paths], self.offline, threads))
+            submitted += [(job.job_id, path) for path in paths]
+        return submitted
+
+
+def _gpus() -> list[int]:
+    """The GPUs that this process may use, by the numbers that CUDA_VISIBLE_DEVICES takes."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [int(number) for number in visible.split(",") if number.strip().isdigit()]
+    import torch
+
+    return list(range(torch.cuda.device_count()))

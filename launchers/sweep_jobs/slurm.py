@@ -1,0 +1,141 @@
+"""Packs as SLURM job arrays, through submitit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sweep.refusal import Refusal
+from sweep.slurm import max_array_size
+from sweep_jobs.job import PackJob
+from sweep_jobs.submit import Submitter
+
+
+@dataclass(frozen=True)
+class SlurmJobs(Submitter):
+    """How jobs are asked for; None leaves it to the cluster.
+
+    Attributes:
+        partition, qos, account, constraint, gres, nodes, cpus_per_task, gpus_per_node: as sbatch's.
+        mem_gb: of a node.
+        timeout_min: of a job; a job that needs longer goes on in the next, `max_num_timeout` times.
+        signal_delay_s: how long before its end a job is told of it.
+        array_parallelism: how many jobs of an array run at once.
+        max_array_size: of the cluster, where `scontrol` does not tell.
+        setup: lines of shell before the job.
+        srun_args, additional_parameters: handed on to srun and to sbatch.
+        cells_per_job: cells of one model that run in one job and share what is loaded.
+        wait: stay until everything is done.
+        dry_run: say what would be submitted, and submit nothing.
+        offline: jobs ask neither the hub nor W&B for anything.
+        private: only the owner may read what is written for the jobs.
+    """
+
+    kind: ClassVar[str] = "slurm"
+    partition: str | None = None
+    qos: str | None = None
+    account: str | None = None
+    constraint: str | None = None
+    gpus_per_node: int | None = None
+    gres: str | None = None
+    cpus_per_task: int | None = None
+    mem_gb: float | None = None
+    timeout_min: int = 240
+    nodes: int = 1
+    array_parallelism: int = 256
+    max_num_timeout: int = 3
+    signal_delay_s: int = 120
+    setup: list[str] = field(default_factory=list)
+    srun_args: list[str] = field(default_factory=list)
+    additional_parameters: dict[str, Any] = field(default_factory=dict)
+    max_array_size: int = 1001
+    cells_per_job: int = 1
+    wait: bool = False
+    dry_run: bool = False
+    offline: bool = True
+    private: bool = True
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: a number out of range."""
+        for name in (
+            "cells_per_job",
+            "timeout_min",
+            "nodes",
+            "array_parallelism",
+            "max_array_size",
+        ):
+            if getattr(self, name) < 1:
+                raise Refusal(name, getattr(self, name), "must be at least 1")
+        for name in ("max_num_timeout", "signal_delay_s"):
+            if getattr(self, name) < 0:
+                raise Refusal(name, getattr(self, name), "must not be negative")
+        if self.signal_delay_s >= 60 * self.timeout_min:
+            reason = f"must be less than timeout_min={self.timeout_min} (in seconds)"
+            raise Refusal("signal_delay_s", self.signal_delay_s, reason)
+
+    def check(self) -> None:
+        """See `Submitter`."""
+        for command in ("sbatch", "srun"):
+            if shutil.which(command) is None:
+                reason = f"there is no {command} on this machine; use here or local"
+                raise Refusal("hydra/launcher", "slurm", reason)
+
+    def describe(self, packs: int) -> str:
+        """See `Submitter`."""
+        size = self._array_size()
+        return f"{packs} jobs, arrays of at most {size}, {self.array_parallelism} at once"
+
+    def submit(
+        self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
+    ) -> list[tuple[str, Path]]:
+        """See `Submitter`: packs that others wait for, then arrays that depend on their jobs."""
+        first = [path for path, after in paths.items() if after is None and path in paths.values()]
+        job_of = dict(self._arrays(folder, name, first, []))
+        groups: dict[tuple[str, ...], list[Path]] = {}
+        for path, after in paths.items():
+            if path not in job_of:
+                needs = tuple(before) if after is None else (job_of[after],)
+                groups.setdefault(needs, []).append(path)
+        for needs, group in groups.items():
+            job_of |= self._arrays(folder, name, group, needs)
+        return [(job, path) for path, job in job_of.items()]
+
+    def _arrays(
+        self, folder: Path, name: str, paths: Sequence[Path], needs: Sequence[str]
+    ) -> dict[Path, str]:
+        """The job of every pack."""
+        from submitit import SlurmExecutor
+
+        size = self._array_size()
+        job_of: dict[Path, str] = {}
+        for start in range(0, len(paths), size):
+            executor = SlurmExecutor(folder, max_num_timeout=self.max_num_timeout)
+            executor.update_parameters(**self._parameters(name, needs))
+            part = paths[start : start + size]
+            with executor.batch():
+                jobs = [executor.submit(PackJob([str(path)], self.offline)) for path in part]
+            job_of |= {path: job.job_id for job, path in zip(jobs, part, strict=True)}
+        return job_of
+
+    def _parameters(self, name: str, needs: Sequence[str]) -> dict[str, Any]:
+        """In the words of submitit's executor, without what is left to the cluster."""
+        names = "partition qos account constraint gres gpus_per_node nodes cpus_per_task"
+        names += " array_parallelism signal_delay_s"
+        given: dict[str, Any] = {key: getattr(self, key) for key in names.split()}
+        given |= {
+            "job_name": name,
+            "time": self.timeout_min,
+            "ntasks_per_node": 1,
+            "mem": None if self.mem_gb is None else f"{round(1024 * self.mem_gb)}M",
+            "setup": self.setup or None,
+            "srun_args": self.srun_args or None,
+            "dependency": f"afterany:{':'.join(needs)}" if needs else None,
+            "additional_parameters": {"requeue": True, **self.additional_parameters},
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+    def _array_size(self) -> int:
+        return max_array_size() or self.max_array_size

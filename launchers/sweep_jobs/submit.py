@@ -1,0 +1,200 @@
+"""What launchers that submit jobs have in common: plan, pack, submit what is missing, report."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sweep import pack
+from sweep.build import build
+from sweep.grid import announce, quiet
+from sweep.pack import Pack
+from sweep.plan import Plan, plan
+from sweep.progress import Progress
+from sweep.refusal import Failed
+from sweep.report import table
+from sweep.status import standings, summary
+from sweep.workshop import Workshop
+
+log = logging.getLogger("sweep")
+
+LOOK = 5.0
+"""Seconds between two looks at a sweep that is waited for."""
+
+
+class Submitter(ABC):
+    """Gives packs to jobs.
+
+    Attributes:
+        kind: the launcher's name.
+        cells_per_job: cells of one model that run in one job and share what is loaded.
+        wait: stay until everything is done.
+        dry_run: say what would be submitted, and submit nothing.
+        offline: jobs ask neither the hub nor W&B for anything.
+        private: only the owner may read what is written for the jobs.
+    """
+
+    kind: ClassVar[str]
+    cells_per_job: int
+    wait: bool
+    dry_run: bool
+    offline: bool
+    private: bool
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raises: Refusal: jobs cannot be submitted from here."""
+
+    @abstractmethod
+    def describe(self, packs: int) -> str:
+        """What would be submitted for so many packs, in words."""
+
+    @abstractmethod
+    def submit(
+        self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
+    ) -> list[tuple[str, Path]]:
+        """Submit jobs for the packs.
+
+        Args:
+            folder: for what submitit writes.
+            name: of the sweep.
+            paths: every pack's file, and the file of the pack that must have ended before.
+            before: jobs submitted earlier that must have ended before.
+
+        Returns:
+            Ids of jobs, each with a pack that it was given.
+        """
+
+
+def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[str, Any]) -> None:
+    """Plan the grid, submit what nobody works on yet, say where everything stands.
+
+    Args:
+        configs: the points, frozen.
+        target: dotted name of a `Submitter`.
+        settings: its fields, as set below `hydra.launcher`.
+
+    Raises:
+        Refusal: a point of the grid cannot work, or jobs cannot be submitted; nothing is queued.
+        Failed: with `wait`, cells failed.
+    """
+    submitter = build({"_target_": target, **settings}, "hydra.launcher", Submitter)  # type: ignore[type-abstract]
+    quiet()
+    submitter.check()
+    workshop = Workshop(Progress())
+    planned = plan(configs, workshop, runs_here=False)
+    announce(planned)
+    outputs = Path(planned.outputs)
+    ids = [cell.id for cell in planned.cells]
+    busy = {s.id: s for s in standings(outputs, ids) if s.state in ("running", "queued")}
+    todo = [cell for cell in planned.todo if cell.id not in busy]
+    made = pack.packs(planned, todo, submitter.cells_per_job)
+    if submitter.dry_run:
+        for number, one in enumerate(made):
+            names = ", ".join(cell.name for cell in one.cells)
+            _print(f"pack {number}: {names}")
+        _print(f"dry run: {len(todo)} cells in {submitter.describe(len(made))}; nothing is queued")
+        return
+    if made:
+        _submit(planned, made, configs[0]["tracker"], submitter, workshop)
+    _stand(planned)
+    if submitter.wait:
+        _wait_for(planned)
+
+
+def _submit(
+    planned: Plan,
+    made: Sequence[Pack],
+    tracker: Mapping[str, Any],
+    submitter: Submitter,
+    workshop: Workshop,
+) -> None:
+    if submitter.offline and "mode" in tracker:
+        tracker = {**tracker, "mode": "offline"}
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    with _private(submitter.private):
+        folder = pack.folder(planned)
+        paths: dict[Path, Path | None] = {}
+        dense: dict[str, Path] = {}
+        for number, one in enumerate(made):
+            path = pack.save(one, planned, f"{stamp}-{os.getpid()}-{number:04d}", tracker, workshop)
+            paths[path] = None if one.opens else dense.get(one.dense.id)
+            if one.opens:
+                dense[one.dense.id] = path
+        earlier = _jobs_of(planned, {one.dense.id for one in made if one.dense.id not in dense})
+        submitted = submitter.submit(folder / "submitit", planned.name, paths, earlier)
+        pack.record(submitted, submitter.kind)
+    ids = sorted({job for job, _ in submitted}, key=lambda job: [int(n) for n in job.split("_")])
+    _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
+    _print(f"logs: {folder / 'submitit'}")
+    _print(f"look: python -m sweep.status {planned.outputs}   (or the same command again)")
+
+
+def _jobs_of(planned: Plan, cells: set[str]) -> list[str]:
+    """Jobs submitted earlier that still have these cells before them."""
+    outputs = Path(planned.outputs)
+    waited = {s.id for s in standings(outputs, cells) if s.state in ("queued", "running")}
+    return [
+        submission.job
+        for submission in pack.submissions(outputs)
+        if submission.launcher == "slurm" and any(c["id"] in waited for c in submission.cells)
+    ]
+
+
+def _stand(planned: Plan) -> None:
+    """Where the sweep stands, and its table as far as there is one."""
+    found = standings(Path(planned.outputs), [cell.id for cell in planned.cells])
+    if any(standing.state == "done" for standing in found):
+        sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
+    for standing in found:
+        if standing.state == "failed":
+            _print(f"failed: {standing.name}: {standing.about}")
+    _print(f"{planned.name}: {summary(found)}")
+
+
+def _wait_for(planned: Plan) -> None:
+    """Until nothing is queued or running.
+
+    Raises:
+        Failed: not everything is done then.
+    """
+    ids = [cell.id for cell in planned.cells]
+    said = ""
+    while True:
+        found = standings(Path(planned.outputs), ids)
+        if (now := summary(found)) != said:
+            log.info("%s", said := now)
+        if not any(standing.state in ("queued", "running") for standing in found):
+            break
+        time.sleep(LOOK)
+    _stand(planned)
+    missing = [standing for standing in found if standing.state != "done"]
+    if missing or len(found) < len(ids):
+        lines = [f"  {standing.name}: {standing.about or standing.state}" for standing in missing]
+        count = f"{len(ids) - len(found) + len(missing)} of {len(ids)} cells are not done"
+        raise Failed("\n".join([count, *lines, "  the same command submits only these again"]))
+
+
+@contextmanager
+def _private(private: bool) -> Iterator[None]:
+    """What is written meanwhile, by submitit too, only its owner may read."""
+    if not private:
+        yield
+        return
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,160 @@
+"""`python -m sweep.status [outputs]`: where every cell of the sweeps below a folder stands.
+
+Read from the result files and from the files by which processes hold cells; SLURM is asked where it
+is there, for what only it knows: jobs that wait, and jobs that ended before they could say why.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sweep import pack, slurm
+from sweep.attempt import Attempt, latest
+from sweep.files import Folder
+from sweep.progress import duration
+
+State = Literal["done", "running", "queued", "failed", "missing"]
+ORDER: tuple[State, ...] = ("done", "running", "queued", "failed", "missing")
+
+HELP = {
+    "OUT_OF_MEMORY": "raise hydra.launcher.mem_gb, or lower batch_size",
+    "TIMEOUT": "raise hydra.launcher.timeout_min, or max_num_timeout",
+    "NODE_FAIL": "the same command submits it again",
+    "CANCELLED": "the same command submits it again",
+}
+"""What to do about a job that could not say itself why it ended."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Of one cell.
+
+    Attributes:
+        id, name: the cell.
+        state: where it stands.
+        about: the node, since when and what is done; or why; or which job.
+        seconds: that it took, if it is done and that is known.
+    """
+
+    id: str
+    name: str
+    state: State
+    about: str = ""
+    seconds: float | None = None
+
+
+def standings(outputs: Path, only: Iterable[str] | None = None) -> list[Standing]:
+    """Every cell that was begun or submitted below `outputs`, in the order of the names.
+
+    Args:
+        outputs: the folder.
+        only: ids of the cells that are asked for; None: all.
+    """
+    cells: dict[str, dict[str, Any]] = {}
+    given: dict[str, list[pack.Submission]] = {}
+    for file in sorted(outputs.glob("cells/*/cell.yaml")):
+        said = Folder(outputs, file.parent.name).cell()
+        if said is not None:
+            cells[said["id"]] = {**said, "name": file.parent.name}
+    for submission in pack.submissions(outputs):
+        for cell in submission.cells:
+            given.setdefault(cell["id"], []).append(submission)
+            there = cells.setdefault(cell["id"], {**cell, "metrics": {}})
+            there["metrics"] = {**there["metrics"], **cell["metrics"]}
+    wanted = [id for id in cells if only is None or id in set(only)]
+    known = slurm.jobs(
+        submission.job
+        for id in wanted
+        for submission in given.get(id, [])
+        if submission.launcher == "slurm"
+    )
+    found = [_standing(outputs, cells[id], given.get(id, []), known) for id in wanted]
+    return sorted(found, key=lambda standing: standing.name)
+
+
+def summary(found: Iterable[Standing]) -> str:
+    """Totals and the estimated time left, in one line."""
+    listed = list(found)
+    counts = Counter(standing.state for standing in listed)
+    text = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
+    took = [standing.seconds for standing in listed if standing.seconds is not None]
+    left = counts["running"] + counts["queued"]
+    if took and left:
+        seconds = sum(took) / len(took) * left / max(1, counts["running"])
+        text += f"; about {duration(seconds)} left"
+    return text or "no cells"
+
+
+def lines(found: Iterable[Standing]) -> list[str]:
+    """One line per cell."""
+    listed = list(found)
+    width = max((len(standing.name) for standing in listed), default=0)
+    return [f"{s.name:{width}}  {s.state:7}  {s.about}".rstrip() for s in listed]
+
+
+def _standing(
+    outputs: Path,
+    cell: Mapping[str, Any],
+    given: Sequence[pack.Submission],
+    known: Mapping[str, slurm.Job],
+) -> Standing:
+    """The first that holds: done, running, queued, failed, missing."""
+    folder = Folder(outputs, cell["name"])
+    id, name = cell["id"], folder.path.name
+    lacking = [m for m, settings in cell["metrics"].items() if folder.metric(m, settings) is None]
+    if folder.compression() is not None and not lacking:
+        return Standing(id, name, "done", "", folder.seconds())
+    last = latest(folder.path)
+    if last is not None and last[1]:
+        return Standing(id, name, "running", _running(last[0]))
+    for submission in reversed(given):
+        queued = _queued(submission, known.get(submission.job))
+        if queued is not None:
+            return Standing(id, name, "queued", queued)
+    failure = folder.failure()
+    if failure is not None:
+        return Standing(id, name, "failed", f"{failure} ({folder.log})")
+    ended = known.get(given[-1].job) if given else None
+    if ended is not None and ended.state != "COMPLETED":
+        help = HELP.get(ended.state, "its log is in the sweep's folder of jobs")
+        return Standing(id, name, "failed", f"job {given[-1].job}: {ended.state}; {help}")
+    return Standing(id, name, "missing", ", ".join(lacking))
+
+
+def _running(attempt: Attempt) -> str:
+    job = f", job {attempt.job}" if attempt.job else f", process {attempt.pid}"
+    since = duration(time.time() - attempt.began)
+    doing = ", {} {} of {}".format(*attempt.doing) if attempt.doing else ""
+    return f"on {attempt.host}{job}, for {since}{doing}"
+
+
+def _queued(submission: pack.Submission, job: slurm.Job | None) -> str | None:
+    """The job in whose pack a cell waits; None if no job will come to it any more."""
+    if submission.alive:
+        return f"process {submission.job}"
+    if job is None or not (job.waits or job.runs):
+        return None
+    if job.runs:
+        return f"job {submission.job}, which runs"
+    why = f" ({job.reason})" if job.reason not in ("", "None") else ""
+    return f"job {submission.job}{why}"
+
+
+def main(words: list[str]) -> None:
+    """Print the status of the folders given; of `outputs` if none is."""
+    for word in words or ["outputs"]:
+        outputs = Path(word)
+        if not (outputs / "cells").is_dir() and not (outputs / "jobs").is_dir():
+            sys.exit(f"sweep.status: {word}: holds no cells; give a folder of outputs")
+        found = standings(outputs)
+        sys.stdout.write("\n".join([*lines(found), summary(found)]) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -15,7 +15,10 @@ SLURM of the machine is neither read nor touched. What SLURM 22.05 rounds, and w
   a running job time out at the next look. `--signal` may come a minute early.
 - A requeued job waits for `cred_expire`, here 5 s, the least that SLURM takes, from the requeue on;
   `scontrol update jobid=N StartTime=now` ends the wait.
-- Memory is looked at every second: what is over its limit for less is not seen.
+- Memory is looked at every second: what is over its limit for less is not seen. A step that is
+  killed for it has FAILED in accounting: only cgroups know OUT_OF_MEMORY.
+- sacct knows up to 5 s late that a job runs; squeue knows at once.
+- While slurmctld is stopped, a command fails after 10 s, and a job that ends tells 15 s later.
 """
 
 from __future__ import annotations
@@ -199,7 +202,11 @@ class Cluster:
         self._end(signal.SIGTERM, {daemon})
 
     def kill_node(self) -> None:
-        """What a power failure does: slurmd and all jobs are gone, and nobody is told."""
+        """What a power failure does: slurmd and all jobs are gone, and nobody is told.
+
+        SLURM finds out in 25 to 45 s, or is told by `scontrol update nodename=testbed state=down
+        reason=test`; `start("slurmd")` brings the node back.
+        """
         self._end(signal.SIGKILL, {"slurmd", *JOBS})
 
     def run(self, *words: str) -> str:
@@ -269,7 +276,7 @@ class Cluster:
             (self.folder / name).write_text(text)
         for gpu in ("gpu0", "gpu1"):  # SLURM wants devices; these are /dev/null by other names
             os.mknod(self.folder / gpu, stat.S_IFCHR | 0o600, os.makedev(1, 3))
-        words = [_program("mariadb-install-db"), *self._database(), "--skip-test-db"]
+        words = [*self._prefix, _program("mariadb-install-db"), *self._database(), "--skip-test-db"]
         words += ["--auth-root-authentication-method=socket", "--force"]  # force: a host unnamed
         with (self.folder / "log" / "mariadb-install-db.out").open("wb") as stream:
             subprocess.run(words, check=True, stdout=stream, stderr=stream)
@@ -330,7 +337,8 @@ def _loopback() -> tuple[str, list[str]]:
     """The address to listen on, and the words before every command.
 
     SLURM listens on all addresses, or on that of the host's name. Where that is no loopback
-    address, or none, the daemons and their jobs see the host named localhost.
+    address, or none, the daemons and their jobs see the host named localhost; this takes the
+    right to unshare, and `run` for an srun that is no job's.
     """
     with contextlib.suppress(OSError):
         address = socket.gethostbyname(socket.gethostname())

@@ -31,6 +31,8 @@ class Scored:
         origin: where the rows are from.
         digests: content hashes of the rows.
         what: `windows` or `responses`.
+        left_out: examples that are not here because their responses lie beyond `seqlen`.
+        cut: examples that are here up to `seqlen` only.
     """
 
     ids: Int[Tensor, "n time"]
@@ -39,6 +41,8 @@ class Scored:
     origin: Origin
     digests: frozenset[str]
     what: str
+    left_out: int = 0
+    cut: int = 0
 
     @property
     def longest(self) -> int:
@@ -66,6 +70,8 @@ class Scored:
             "seqlen": self.longest,
             "scored_tokens": int(self.scored.sum()),
             "scored": self.what,
+            "left_out": self.left_out,
+            "cut": self.cut,
         }
 
 
@@ -108,7 +114,8 @@ def responses(
 ) -> Scored:
     """Prompts with their gold responses; only the response and the EOS that ends it are scored.
 
-    A sequence is cut at `seqlen`; one whose response lies wholly behind the cut is left out.
+    A sequence is cut at `seqlen`; one whose response lies wholly behind the cut is left out. Both
+    are counted.
 
     Args:
         source: a corpus of instructions.
@@ -121,12 +128,14 @@ def responses(
     sequences: list[list[int]] = []
     starts: list[int] = []
     digests: set[str] = set()
+    cut = 0
     for row, (start, whole) in zip(rows, _teacher_forced(rows, tokenizer, template), strict=True):
         kept = whole[:seqlen]
         if start < len(kept):
             sequences.append(kept)
             starts.append(start)
             digests.add(row.digest)
+            cut += len(kept) < len(whole)
     if not sequences:
         raise Refusal("seqlen", seqlen, "no response begins within so many tokens; raise it")
     lengths = torch.tensor([len(ids) for ids in sequences])
@@ -135,7 +144,16 @@ def responses(
     for i, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
         ids[i, : len(sequence)] = torch.tensor(sequence)
         scored[i, start - 1 : len(sequence) - 1] = True
-    return Scored(ids, lengths, scored, source.origin(), frozenset(digests), "responses")
+    return Scored(
+        ids=ids,
+        lengths=lengths,
+        scored=scored,
+        origin=source.origin(),
+        digests=frozenset(digests),
+        what="responses",
+        left_out=len(rows) - len(sequences),
+        cut=cut,
+    )
 
 
 def asks(source: Source) -> bool:

@@ -167,8 +167,14 @@ def test_a_sequence_is_cut_and_one_without_response_left_out(tokenizer: Any, row
         assert 0 < len(kept) < len(EXERCISES)
         assert sequences(cut) == [sequences(whole)[i][:limit] for i in kept]
         assert cut.digests == {EXERCISES[i].digest for i in kept}
+        assert cut.record()["left_out"] == len(EXERCISES) - len(kept)
+        longer = [i for i in kept if len(sequences(whole)[i]) > limit]
+        assert cut.record()["cut"] == len(longer) > 0
         expected = [sequences(whole)[i][begins[i] : limit] for i in kept]
         assert predicted(cut, tokenizer) == expected
+    exactly = responses(rows(EXERCISES), tokenizer, "unnatural", None, whole.longest)
+    for text in (whole, exactly):
+        assert (text.record()["left_out"], text.record()["cut"]) == (0, 0)
     with pytest.raises(Refusal, match="seqlen=4: no response begins within so many tokens"):
         responses(rows(EXERCISES), tokenizer, "unnatural", None, 4)
 
@@ -217,4 +223,6 @@ def test_a_result_says_on_what_it_is_measured(tokenizer: Any, rows: Any) -> None
         "seqlen": 8,
         "scored_tokens": 21,
         "scored": "windows",
+        "left_out": 0,
+        "cut": 0,
     }

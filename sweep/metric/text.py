@@ -230,10 +230,28 @@ def _running(
     while True:
         more = [row for row in islice(rows, batch) if isinstance(row, Text)]
         documents += more
-        ids = tokenizer(joint.join(row.text for row in documents), verbose=False)["input_ids"]
+        found = tokenizer(joint.join(row.text for row in documents), verbose=False)
+        ids = found["input_ids"]
         if not more or (n_samples is not None and len(ids) >= n_samples * seqlen):
             break
         batch *= 2
     count = len(ids) // seqlen if n_samples is None else min(n_samples, len(ids) // seqlen)
     windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(count)]
-    return windows, frozenset(row.digest for row in documents)
+    return windows, frozenset(
+        row.digest for row in _begun_by(found, count * seqlen, documents, joint)
+    )
+
+
+def _begun_by(found: Any, tokens: int, documents: list[Text], joint: str) -> Iterator[Text]:
+    """The documents of which something is in the first `tokens` tokens of their joined text.
+
+    All of them where a tokenizer (one written in Python) does not know a token's characters.
+    """
+    spans = (found.token_to_chars(i) for i in reversed(range(tokens))) if found.is_fast else ()
+    end = next((span.end for span in spans if span is not None), None)  # None: a special token
+    begin = 0
+    for row in documents:
+        if end is not None and begin >= end:
+            break
+        yield row
+        begin += len(row.text) + len(joint)

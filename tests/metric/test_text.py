@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BatchEncoding
 
 from sweep.data.row import Instruction, Text, Tokens
 from sweep.data.template import prompt
@@ -75,6 +76,43 @@ def test_a_long_corpus_is_read_as_far_as_is_needed(tokenizer: Any, running: Any)
     everything = text_windows(running(many), tokenizer, None, window)
     assert everything.ids.flatten().tolist() == whole[: 20 * window]
     assert len(everything.digests) == 3000
+
+
+def first_document_behind(limit: int, documents: list[Text], tokenizer: Any) -> int:
+    """How many documents it takes until their joined text has so many tokens."""
+    for count in range(1, len(documents)):
+        joined = "\n\n".join(row.text for row in documents[:count])
+        if len(tokenizer(joined)["input_ids"]) >= limit:
+            return count
+    return len(documents)
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "with_bos", "letters"])
+@pytest.mark.parametrize("n_samples", [1, 5, 40, None])
+def test_only_documents_that_begin_before_the_last_windows_end_count(
+    running: Any, kind: str, n_samples: int | None, request: pytest.FixtureRequest
+) -> None:
+    tokenizer = request.getfixturevalue(kind)
+    many = [Text(f"Row {i} :( é ☂") for i in range(300)]
+    text = text_windows(running(many), tokenizer, n_samples, 7)
+    count = first_document_behind(len(text.ids) * 7, many, tokenizer)
+    assert text.digests == {row.digest for row in many[:count]}
+    assert text.record()["rows"] == count
+
+
+def test_a_tokenizer_that_knows_no_places_counts_all_documents_that_were_read(
+    tokenizer: Any, running: Any
+) -> None:
+    class Slow:
+        """As tokenizers that are written in Python answer."""
+
+        def __call__(self, text: str, **options: Any) -> BatchEncoding:
+            return BatchEncoding(dict(tokenizer(text, **options)))
+
+    many = [Text(f"Row {i}.") for i in range(300)]
+    text = text_windows(running(many), Slow(), 1, 7)
+    assert torch.equal(text.ids, text_windows(running(many), tokenizer, 1, 7).ids)
+    assert text.digests == {row.digest for row in many[:256]}
 
 
 def test_windows_that_are_tokenised_already_are_taken_as_they_are(

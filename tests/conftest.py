@@ -45,9 +45,14 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "falcon": {"alibi": False, "new_decoder_architecture": False, "ffn_hidden_size": 24},
     "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16},
+    "gemma2": {"head_dim": 4, "sliding_window": 4, "final_logit_softcapping": 2.0},
+    "granite": {"logits_scaling": 8.0},
+    "cohere": {"logit_scale": 0.25},
+    "mixtral": {"num_local_experts": 2},
 }
 """Families that call their blocks differently, by `model_type`: masks and positions that change
-from block to block, blocks that answer with tuples, linears that lie in no `mlp`."""
+from block to block, blocks that answer with tuples, linears that lie in no `mlp`; and some that do
+more to their logits than apply the head."""
 
 
 @pytest.fixture

@@ -167,9 +167,8 @@ def chain(build: Callable[..., Any], letters: Any) -> Callable[[Mapping[str, str
 def count_passes(model: Any) -> list[int]:
     """A list that grows by one number, its width, with every pass through the decoder."""
     widths: list[int] = []
-    model.get_decoder().register_forward_hook(
-        lambda module, given, kwargs, out: widths.append(kwargs["input_ids"].shape[1]),
-        with_kwargs=True,
+    model.get_input_embeddings().register_forward_hook(
+        lambda module, given, out: widths.append(given[0].shape[1])
     )
     return widths
 

@@ -36,8 +36,10 @@ class Source(ABC):
     packing: ClassVar[Packing | None]
     """How its rows are usually made into calibration windows; None: they are windows already."""
 
-    joint: ClassVar[str | None]
-    """What stands between two documents of a running text; None: the end-of-sequence token."""
+    @property
+    @abstractmethod
+    def joint(self) -> str | None:
+        """What stands between two documents of a running text; None: the end-of-sequence token."""
 
     @abstractmethod
     def origin(self) -> Origin:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweep.data.local import Local
 from sweep.data.row import Instruction, Row, Text
@@ -31,7 +34,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def rows(path: str, field: str | None = None, seed: int | None = None) -> list[Row]:
-    return list(Local(path, field).rows("evaluation", seed))
+    return list(Local(path, field).rows("calibration", seed))
 
 
 def refusal(path: str, field: str | None = None) -> str:
@@ -65,6 +68,34 @@ def test_documents_are_read_from_every_format(write: Write, name: str, content: 
 
 def test_documents_are_read_from_parquet(tmp_path: Path) -> None:
     assert rows(parquet(tmp_path / "a.parquet", {"text": TEXTS})) == [Text(t) for t in TEXTS]
+
+
+BETWEEN = ["\n\n", "\n \n", "\n\n\n\n", "\n\t\n \n", "\n", " \n  "]
+
+
+@given(
+    st.sampled_from(["", "\n", " \n\n  ", "\n \n\n"]),
+    st.lists(st.tuples(st.sampled_from(["One.", " Two.\nThree. ", "é"]), st.sampled_from(BETWEEN))),
+)
+def test_the_paragraphs_of_a_txt_file_are_its_text_when_they_are_joined(
+    tmp_path_factory: pytest.TempPathFactory, before: str, pieces: list[tuple[str, str]]
+) -> None:
+    text = before + "".join(paragraph + gap for paragraph, gap in [*pieces, ("End.", "\n")])
+    file = tmp_path_factory.mktemp("text") / "a.txt"
+    file.write_text(text)
+    source = Local(str(file))
+    found = [row.text for row in source.rows("evaluation", None) if isinstance(row, Text)]
+    assert source.joint.join(found) == text
+    documents = [part.strip("\n") for part in re.split(r"\n\s*\n", text) if part.strip()]
+    calibration = list(source.rows("calibration", None))
+    assert calibration == [Text(document) for document in documents]
+    assert [row.digest for row in calibration] == [Text(part).digest for part in found]
+
+
+def test_documents_of_other_files_stand_a_blank_line_apart(write: Write) -> None:
+    source = Local(write("a.jsonl", jsonl({"text": "One.\n"}, {"text": " Two."})))
+    found = [row.text for row in source.rows("evaluation", None) if isinstance(row, Text)]
+    assert source.joint.join(found) == "One.\n\n\n Two."
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(write: Write) -> None:
@@ -219,3 +250,6 @@ def test_real_prose_is_read_whole(real: Path) -> None:
     assert len(documents) > 1000
     read = " ".join(row.text for row in documents if isinstance(row, Text))
     assert read.split() == path.read_text(encoding="utf-8").split()
+    source = Local(str(path))
+    whole = [row.text for row in source.rows("evaluation", None) if isinstance(row, Text)]
+    assert source.joint.join(whole) == path.read_text(encoding="utf-8")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import BatchEncoding
 
+from sweep.data.local import Local
 from sweep.data.row import Instruction, Text, Tokens
 from sweep.data.template import prompt
 from sweep.metric.text import Scored, asks, responses, text_windows
@@ -76,6 +78,14 @@ def test_a_long_corpus_is_read_as_far_as_is_needed(tokenizer: Any, running: Any)
     everything = text_windows(running(many), tokenizer, None, window)
     assert everything.ids.flatten().tolist() == whole[: 20 * window]
     assert len(everything.digests) == 3000
+
+
+def test_a_txt_file_is_scored_as_it_is(with_bos: Any, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\n = Title = \n \n Prose of the ship .\n\n\n\nMore prose of the sea .\n \n")
+    text = text_windows(Local(str(file)), with_bos, None, 4)
+    whole = with_bos(file.read_text())["input_ids"]
+    assert text.ids.flatten().tolist() == whole[: len(whole) // 4 * 4]
 
 
 def first_document_behind(limit: int, documents: list[Text], tokenizer: Any) -> int:

@@ -198,6 +198,7 @@ def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
 def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
     with path.open(encoding=ENCODING, newline="") as file:
         reader = csv.DictReader(file, strict=True)
+        usual = csv.field_size_limit(path.stat().st_size)  # no field is longer than its file
         try:
             for row in reader:
                 if None in row or None in row.values():
@@ -206,6 +207,8 @@ def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
                 yield f"line {reader.line_num}", row
         except csv.Error as error:
             raise Malformed(f"line {reader.line_num + 1}: {error}") from error
+        finally:
+            csv.field_size_limit(usual)
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:

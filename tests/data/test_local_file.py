@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -140,6 +141,14 @@ def test_of_several_instances_only_the_first_counts(write: Write, tmp_path: Path
 def test_a_named_field_is_read_whatever_else_there_is(write: Write) -> None:
     path = write("a.jsonl", jsonl({"instruction": "Add.", "output": "3", "body": "Prose."}))
     assert rows(path, field="body") == [Text("Prose.")]
+
+
+def test_a_field_of_a_csv_file_may_be_long(write: Write) -> None:
+    long = "word " * 100_000
+    usual = csv.field_size_limit()
+    assert len(long) > usual
+    assert rows(write("a.csv", f'text\n"{long}"\nshort\n')) == [Text(long), Text("short")]
+    assert csv.field_size_limit() == usual
 
 
 def test_blank_documents_are_no_rows(write: Write) -> None:

@@ -1,11 +1,12 @@
-"""What tests of several packages share: small models of several families, and the real material."""
+"""What tests of several packages share: models of several families, a corpus, real material."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -79,6 +80,27 @@ def windows() -> tuple[Tensor, Tensor]:
     """Six windows of ten tokens, none of them padding."""
     ids = torch.randint(3, 40, (6, 10), generator=torch.Generator().manual_seed(1))
     return ids, torch.ones_like(ids, dtype=torch.bool)
+
+
+@pytest.fixture
+def rows() -> Any:
+    """A corpus of the rows that it is given, each closed by EOS; a seed turns them round."""
+    from sweep.data.source import Origin, Packing, Source
+
+    @dataclass(frozen=True)
+    class Rows(Source):
+        held: Sequence[Any]
+        packing: ClassVar[Packing | None] = "concat"
+        joint: ClassVar[str | None] = None
+
+        def origin(self) -> Origin:
+            return Origin("rows", "memory", str(len(self.held)), "here")
+
+        def rows(self, part: str, seed: int | None) -> Iterator[Any]:
+            assert self.packing is None or part == ("calibration", "evaluation")[seed is None]
+            yield from self.held if seed is None else reversed(self.held)
+
+    return Rows
 
 
 @pytest.fixture

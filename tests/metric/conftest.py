@@ -1,17 +1,14 @@
-"""Tokenizers, a corpus in memory, and models: under measurement, or saying what they are told."""
+"""Tokenizers, a running text, and models: under measurement, or saying what they are told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from sweep.data.row import Row
-from sweep.data.source import Origin, Packing, Part, Source
 from sweep.metric.subject import Subject
 
 PAD, BOS, EOS = 0, 1, 2
@@ -25,38 +22,13 @@ PROSE = [
 ]
 
 
-@dataclass(frozen=True)
-class Rows(Source):
-    """Rows in memory, each document closed by EOS."""
-
-    held: Sequence[Row]
-    packing: ClassVar[Packing | None] = "concat"
-    joint: ClassVar[str | None] = None
-
-    def origin(self) -> Origin:
-        return Origin("rows", "memory", "1", "here")
-
-    def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
-        assert (part, seed) == ("evaluation", None)
-        yield from self.held
-
-
-@dataclass(frozen=True)
-class RunningText(Rows):
-    """Documents of one running text."""
-
-    joint: ClassVar[str | None] = "\n\n"
-
-
 @pytest.fixture
-def rows() -> type[Rows]:
-    """A corpus of the rows that it is given."""
-    return Rows
-
-
-@pytest.fixture
-def running() -> type[RunningText]:
+def running(rows: Any) -> Any:
     """A corpus of documents with blank lines between them."""
+
+    class RunningText(rows):
+        joint = "\n\n"
+
     return RunningText
 
 

@@ -334,7 +334,7 @@ def test_a_result_says_how_it_was_made(
             "corpus": "rows",
             "source": "memory",
             "location": "here",
-            "revision": "1",
+            "revision": "5",
             "sha256": data["a"].key,
             "rows": 5,
             "left_out": 0,

@@ -264,7 +264,7 @@ def test_a_result_says_on_what_it_is_measured(tokenizer: Any, rows: Any) -> None
         "corpus": "rows",
         "source": "memory",
         "location": "here",
-        "revision": "1",
+        "revision": "9",
         "sha256": text.key,
         "rows": len(text.digests),
         "sequences": 3,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any
 
 import torch
@@ -77,7 +79,7 @@ class Mix(Calibration):
         return Windows(
             ids=torch.cat([part.ids for part in made]),
             mask=torch.cat([part.mask for part in made]),
-            digests=frozenset().union(*(part.digests for part in made)),
+            contents=reduce(or_, (part.contents for part in made)),
             skipped=sum(part.skipped for part in made),
         )
 

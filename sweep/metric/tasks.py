@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from sweep.data.row import Instruction
+from sweep.data.row import Contents, Instruction
 from sweep.data.source import Origin, Source
 from sweep.data.template import Template, prompt
 from sweep.metric.answers import exact_match, f1, first_difference, repeats, rouge1
@@ -51,10 +51,15 @@ class Questions:
     settings: str
     left_out: int
 
+    @cached_property
+    def contents(self) -> Contents:
+        """Of the rows."""
+        return Contents.of(self.rows)
+
     @property
     def digests(self) -> frozenset[str]:
         """Content hashes of the rows."""
-        return frozenset(row.digest for row in self.rows)
+        return self.contents.rows
 
     @property
     def asked(self) -> list[tuple[str, str, str]]:

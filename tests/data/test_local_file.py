@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.data.local import Local
-from sweep.data.row import Instruction, Row, Text
+from sweep.data.row import Contents, Instruction, Row, Text
 from sweep.refusal import Refusal
 
 Write = Callable[[str, str | bytes], str]
@@ -172,6 +172,17 @@ def test_the_origin_is_the_files_content_and_not_its_place(write: Write) -> None
     before = one.origin().revision
     write("a.txt", "Two, longer.")
     assert one.origin().revision != before
+
+
+def test_one_file_read_in_two_ways_is_the_same_rows(write: Write) -> None:
+    records = [
+        {"instruction": f"Tell {i}.", "output": f"The ship number {i} sails on the wide sea."}
+        for i in range(9)
+    ]
+    path = write("a.jsonl", jsonl(*records))
+    asked, answers = Contents.of(rows(path)), Contents.of(rows(path, "output"))
+    assert len(asked.shared(answers)) == len(answers.shared(asked)) == 9
+    assert not asked.rows & answers.rows
 
 
 def test_constructing_reads_nothing() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from sweep.data.row import Tokens
+from sweep.data.row import Contents, Tokens
 from sweep.data.source import Origin
 from sweep.metric.scan import scan
 from sweep.metric.subject import gold_of_position, sequence_of_position
@@ -24,7 +24,7 @@ def text() -> Scored:
     scored = torch.arange(9) < lengths[:, None] - 1
     scored[1, :5] = False
     scored[4, 2] = False
-    return Scored(ids, lengths, scored, Origin("c", "s", "r", "l"), frozenset(), "responses")
+    return Scored(ids, lengths, scored, Origin("c", "s", "r", "l"), Contents.of(()), "responses")
 
 
 @pytest.fixture

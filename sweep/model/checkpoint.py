@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from sweep.model.anatomy import prunable
 from sweep.refusal import Refusal
 
 DType = Literal["float32", "bfloat16", "float16"]
@@ -135,7 +136,8 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
     """The architecture on the meta device: names and shapes, no weights, no memory.
 
     Raises:
-        Refusal: a configuration of which no causal language model can be made.
+        Refusal: a configuration of which no causal language model can be made, or one without
+            linears in its blocks.
     """
     from transformers import AutoModelForCausalLM
 
@@ -151,6 +153,10 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
     except Exception as error:  # as in read_config
         reason = f"its config.json makes no causal language model ({_first_line(error)})"
         raise Refusal("path", checkpoint.folder(), reason) from error
+    try:
+        prunable(model)
+    except ValueError as error:
+        raise Refusal("path", checkpoint.folder(), str(error)) from error
     return model
 
 

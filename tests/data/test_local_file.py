@@ -77,11 +77,15 @@ BETWEEN = ["\n\n", "\n \n", "\n\n\n\n", "\n\t\n \n", "\n", " \n  "]
 @given(
     st.sampled_from(["", "\n", " \n\n  ", "\n \n\n"]),
     st.lists(st.tuples(st.sampled_from(["One.", " Two.\nThree. ", "é"]), st.sampled_from(BETWEEN))),
+    st.sampled_from(["", "\n", "\n\n  ", "\n \n\t"]),
 )
 def test_the_paragraphs_of_a_txt_file_are_its_text_when_they_are_joined(
-    tmp_path_factory: pytest.TempPathFactory, before: str, pieces: list[tuple[str, str]]
+    tmp_path_factory: pytest.TempPathFactory,
+    before: str,
+    pieces: list[tuple[str, str]],
+    behind: str,
 ) -> None:
-    text = before + "".join(paragraph + gap for paragraph, gap in [*pieces, ("End.", "\n")])
+    text = before + "".join(paragraph + gap for paragraph, gap in pieces) + "End." + behind
     file = tmp_path_factory.mktemp("text") / "a.txt"
     file.write_text(text)
     source = Local(str(file))

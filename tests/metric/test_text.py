@@ -110,6 +110,15 @@ def test_only_documents_that_begin_before_the_last_windows_end_count(
     assert text.record()["rows"] == count
 
 
+def test_a_document_that_begins_where_the_last_window_ends_does_not_count(
+    letters: Any, running: Any
+) -> None:
+    many = [Text("one."), Text("two."), Text("six.")]
+    for tokens, count in ((6, 1), (7, 2), (12, 2), (13, 3)):  # each has four letters, and a gap
+        text = text_windows(running(many), letters, 1, tokens)
+        assert text.digests == {row.digest for row in many[:count]}
+
+
 def test_a_tokenizer_that_knows_no_places_counts_all_documents_that_were_read(
     tokenizer: Any, running: Any
 ) -> None:

@@ -203,6 +203,12 @@ def test_an_encoder_decoder_is_refused(folder: Path, family: str) -> None:
     assert said == f"is an encoder-decoder ({family}); give a causal language model"
 
 
+def test_an_architecture_without_linears_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    said = refusal(skeleton, Local(str(folder)))
+    assert said == "GPT2LMHeadModel: has no torch.nn.Linear in its blocks"
+
+
 # the weights, without reading them
 
 

@@ -44,6 +44,7 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
     with under("model"):
         config = read_config(parts.checkpoint)
         workshop.tokenizer(parts.checkpoint)
+        workshop.check_weights(parts.checkpoint)
     _check_layers(cell, workshop)
     positions = getattr(config, "max_position_embeddings", None)
     if parts.calibration is not None:
@@ -66,7 +67,7 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
             _check_length(where, data.longest, positions)
             if hasattr(data, "ids"):
                 _check_tokens(where, data.ids, config)
-            shared = data.digests & windows.digests if windows is not None else frozenset()
+            shared = data.contents.shared(windows.contents) if windows is not None else ()
             if shared:
                 raise Refusal(
                     f"{where}.source",

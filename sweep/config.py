@@ -77,7 +77,7 @@ def _metric(
         key = next(iter(beside))
         raise Refusal(f"{where}.{key}", beside[key], "belongs to one source, and there are several")
     own["source"] = {name: _corpus(name, beside, where, corpora) for name in names}
-    tokenised = all(_class(source, where).packing is None for source in own["source"].values())
+    tokenised = all(_packing(source, where) is None for source in own["source"].values())
     if own.get("seqlen", 0) is None and not tokenised:
         own["seqlen"] = seqlen
     return own
@@ -92,12 +92,13 @@ def _calibration(
     if "source" in own:
         beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
         own["source"] = _corpus(own["source"], beside, "calib", corpora)
-        packing = _class(own["source"], "calib.source").packing
+        packing = _packing(own["source"], "calib.source")
         if own.get("packing", 0) is None:
             own["packing"] = packing
     if "parts" in own:
+        usual = own.pop("packing", None)
         own["parts"] = {
-            name: _part(part, name, corpora)
+            name: _part(part, name, corpora, usual)
             for name, part in own["parts"].items()
             if part is not None and part.get("weight") != 0
         }
@@ -106,15 +107,19 @@ def _calibration(
     return own
 
 
-def _part(part: Mapping[str, Any], name: str, corpora: Mapping[str, Any]) -> dict[str, Any]:
+def _part(
+    part: Mapping[str, Any], name: str, corpora: Mapping[str, Any], packing: str | None
+) -> dict[str, Any]:
     where = f"calib.parts.{name}"
     beside = {key: part[key] for key in BESIDE if part.get(key) is not None}
     source = _corpus(part.get("source", name), beside, where, corpora)
-    packing = part.get("packing") or _class(source, where).packing
-    if packing is None:
-        raise Refusal(where, name, "windows that are tokenised already cannot be part of a mixture")
+    usual = _packing(source, where)
     own = {key: value for key, value in part.items() if key not in (*BESIDE, "source", "packing")}
-    return own | {"_target_": "sweep.calib.mix.Share", "source": source, "packing": packing}
+    return own | {
+        "_target_": "sweep.calib.mix.Share",
+        "source": source,
+        "packing": part.get("packing") or (None if usual is None else packing or usual),
+    }
 
 
 def _corpus(
@@ -131,8 +136,14 @@ def _corpus(
     return {**corpora[name], **beside}
 
 
+def _packing(source: Mapping[str, Any], where: str) -> str | None:
+    """How a corpus's rows are usually packed; None: they are windows already."""
+    usual: str | None = source.get("packing", _class(source, where).packing)
+    return usual
+
+
 def _class(node: Mapping[str, Any], where: str) -> Any:
-    """The class of a corpus, which knows how its rows are usually packed."""
+    """The class of a corpus."""
     from sweep.build import locate
 
     return locate(node["_target_"], where)

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from sweep.metric.subject import Subject
 from sweep.model import anatomy
 from sweep.model.checkpoint import (
     Checkpoint,
+    check_weights,
     fingerprint,
     load,
     load_tokenizer,
@@ -69,6 +71,11 @@ class Workshop:
     def skeleton(self, checkpoint: Checkpoint) -> nn.Module:
         """The model's architecture without weights."""
         return self._once("skeleton", _key(checkpoint), lambda: skeleton(checkpoint))
+
+    def check_weights(self, checkpoint: Checkpoint) -> None:
+        """See `sweep.model.checkpoint.check_weights`; once for all cells of the model."""
+        check = partial(check_weights, checkpoint, self.skeleton(checkpoint))
+        self._once("weights", _key(checkpoint), check)
 
     def windows(self, cell: Cell) -> Windows | None:
         """The calibration windows; None where the method reads no data."""

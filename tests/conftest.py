@@ -1,11 +1,12 @@
-"""What tests of several packages share: small models of several families, and the real material."""
+"""What tests of several packages share: models of several families, a corpus, real material."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -45,11 +46,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "falcon": {"alibi": False, "new_decoder_architecture": False, "ffn_hidden_size": 24},
     "opt": {"ffn_dim": 24, "word_embed_proj_dim": 16},
-    "mixtral": {},
+    "gemma2": {"head_dim": 4, "sliding_window": 4, "final_logit_softcapping": 2.0},
+    "granite": {"logits_scaling": 8.0},
+    "cohere": {"logit_scale": 0.25},
+    "mixtral": {"num_local_experts": 2},
     "gpt2": {},
 }
 """Families that call their blocks differently, by `model_type`: masks and positions that change
-from block to block, blocks that answer with tuples, linears that lie in no `mlp`."""
+from block to block, blocks that answer with tuples, linears that lie in no `mlp`; and some that do
+more to their logits than apply the head."""
 
 
 @pytest.fixture
@@ -76,6 +81,27 @@ def windows() -> tuple[Tensor, Tensor]:
     """Six windows of ten tokens, none of them padding."""
     ids = torch.randint(3, 40, (6, 10), generator=torch.Generator().manual_seed(1))
     return ids, torch.ones_like(ids, dtype=torch.bool)
+
+
+@pytest.fixture
+def rows() -> Any:
+    """A corpus of the rows that it is given, each closed by EOS; a seed turns them round."""
+    from sweep.data.source import Origin, Packing, Source
+
+    @dataclass(frozen=True)
+    class Rows(Source):
+        held: Sequence[Any]
+        packing: ClassVar[Packing | None] = "concat"
+        joint: ClassVar[str | None] = None
+
+        def origin(self) -> Origin:
+            return Origin("rows", "memory", str(len(self.held)), "here")
+
+        def rows(self, part: str, seed: int | None) -> Iterator[Any]:
+            assert self.packing is None or part == ("calibration", "evaluation")[seed is None]
+            yield from self.held if seed is None else reversed(self.held)
+
+    return Rows
 
 
 @pytest.fixture

@@ -103,3 +103,19 @@ def test_hydra_finds_the_launcher_by_its_own_discovery() -> None:
     names = {plugin.__name__ for plugin in Plugins.instance().discover(Launcher)}
     assert "Here" in names
     assert not HydraConfig.initialized()
+
+
+def test_a_mixture_packs_its_parts_as_is_said_or_as_is_usual(
+    frozen: Frozen, files: dict[str, Path]
+) -> None:
+    def packings(*overrides: str) -> dict[str, str | None]:
+        given = ("calib=mix", "+calib.parts.wikitext2.weight=1", *overrides)
+        parts = frozen("model=local", f"model.path={files['model']}", *given)["calib"]["parts"]
+        return {name: part["packing"] for name, part in parts.items()}
+
+    usual = {"c4": "sample", "alpaca": "concat", "wikitext2": "concat"}
+    assert packings() == usual
+    assert packings("calib.packing=pad") == dict.fromkeys(usual, "pad")
+    assert packings("+calib.parts.c4.packing=concat")["c4"] == "concat"
+    tokens = ("+calib.parts.tokens.weight=1", f"+calib.parts.tokens.path={files['tokens']}")
+    assert packings("calib.packing=pad", *tokens)["tokens"] is None

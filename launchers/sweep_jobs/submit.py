@@ -14,12 +14,14 @@ from typing import Any, ClassVar
 
 from sweep import pack
 from sweep.build import build
+from sweep.files import Folder
 from sweep.grid import announce, quiet
 from sweep.pack import Pack
 from sweep.plan import Plan, plan
 from sweep.progress import Progress
 from sweep.refusal import Failed
 from sweep.report import table
+from sweep.run import finished
 from sweep.status import standings, summary
 from sweep.workshop import Workshop
 
@@ -93,8 +95,13 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     announce(planned)
     outputs = Path(planned.outputs)
     ids = [cell.id for cell in planned.cells]
-    busy = {s.id: s for s in standings(outputs, ids) if s.state in ("running", "queued")}
-    todo = [cell for cell in planned.todo if cell.id not in busy]
+    busy = {s.id for s in standings(outputs, ids) if s.state in ("running", "queued")}
+    todo = [
+        cell
+        for cell in planned.todo
+        # a job may have finished it since the plan was made
+        if cell.id not in busy and not finished(cell, Folder(cell.settings.outputs, cell.name))
+    ]
     made = pack.packs(planned, todo, submitter.cells_per_job)
     if submitter.dry_run:
         for number, one in enumerate(made):

@@ -9,6 +9,7 @@ from typing import Any
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from sweep.data.row import Contents
 from sweep.data.source import Origin, Source
 
 
@@ -19,14 +20,19 @@ class Windows:
     Attributes:
         ids: token ids `[n, time]`.
         mask: True where a token is, False on padding `[n, time]`.
-        digests: content hashes of the rows used.
+        contents: of the rows used.
         skipped: documents passed over because they were too short.
     """
 
     ids: Int[Tensor, "n time"]
     mask: Bool[Tensor, "n time"]
-    digests: frozenset[str]
+    contents: Contents
     skipped: int = 0
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Content hashes of the rows used."""
+        return self.contents.rows
 
 
 class Calibration(ABC):

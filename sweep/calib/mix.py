@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
 from sweep.calib.calibration import Calibration, Windows
-from sweep.calib.packing import pack
+from sweep.calib.packing import fixed, pack
 from sweep.data.source import Packing, Source
 from sweep.data.template import Template
 from sweep.refusal import Refusal, under
@@ -22,13 +24,13 @@ class Share:
     Attributes:
         source: the corpus.
         weight: its share relative to the others' weights.
-        packing: how its rows become windows.
+        packing: how its rows become windows; None: they are windows already.
         template: how an instruction becomes a prompt.
     """
 
     source: Source
     weight: Annotated[float, Field(gt=0)]
-    packing: Packing
+    packing: Packing | None
     template: Template = "alpaca"
 
 
@@ -70,16 +72,24 @@ class Mix(Calibration):
         for name, count in self.counts().items():
             part = self.parts[name]
             with under(f"parts.{name}"):
-                rows = part.source.rows("calibration", seed)
-                made.append(
-                    pack(rows, tokenizer, part.packing, count, self.seqlen, seed, part.template)
-                )
+                made.append(self._share(part, tokenizer, count, seed))
         return Windows(
             ids=torch.cat([part.ids for part in made]),
             mask=torch.cat([part.mask for part in made]),
-            digests=frozenset().union(*(part.digests for part in made)),
+            contents=reduce(or_, (part.contents for part in made)),
             skipped=sum(part.skipped for part in made),
         )
+
+    def _share(self, part: Share, tokenizer: Any, count: int, seed: int) -> Windows:
+        rows = part.source.rows("calibration", seed)
+        if part.packing is not None:
+            return pack(rows, tokenizer, part.packing, count, self.seqlen, seed, part.template)
+        windows = fixed(rows, count)
+        width = windows.ids.shape[1]
+        if width != self.seqlen:
+            reason = f"its windows have {width} tokens; set calib.seqlen={width} for the mixture"
+            raise Refusal("source", part.source.origin().corpus, reason)
+        return windows
 
     def draws(self) -> bool:
         """Always."""

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from sweep.calib.calibration import Windows
-from sweep.data.row import Instruction, Row, Text, Tokens
+from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Packing
 from sweep.data.template import Template, prompt
 from sweep.refusal import Refusal
@@ -92,7 +92,7 @@ def _sample(
 ) -> Windows:
     """A random window of every document that is longer than one; shorter documents are skipped."""
     windows: list[list[int]] = []
-    digests: set[str] = set()
+    used: list[Row] = []
     skipped = since = 0
     for row, ids in documents:
         if len(ids) <= seqlen:
@@ -104,9 +104,9 @@ def _sample(
         since = 0
         start = rng.randint(0, len(ids) - seqlen - 1)
         windows.append(ids[start : start + seqlen])
-        digests.add(row.digest)
+        used.append(row)
         if len(windows) == n_samples:
-            return _full(windows, digests, skipped)
+            return _full(windows, used, skipped)
     raise Refusal(
         "n_samples",
         n_samples,
@@ -134,7 +134,7 @@ def _concat(
             f"the corpus fills only {count} windows of {seqlen} tokens; lower n_samples or seqlen",
         )
     windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(n_samples)]
-    return _full(windows, {row.digest for row in used}, 0)
+    return _full(windows, used, 0)
 
 
 def _pad(
@@ -143,22 +143,22 @@ def _pad(
     """One row per window, cut at `seqlen`, padded on the right, padding masked."""
     ids = torch.full((n_samples, seqlen), tokenizer.pad_token_id, dtype=torch.long)
     mask = torch.zeros((n_samples, seqlen), dtype=torch.bool)
-    digests: set[str] = set()
+    used: list[Row] = []
     count = 0
     for row, tokens in documents:
         kept = [*tokens, tokenizer.eos_token_id][:seqlen]
         ids[count, : len(kept)] = torch.tensor(kept)
         mask[count, : len(kept)] = True
-        digests.add(row.digest)
+        used.append(row)
         count += 1
         if count == n_samples:
-            return Windows(ids, mask, frozenset(digests))
+            return Windows(ids, mask, Contents.of(used))
     raise Refusal("n_samples", n_samples, f"the corpus has only {count} rows; lower n_samples")
 
 
-def _full(windows: list[list[int]], digests: set[str], skipped: int) -> Windows:
+def _full(windows: list[list[int]], used: Iterable[Row], skipped: int) -> Windows:
     ids = torch.tensor(windows, dtype=torch.long)
-    return Windows(ids, torch.ones_like(ids, dtype=torch.bool), frozenset(digests), skipped)
+    return Windows(ids, torch.ones_like(ids, dtype=torch.bool), Contents.of(used), skipped)
 
 
 def fixed(rows: Iterable[Row], n_samples: int | None) -> Windows:
@@ -171,4 +171,4 @@ def fixed(rows: Iterable[Row], n_samples: int | None) -> Windows:
     if n_samples is not None and n_samples > len(kept):
         raise Refusal("n_samples", n_samples, f"the tensor holds {len(kept)} windows")
     kept = kept[:n_samples]
-    return _full([list(row.ids) for row in kept], {row.digest for row in kept}, 0)
+    return _full([list(row.ids) for row in kept], kept, 0)

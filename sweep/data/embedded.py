@@ -15,7 +15,7 @@ from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
 
 
-def _seed(part: Part, seed: int | None) -> int:
+def _seed(seed: int | None) -> int:
     """Rows in no seed's order are those of seed 0; the parts are disjoint whatever the seed."""
     return 0 if seed is None else seed
 
@@ -34,7 +34,7 @@ class Prose(Source):
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """Endless; no evaluation document occurs in training or calibration."""
-        for document in world.prose(part, _seed(part, seed)):
+        for document in world.prose(part, _seed(seed)):
             yield Text(document.text)
 
 
@@ -59,7 +59,7 @@ class Exercises(Source):
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """Endless; no evaluation row occurs in calibration, no skill row of it in training."""
-        for e in self._maker()(part, _seed(part, seed)):
+        for e in self._maker()(part, _seed(seed)):
             yield Instruction(e.instruction, e.input, e.output, kind=e.kind, family=e.family)
 
     def _maker(self) -> Callable[[Part, int], Iterator[world.Exercise]]:

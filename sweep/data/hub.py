@@ -1,12 +1,23 @@
-"""Rows from the Hugging Face hub, through `datasets`: its cache, its mirrors, its offline mode."""
+"""Rows from the Hugging Face hub, through `datasets`: its cache, its mirrors, its offline mode.
+
+Where the hub is out of reach the libraries would try again for half a minute, with a line for each
+time, before they look into their cache; so they are told to work offline as soon as that is known.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import random
+import re
+import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
@@ -14,6 +25,15 @@ from sweep.refusal import Refusal
 
 HELD_OUT = 0.1
 """Share of a corpus without splits that is kept for evaluation, chosen by content hash."""
+
+FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
+"""How `datasets` calls the formats of data files."""
+
+COMMIT = re.compile("[0-9a-f]{40}")
+"""A revision that fixes the rows."""
+
+PATIENCE = 3.0
+"""Seconds in which somebody must answer at the hub's address; else the cache alone is asked."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +45,11 @@ class Documents(Source):
         repo: repository on the hub.
         revision: branch, tag or commit.
         calibration, evaluation: name of the split, or the data file, for each part.
-        files: whether `calibration` and `evaluation` name data files and not splits.
+        files: whether `calibration` and `evaluation` name data files and not splits: json lines,
+            csv, parquet or txt, also gzipped.
         config: the repository's configuration, where it has several.
         field: the column that holds the text.
-        joined_by: what stands between documents of a running text; None: the EOS token.
+        packing: `concat` for documents that are shorter than a window.
     """
 
     corpus: str
@@ -39,7 +60,7 @@ class Documents(Source):
     files: bool = False
     config: str | None = None
     field: str = "text"
-    packing: ClassVar[Packing | None] = "sample"
+    packing: Packing = "sample"
     joint: ClassVar[str | None] = "\n\n"
 
     def origin(self) -> Origin:
@@ -52,10 +73,11 @@ class Documents(Source):
         Blank ones count in evaluation: the published perplexities on WikiText join all its rows.
         """
         where = self.calibration if part == "calibration" else self.evaluation
-        options: dict[str, Any] = (
-            {"data_files": {"rows": where}, "split": "rows"} if self.files else {"split": where}
-        )
-        data = _load(self.corpus, self.repo, self.config, self.revision, options)
+        with _asking(self.corpus, self.repo):
+            if self.files:
+                data = _file(self.repo, self.revision, where)
+            else:
+                data = _split(self.repo, self.config, self.revision, where)
         if self.field not in data.column_names:
             reason = f"{self.repo} has the columns {', '.join(data.column_names)}"
             raise Refusal("field", self.field, reason)
@@ -89,7 +111,8 @@ class Instructions(Source):
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The rows of the part; the content hash decides to which part a row belongs."""
-        data = _load(self.corpus, self.repo, self.config, self.revision, {"split": "train"})
+        with _asking(self.corpus, self.repo):
+            data = _split(self.repo, self.config, self.revision, "train")
         columns = set(data.column_names)
         if "instruction" not in columns or not columns & {"output", "instances"}:
             there = ", ".join(data.column_names)
@@ -128,14 +151,43 @@ def _order(count: int, seed: int | None) -> list[int]:
     return order
 
 
-def _load(
-    corpus: str, repo: str, config: str | None, revision: str, options: dict[str, Any]
-) -> Any:
+def _split(repo: str, config: str | None, revision: str, split: str) -> Any:
+    """A split as `datasets` loads it, if it is of the revision that was asked for.
+
+    Raises:
+        ValueError: where the hub is out of reach, `datasets` takes whatever revision it has.
+    """
     import datasets
+
+    data = datasets.load_dataset(repo, config, revision=revision, split=split)
+    for file in data.cache_files:
+        found = Path(file["filename"]).parent.name
+        if COMMIT.fullmatch(found) and COMMIT.fullmatch(revision) and found != revision:
+            raise ValueError(f"the cache holds revision {found}, asked for is {revision}")
+    return data
+
+
+def _file(repo: str, revision: str, name: str) -> Any:
+    """A data file, which the hub's cache knows by its name without a network.
+
+    `datasets` does not: its own cache knows a file by what the hub says of it.
+    """
+    import datasets
+    from huggingface_hub import hf_hub_download
+
+    path = hf_hub_download(repo, name, repo_type="dataset", revision=revision)
+    kind = FORMATS[Path(name.removesuffix(".gz")).suffix]
+    return datasets.load_dataset(kind, data_files={"rows": path}, split="rows")
+
+
+@contextmanager
+def _asking(corpus: str, repo: str) -> Iterator[None]:
+    """Raises: Refusal: what is asked for is not to be had."""
     from datasets.exceptions import DatasetNotFoundError
 
     try:
-        return datasets.load_dataset(repo, config, revision=revision, **options)
+        with _offline_where_out_of_reach():
+            yield
     except (OSError, DatasetNotFoundError, ValueError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise Refusal(
@@ -144,3 +196,40 @@ def _load(
             f"{repo} is neither in the cache nor to be had from the hub ({first}); fetch it where "
             "there is a network, or choose a local file",
         ) from error
+
+
+@contextmanager
+def _offline_where_out_of_reach() -> Iterator[None]:
+    """The libraries' own offline mode, as if HF_HUB_OFFLINE were set, and none of their remarks."""
+    from datasets import config
+    from datasets.utils import logging
+    from huggingface_hub import constants
+
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE, logging.get_verbosity()
+    if not config.HF_HUB_OFFLINE and not _answers(config.HF_ENDPOINT):
+        config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+        logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before[:2]
+        logging.set_verbosity(before[2])
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether a connection can be had; through a proxy it is taken for granted."""
+    if getproxies().keys() & {"all", "http", "https"}:
+        return True
+    address = urlsplit(endpoint)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    answered: list[bool] = []
+
+    def knock() -> None:
+        with suppress(OSError), socket.create_connection((address.hostname, port), PATIENCE):
+            answered.append(True)
+
+    # in a thread, because neither looking up a name nor trying its addresses in turn has a limit
+    thread = Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(answered)

@@ -23,6 +23,12 @@ from sweep.refusal import Refusal
 
 Record = Mapping[str, Any]
 
+PARAGRAPH = re.compile(r"\s*\S.*?(?:\s*\Z|\n\s*\n)", re.DOTALL)
+"""A paragraph of a text with the white space that leads to it and the blank lines behind it."""
+
+AROUND = re.compile(r"\A\s*\n|\n\s*\Z")
+"""The blank lines around a paragraph; not the white space at the beginning of its first line."""
+
 ENCODING = "utf-8-sig"  # a byte order mark, as spreadsheets write it, is no part of the text
 
 
@@ -31,8 +37,8 @@ class Local(Source):
     """A file of documents or of instructions.
 
     Attributes:
-        path: the file; its ending says how it is read. A txt file's documents are separated by
-            blank lines.
+        path: the file; its ending says how it is read. A txt file's documents are its paragraphs,
+            separated by blank lines.
         field: the column that holds a document's text; None: the Alpaca fields `instruction`,
             `input` (may be absent) and `output`, or self-instruct's `instances`, of which the
             first counts; or a column named `text`.
@@ -43,21 +49,33 @@ class Local(Source):
     field: str | None = None
     corpus: str = "local"
     packing: ClassVar[Packing | None] = "concat"
-    joint: ClassVar[str | None] = "\n\n"
+
+    @property
+    def joint(self) -> str:
+        """A blank line; nothing in a txt file, whose paragraphs bring what stands between them."""
+        return "" if self._is_txt() else "\n\n"
 
     def origin(self) -> Origin:
         """The file's sha256 fixes its rows."""
         return Origin(self.corpus, "local", f"sha256:{file_sha256(self.path)}", self.path)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
-        """All rows of the file, for either part: whoever uses one file twice is told so."""
+        """All rows of the file, for either part: whoever uses one file twice is told so.
+
+        For evaluation, paragraphs keep the white space around them: joined they are the file.
+        """
         rows = [self._row(place, record) for place, record in self._records()]
+        if self._is_txt() and part == "calibration":
+            rows = [Text(AROUND.sub("", row.text)) for row in rows if isinstance(row, Text)]
         rows = [row for row in rows if not (isinstance(row, Text) and not row.text.strip())]
         if not rows:
             raise Refusal("path", self.path, "the file holds no row; give one with text in it")
         if seed is not None:
             random.Random(seed).shuffle(rows)
         yield from rows
+
+    def _is_txt(self) -> bool:
+        return Path(self.path).suffix.lower() == ".txt"
 
     def _records(self) -> Iterator[tuple[str, Record]]:
         path = existing(self.path)
@@ -180,6 +198,7 @@ def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
 def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
     with path.open(encoding=ENCODING, newline="") as file:
         reader = csv.DictReader(file, strict=True)
+        usual = csv.field_size_limit(path.stat().st_size)  # no field is longer than its file
         try:
             for row in reader:
                 if None in row or None in row.values():
@@ -188,6 +207,8 @@ def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
                 yield f"line {reader.line_num}", row
         except csv.Error as error:
             raise Malformed(f"line {reader.line_num + 1}: {error}") from error
+        finally:
+            csv.field_size_limit(usual)
 
 
 def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
@@ -203,8 +224,8 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
 
 
 def _read_txt(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, text in enumerate(re.split(r"\n\s*\n", path.read_text(encoding=ENCODING)), 1):
-        yield f"paragraph {number}", {"text": text.strip("\n")}
+    for number, found in enumerate(PARAGRAPH.finditer(path.read_text(encoding=ENCODING)), 1):
+        yield f"paragraph {number}", {"text": found.group()}
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[str, Record]]]] = {

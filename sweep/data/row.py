@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+
+from sweep.world import template as alpaca_template
+
+WORDS, LETTERS = 8, 64
+"""From so many on (letters: for scripts without spaces), equal texts are no coincidence.
+
+Headings of WikiText, or answers such as "yes", are found on both sides by chance.
+"""
 
 
 def _digest(*parts: str) -> str:
@@ -21,6 +32,12 @@ class Text:
     def digest(self) -> str:
         """Content hash: two documents that differ in white space at the ends only are the same."""
         return _digest(self.text.strip())
+
+    @property
+    def telling(self) -> bool:
+        """Whether it is so long that no other document has this text by chance."""
+        words = [word.group() for word in islice(re.finditer(r"\w+", self.text), WORDS)]
+        return len(words) == WORDS or sum(map(len, words)) >= LETTERS
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,16 @@ class Instruction:
         """Content hash of the question and its answer."""
         return _digest(self.instruction.strip(), self.input.strip(), self.output.strip())
 
+    @property
+    def as_texts(self) -> tuple[Text, ...]:
+        """The documents that other readings of the same file give: a column, or Alpaca's `text`.
+
+        Not an instruction that has an input: many questions share it.
+        """
+        whole = alpaca_template.prompt(self.instruction, self.input) + self.output
+        question = () if self.input.strip() else (Text(self.instruction),)
+        return Text(whole), Text(self.output), *question
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -56,3 +83,41 @@ class Tokens:
 
 
 Row = Text | Instruction | Tokens
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What one use of corpora consists of, to be held against another use.
+
+    Attributes:
+        rows: content hash of every row.
+        short: those of documents whose text another may have by chance.
+        texts: hashes of the documents that hold what an instruction among the rows holds.
+    """
+
+    rows: frozenset[str]
+    short: frozenset[str]
+    texts: frozenset[str]
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Contents:
+        """Of these rows, each of which may come several times."""
+        kept = set(rows)
+        documents = [row for row in kept if isinstance(row, Text)]
+        others = [row.as_texts for row in kept if isinstance(row, Instruction)]
+        return cls(
+            rows=frozenset(row.digest for row in kept),
+            short=frozenset(row.digest for row in documents if not row.telling),
+            texts=frozenset(text.digest for texts in others for text in texts if text.telling),
+        )
+
+    def __or__(self, other: Contents) -> Contents:
+        return Contents(self.rows | other.rows, self.short | other.short, self.texts | other.texts)
+
+    def shared(self, other: Contents) -> frozenset[str]:
+        """Hashes of what is in both: equal rows, or an instruction here and its answer there.
+
+        Two instructions with one answer share nothing: closed facts have the same answer often.
+        """
+        alike = self.rows & other.rows
+        return (alike | self.rows & other.texts | self.texts & other.rows) - self.short

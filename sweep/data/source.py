@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from sweep.data.row import Row
 
@@ -33,11 +33,15 @@ class Origin:
 class Source(ABC):
     """A corpus. Constructing it reads nothing."""
 
-    packing: ClassVar[Packing | None]
-    """How its rows are usually made into calibration windows; None: they are windows already."""
+    @property
+    @abstractmethod
+    def packing(self) -> Packing | None:
+        """How its rows are usually made into windows; None: they are windows already."""
 
-    joint: ClassVar[str | None]
-    """What stands between two documents of a running text; None: the end-of-sequence token."""
+    @property
+    @abstractmethod
+    def joint(self) -> str | None:
+        """What stands between two documents of a running text; None: the end-of-sequence token."""
 
     @abstractmethod
     def origin(self) -> Origin:

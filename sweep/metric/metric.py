@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+from sweep.data.row import Contents
 from sweep.data.source import Origin
 from sweep.metric.subject import Subject
 
@@ -55,6 +56,10 @@ Examples = Mapping[str, Sequence[Mapping[str, Any]]]
 @runtime_checkable
 class Material(Protocol):
     """Data of one corpus, read and tokenised."""
+
+    @property
+    def contents(self) -> Contents:
+        """Of the rows in it."""
 
     @property
     def digests(self) -> frozenset[str]:

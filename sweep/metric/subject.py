@@ -3,12 +3,14 @@
 The dense model is a subject too. It is asked while its weights are dense and remembers the answers,
 because a large model is compressed in place: there is no second copy of it. Of a text it remembers
 the last hidden states, not the logits: for 4,096 wide states and 32,000 entries of vocabulary they
-are 8 times smaller, and the head, which stays dense, gives the same logits again.
+are 8 times smaller, and what the model does after its decoder (the head, which stays dense; with
+some families a scaling or a soft capping too) gives the same logits again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -37,8 +39,8 @@ class Subject:
         self.progress = progress
         self.memo: dict[tuple[str, str], Any] = {}
         self._model: Any = model
-        self._head = model.get_output_embeddings()
-        self._head_checked = False
+        self._whole = model
+        self._output: Any = None  # the type of the decoder's output, once that is seen and checked
 
     @property
     def model(self) -> Any:
@@ -54,7 +56,7 @@ class Subject:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        found: torch.device = self._head.weight.device
+        found: torch.device = self._whole.device
         return found
 
     def leave(self) -> None:
@@ -93,14 +95,26 @@ class Subject:
         self.once("hidden", text.key, lambda: list(self._states(text)))
 
     def logits(self, hidden: Float[Tensor, "position hidden"]) -> Float[Tensor, "position vocab"]:
-        """The head applied to hidden states."""
-        found: Float[Tensor, "position vocab"] = self._head(hidden)
-        return found
+        """What the model makes of last hidden states, whether or not its weights are dense now.
+
+        Its own forward pass, in which the decoder answers with these states as one sequence: so the
+        head is applied and whatever a family does after it (Gemma's soft capping, Granite's and
+        Cohere's scaling). Nothing of that is ever compressed.
+        """
+        if self._output is None:
+            raise RuntimeError("hidden states come first: only they say how the decoder answers")
+        states = self._output(last_hidden_state=hidden[None])
+        ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
+        with _answering(self._whole.get_decoder(), states):
+            found: Float[Tensor, "1 position vocab"] = self._whole(
+                input_ids=ids, use_cache=False
+            ).logits
+        return found[0]
 
     @torch.inference_mode()
     def _states(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
         model = self.model
-        self._check_head(text.ids[:1, :8])
+        self._check_logits(text.ids[:1, :8])
         batches = self.batches(text)
         name = f"{text.origin.corpus} {text.what}"
         for rows in self.progress(batches, name, len(batches)):
@@ -112,16 +126,34 @@ class Subject:
             ).last_hidden_state
             yield states[text.scored[rows, :width].to(model.device)]
 
-    def _check_head(self, ids: Int[Tensor, "n time"]) -> None:
-        """Raises: NotImplementedError: the model does more to its logits than apply its head."""
-        if self._head_checked:
+    def _check_logits(self, ids: Int[Tensor, "n time"]) -> None:
+        """Raises: NotImplementedError: the model's logits depend on more than its hidden states."""
+        if self._output is not None:
             return
         ids = ids.to(self.model.device)
         whole = self.model(input_ids=ids, use_cache=False).logits[0]
-        states = self.model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0]
-        if not torch.allclose(self.logits(states).float(), whole.float(), rtol=1e-3, atol=1e-3):
-            raise NotImplementedError("the model changes its logits after the head (soft capping?)")
-        self._head_checked = True
+        output = self.model.get_decoder()(input_ids=ids, use_cache=False)
+        self._output = type(output)
+        found = self.logits(output.last_hidden_state[0])
+        if not torch.allclose(found.float(), whole.float(), rtol=1e-3, atol=1e-3):
+            self._output = None
+            name = type(self.model).__name__
+            reason = "its logits cannot be had from its last hidden states, which metrics keep"
+            raise NotImplementedError(f"{name}: {reason}")
+
+
+@contextmanager
+def _answering(decoder: Any, output: Any) -> Iterator[None]:
+    """For a while the decoder does nothing but give this output."""
+    own = vars(decoder).get("forward")  # of the instance, where something has wrapped it before
+    decoder.forward = lambda *args, **given: output
+    try:
+        yield
+    finally:
+        if own is None:
+            del decoder.forward
+        else:
+            decoder.forward = own
 
 
 def sequence_of_position(

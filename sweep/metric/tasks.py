@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from sweep.data.row import Instruction
+from sweep.data.row import Contents, Instruction
 from sweep.data.source import Origin, Source
 from sweep.data.template import Template, prompt
 from sweep.metric.answers import exact_match, f1, first_difference, repeats, rouge1
@@ -41,6 +41,7 @@ class Questions:
         origin: where the rows are from.
         longest: longest prompt plus the length limit of an answer, in tokens.
         settings: what else an answer depends on.
+        left_out: instructions that are not here because their prompts are too long.
     """
 
     rows: tuple[Instruction, ...]
@@ -48,11 +49,17 @@ class Questions:
     origin: Origin
     longest: int
     settings: str
+    left_out: int
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Of the rows."""
+        return Contents.of(self.rows)
 
     @property
     def digests(self) -> frozenset[str]:
         """Content hashes of the rows."""
-        return frozenset(row.digest for row in self.rows)
+        return self.contents.rows
 
     @property
     def asked(self) -> list[tuple[str, str, str]]:
@@ -74,7 +81,8 @@ class Tasks(Metric[Questions]):
     Attributes:
         source: the corpora by name.
         n_samples: at most so many examples of each; None: all.
-        seqlen: at most so many tokens in prompt and answer together; longer prompts are left out.
+        seqlen: at most so many tokens in prompt and answer together; longer prompts are left out,
+            and the result says how many.
         template: how an instruction becomes a prompt.
         max_new_tokens: length limit of an answer.
         stop: strings that end an answer.
@@ -155,6 +163,7 @@ class Tasks(Metric[Questions]):
             origin=source.origin(),
             longest=max(lengths[i] for i in kept) + self.max_new_tokens,
             settings=f"max_new_tokens={self.max_new_tokens} stop={list(self.stop)}",
+            left_out=len(rows) - len(kept),
         )
 
     def _answers(self, subject: Subject, questions: Questions) -> list[Answer]:
@@ -180,6 +189,7 @@ class Tasks(Metric[Questions]):
             "revision": origin.revision,
             "sha256": questions.key,
             "rows": len(questions.rows),
+            "left_out": questions.left_out,
             "template": self.template,
             "max_new_tokens": self.max_new_tokens,
             "stop": list(self.stop),

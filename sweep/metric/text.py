@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sweep.calib.packing import encode, joined
-from sweep.data.row import Instruction, Row, Text, Tokens
+from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Origin, Source
 from sweep.data.template import Template, prompt
 from sweep.refusal import Refusal
@@ -29,16 +29,25 @@ class Scored:
         lengths: tokens of each sequence that are no padding `[n]`.
         scored: whether the prediction made at a position counts `[n, time]`; False at the end.
         origin: where the rows are from.
-        digests: content hashes of the rows.
+        contents: of the rows.
         what: `windows` or `responses`.
+        left_out: examples that are not here because their responses lie beyond `seqlen`.
+        cut: examples that are here up to `seqlen` only.
     """
 
     ids: Int[Tensor, "n time"]
     lengths: Int[Tensor, " n"]
     scored: Bool[Tensor, "n time"]
     origin: Origin
-    digests: frozenset[str]
+    contents: Contents
     what: str
+    left_out: int = 0
+    cut: int = 0
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Content hashes of the rows."""
+        return self.contents.rows
 
     @property
     def longest(self) -> int:
@@ -66,6 +75,8 @@ class Scored:
             "seqlen": self.longest,
             "scored_tokens": int(self.scored.sum()),
             "scored": self.what,
+            "left_out": self.left_out,
+            "cut": self.cut,
         }
 
 
@@ -85,13 +96,13 @@ def text_windows(
     """
     first, rows = _begun(source)
     if isinstance(first, Tokens):
-        windows, digests = _as_they_are(rows, n_samples, seqlen)
+        windows, used = _as_they_are(rows, n_samples, seqlen)
     elif seqlen is None:
         raise Refusal("seqlen", None, "must be set for a text that is not tokenised yet")
     elif isinstance(first, Text) and source.joint is not None:
-        windows, digests = _running(rows, source.joint, tokenizer, n_samples, seqlen)
+        windows, used = _running(rows, source.joint, tokenizer, n_samples, seqlen)
     else:
-        windows, digests = _closed_by_eos(rows, tokenizer, n_samples, seqlen)
+        windows, used = _closed_by_eos(rows, tokenizer, n_samples, seqlen)
     if not windows:
         raise Refusal("seqlen", seqlen, "the text fills no window of so many tokens; lower it")
     ids = torch.tensor(windows, dtype=torch.long)
@@ -100,7 +111,7 @@ def text_windows(
     scored = torch.ones_like(ids, dtype=torch.bool)
     scored[:, -1] = False
     lengths = torch.full((len(ids),), ids.shape[1])
-    return Scored(ids, lengths, scored, source.origin(), digests, "windows")
+    return Scored(ids, lengths, scored, source.origin(), Contents.of(used), "windows")
 
 
 def responses(
@@ -108,7 +119,8 @@ def responses(
 ) -> Scored:
     """Prompts with their gold responses; only the response and the EOS that ends it are scored.
 
-    A sequence is cut at `seqlen`; one whose response lies wholly behind the cut is left out.
+    A sequence is cut at `seqlen`; one whose response lies wholly behind the cut is left out. Both
+    are counted.
 
     Args:
         source: a corpus of instructions.
@@ -120,13 +132,15 @@ def responses(
     rows = [row for row in islice(source.rows("evaluation", None), n_samples) if _asks(row)]
     sequences: list[list[int]] = []
     starts: list[int] = []
-    digests: set[str] = set()
+    used: list[Row] = []
+    cut = 0
     for row, (start, whole) in zip(rows, _teacher_forced(rows, tokenizer, template), strict=True):
         kept = whole[:seqlen]
         if start < len(kept):
             sequences.append(kept)
             starts.append(start)
-            digests.add(row.digest)
+            used.append(row)
+            cut += len(kept) < len(whole)
     if not sequences:
         raise Refusal("seqlen", seqlen, "no response begins within so many tokens; raise it")
     lengths = torch.tensor([len(ids) for ids in sequences])
@@ -135,7 +149,16 @@ def responses(
     for i, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
         ids[i, : len(sequence)] = torch.tensor(sequence)
         scored[i, start - 1 : len(sequence) - 1] = True
-    return Scored(ids, lengths, scored, source.origin(), frozenset(digests), "responses")
+    return Scored(
+        ids=ids,
+        lengths=lengths,
+        scored=scored,
+        origin=source.origin(),
+        contents=Contents.of(used),
+        what="responses",
+        left_out=len(rows) - len(sequences),
+        cut=cut,
+    )
 
 
 def asks(source: Source) -> bool:
@@ -179,29 +202,29 @@ def _teacher_forced(
 
 def _as_they_are(
     rows: Iterator[Row], n_samples: int | None, seqlen: int | None
-) -> tuple[list[list[int]], frozenset[str]]:
+) -> tuple[list[list[int]], Iterable[Row]]:
     kept = [row for row in islice(rows, n_samples) if isinstance(row, Tokens)]
     width = len(kept[0].ids)
     if seqlen not in (None, width):
         raise Refusal("seqlen", seqlen, f"the tensor's windows have {width} tokens")
-    return [list(row.ids) for row in kept], frozenset(row.digest for row in kept)
+    return [list(row.ids) for row in kept], kept
 
 
 def _closed_by_eos(
     rows: Iterator[Row], tokenizer: Any, n_samples: int | None, seqlen: int
-) -> tuple[list[list[int]], frozenset[str]]:
+) -> tuple[list[list[int]], Iterable[Row]]:
     tokens = joined(encode(rows, tokenizer, "alpaca"), tokenizer.eos_token_id)
     kept = list(islice(tokens, None if n_samples is None else n_samples * seqlen))
     count = len(kept) // seqlen
     kept = kept[: count * seqlen]
     ids = [token for _, token in kept]
     windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(count)]
-    return windows, frozenset(row.digest for row in {row for row, _ in kept})
+    return windows, {row for row, _ in kept}
 
 
 def _running(
     rows: Iterator[Row], joint: str, tokenizer: Any, n_samples: int | None, seqlen: int
-) -> tuple[list[list[int]], frozenset[str]]:
+) -> tuple[list[list[int]], Iterable[Row]]:
     """One text of all documents, tokenised in one piece, as WikiText's perplexity is defined.
 
     Documents are taken on, twice as many each time, until they fill the windows that are asked for:
@@ -212,10 +235,26 @@ def _running(
     while True:
         more = [row for row in islice(rows, batch) if isinstance(row, Text)]
         documents += more
-        ids = tokenizer(joint.join(row.text for row in documents), verbose=False)["input_ids"]
+        found = tokenizer(joint.join(row.text for row in documents), verbose=False)
+        ids = found["input_ids"]
         if not more or (n_samples is not None and len(ids) >= n_samples * seqlen):
             break
         batch *= 2
     count = len(ids) // seqlen if n_samples is None else min(n_samples, len(ids) // seqlen)
     windows = [ids[i * seqlen : (i + 1) * seqlen] for i in range(count)]
-    return windows, frozenset(row.digest for row in documents)
+    return windows, _begun_by(found, count * seqlen, documents, joint)
+
+
+def _begun_by(found: Any, tokens: int, documents: list[Text], joint: str) -> Iterator[Text]:
+    """The documents of which something is in the first `tokens` tokens of their joined text.
+
+    All of them where a tokenizer (one written in Python) does not know a token's characters.
+    """
+    spans = (found.token_to_chars(i) for i in reversed(range(tokens))) if found.is_fast else ()
+    end = next((span.end for span in spans if span is not None), None)  # None: a special token
+    begin = 0
+    for row in documents:
+        if end is not None and begin >= end:
+            break
+        yield row
+        begin += len(row.text) + len(joint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +16,14 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from sweep.model.anatomy import prunable
 from sweep.refusal import Refusal
 
 DType = Literal["float32", "bfloat16", "float16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+
+SAFETENSORS = "model.safetensors"
+"""The file of weights; where there are several, an index beside them is called after it."""
 
 
 class Checkpoint(ABC):
@@ -87,7 +92,8 @@ def read_config(checkpoint: Checkpoint) -> Any:
     """The `transformers` configuration.
 
     Raises:
-        Refusal: a configuration that is no JSON, or of an architecture that is not known.
+        Refusal: a configuration that is no JSON, of an architecture that is not known, or with
+            values that it does not take.
     """
     from transformers import AutoConfig
 
@@ -97,7 +103,7 @@ def read_config(checkpoint: Checkpoint) -> Any:
         return AutoConfig.from_pretrained(
             folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # every family fails in its own way over a value it cannot take
         reason = f"its config.json cannot be used ({_first_line(error)})"
         raise Refusal("path", folder, reason) from error
 
@@ -127,19 +133,89 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
 
 def skeleton(checkpoint: Checkpoint) -> nn.Module:
-    """The architecture on the meta device: names and shapes, no weights, no memory."""
+    """The architecture on the meta device: names and shapes, no weights, no memory.
+
+    Raises:
+        Refusal: a configuration of which no causal language model can be made, or one without
+            linears in its blocks.
+    """
     from transformers import AutoModelForCausalLM
 
     config = read_config(checkpoint)
+    if getattr(config, "is_encoder_decoder", False):  # of BART, half a model would be made
+        reason = f"is an encoder-decoder ({config.model_type}); give a causal language model"
+        raise Refusal("path", checkpoint.folder(), reason)
     try:
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(
                 config, trust_remote_code=checkpoint.trust_remote_code
             )
-    except (ValueError, KeyError, ImportError) as error:
-        reason = f"is no causal language model ({_first_line(error)})"
+    except Exception as error:  # as in read_config
+        reason = f"its config.json makes no causal language model ({_first_line(error)})"
         raise Refusal("path", checkpoint.folder(), reason) from error
+    try:
+        prunable(model)
+    except ValueError as error:
+        raise Refusal("path", checkpoint.folder(), str(error)) from error
     return model
+
+
+def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
+    """Hold the headers of the safetensors against their files and against the architecture.
+
+    No weight is read, so a download that broke off is found before anything runs. Names that the
+    architecture has not are left to `load`, which converts some older names.
+
+    Args:
+        checkpoint: the model.
+        bones: its skeleton.
+
+    Raises:
+        Refusal: a file that is missing, damaged or cut short, or a tensor of another shape.
+    """
+    folder = checkpoint.folder()
+    expected = {name: list(tensor.shape) for name, tensor in bones.state_dict().items()}
+    if hasattr(read_config(checkpoint), "quantization_config"):  # weights are packed
+        expected = {}
+    shards = _shards(folder)
+    if not shards and not checkpoint.pickles:
+        reason = f"holds no weights to load (no {SAFETENSORS}, and no index of its parts)"
+        raise Refusal("path", folder, reason)
+    for file in shards:
+        for name, shape in _shapes(folder, file).items():
+            # of as many values, it may be a layout that is converted when the model is loaded
+            if math.prod(shape) != math.prod(expected.get(name, shape)):
+                reason = f"{file}: {name} is {shape}, by config.json it is {expected[name]}"
+                raise Refusal("path", folder, reason)
+
+
+def _shards(folder: Path) -> list[str]:
+    """The safetensors from which the model is loaded: one, or those that an index names."""
+    index = folder / f"{SAFETENSORS}.index.json"
+    if (folder / SAFETENSORS).is_file():
+        return [SAFETENSORS]
+    if not index.is_file():
+        return []
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"its {index.name} cannot be used ({_first_line(error)})"
+        raise Refusal("path", folder, reason) from error
+
+
+def _shapes(folder: Path, file: str) -> dict[str, list[int]]:
+    """Shapes by name, from the header of one file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / file, framework="pt") as tensors:
+            names = list(tensors.keys())
+            return {name: tensors.get_slice(name).get_shape() for name in names}
+    except FileNotFoundError as error:
+        raise Refusal("path", folder, f"lacks {file}, which its index names") from error
+    except (OSError, SafetensorError) as error:
+        reason = f"{file} is damaged or cut short ({_first_line(error)})"
+        raise Refusal("path", folder, reason) from error
 
 
 def load(checkpoint: Checkpoint) -> Any:
@@ -190,4 +266,8 @@ def check_device(device: Device) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """The first line of its text, and the one that a colon announces."""
+    text = f"no such name: {error}" if isinstance(error, KeyError) else str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = lines or [type(error).__name__]
+    return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])

@@ -1,50 +1,21 @@
-"""A tokenizer that can be read, and a corpus in memory."""
+"""A tokenizer that can be read, and a corpus of windows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
-
-from sweep.data.row import Row
-from sweep.data.source import Origin, Packing, Part, Source
 
 PAD, BOS, EOS = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Rows(Source):
-    """Rows in memory; a seed turns them round."""
-
-    held: Sequence[Row]
-    packing: ClassVar[Packing | None] = "concat"
-    joint: ClassVar[str | None] = None
-
-    def origin(self) -> Origin:
-        return Origin("rows", "memory", str(len(self.held)), "here")
-
-    def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
-        yield from self.held if seed is None else reversed(self.held)
-
-
-@dataclass(frozen=True)
-class Windows(Rows):
-    """Rows that are windows already."""
-
-    packing: ClassVar[Packing | None] = None
-
-
 @pytest.fixture
-def rows() -> type[Rows]:
-    """A corpus of the rows it is given."""
-    return Rows
-
-
-@pytest.fixture
-def tokenised() -> type[Windows]:
+def tokenised(rows: Any) -> Any:
     """A corpus of the windows it is given."""
+
+    class Windows(rows):
+        packing = None
+
     return Windows
 
 

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from sweep.calib.mix import Mix, Share
 from sweep.data.local import Local
 from sweep.data.row import Text
+from sweep.data.tokens import TokenFile
 from sweep.refusal import Refusal
 
 NOWHERE = Local("nowhere.txt")
@@ -104,3 +107,17 @@ def test_the_corpora_are_named_in_their_order(rows: Any) -> None:
     assert found.sources() == (a, b)
     assert [origin.revision for origin in found.origins()] == ["20", "7"]
     assert found.length() == 6
+
+
+def test_windows_that_are_tokenised_already_may_be_a_part(
+    tokenizer: Any, files: dict[str, Path]
+) -> None:
+    tokens = Share(TokenFile(str(files["tokens"]), "calibration"), 1.0, None)
+    text = Share(Local(str(files["text"])), 1.0, "concat")
+    made = Mix({"tokens": tokens, "text": text}, 6, 32).windows(tokenizer, 0)
+    with safe_open(files["tokens"], "pt") as file:
+        given = file.get_tensor("calibration").tolist()
+    assert all(window in given for window in made.ids[:3].tolist())
+    assert not any(window in given for window in made.ids[3:].tolist())
+    with pytest.raises(Refusal, match=r"parts\.tokens\.source=tokens: its windows have 32 tokens"):
+        Mix({"tokens": tokens, "text": text}, 6, 16).windows(tokenizer, 0)

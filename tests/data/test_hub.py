@@ -1,12 +1,22 @@
 from __future__ import annotations
 
+import gzip
+import json
+import logging
 import random
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import datasets
+import huggingface_hub
 import pytest
 from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError
 
+from sweep.data import hub as hub_module
 from sweep.data.hub import HELD_OUT, Documents, Instructions, held_out
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Part, Source
@@ -57,17 +67,17 @@ class Hub:
         *,
         revision: str,
         split: str,
-        data_files: dict[str, str] | None = None,
     ) -> datasets.Dataset:
-        self.asked.append((repo, config, revision, split, data_files))
+        self.asked.append((repo, config, revision, split))
         if isinstance(self.found, Exception):
             raise self.found
-        return self.found[split if data_files is None else data_files[split]]
+        return self.found[split]
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Puts data, or an error, behind `datasets.load_dataset`."""
+    monkeypatch.setattr(hub_module, "_answers", lambda endpoint: True)
 
     def hub(found: dict[str, datasets.Dataset] | Exception) -> Hub:
         stand_in = Hub(found)
@@ -144,19 +154,46 @@ def test_each_part_is_the_split_that_was_named_for_it(hub: Any) -> None:
     stand_in = hub(texts())
     source = Documents("wikitext2", "a/b", "v1", "train", "test", config="raw")
     assert rows(source, "calibration") == [Text("One."), Text("Two."), Text("Three.")]
-    assert stand_in.asked == [("a/b", "raw", "v1", "train", None)]
+    assert stand_in.asked == [("a/b", "raw", "v1", "train")]
     assert Text(" Prose of the test . \n") in rows(source, "evaluation")
-    assert stand_in.asked[1:] == [("a/b", "raw", "v1", "test", None)]
+    assert stand_in.asked[1:] == [("a/b", "raw", "v1", "test")]
 
 
-def test_each_part_may_be_a_data_file(hub: Any) -> None:
-    found = texts()
-    stand_in = hub({"en/train.json.gz": found["train"], "en/val.json.gz": found["test"]})
-    stand_in.found["rows"] = stand_in.found["en/train.json.gz"]
-    source = Documents("c4", "a/c4", "v1", "en/train.json.gz", "en/val.json.gz", files=True)
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder from which data files are downloaded; `datasets` keeps its cache beside it."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+
+    def download(repo: str, name: str, *, repo_type: str, revision: str) -> str:
+        assert (repo, repo_type, revision) == ("a/c4", "dataset", "v1")
+        if not (folder / name).is_file():
+            raise LocalEntryNotFoundError(f"cannot find {name}")
+        return str(folder / name)
+
+    monkeypatch.setattr(hub_module, "_answers", lambda endpoint: True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    return folder
+
+
+def test_each_part_may_be_a_data_file(shelf: Path) -> None:
+    for name, part in (("train.json.gz", "train"), ("val.jsonl", "test")):
+        lines = "".join(json.dumps({"text": text, "url": "u"}) + "\n" for text in DOCUMENTS[part])
+        compressed = name.endswith(".gz")
+        content = gzip.compress(lines.encode()) if compressed else lines.encode()
+        (shelf / name).write_bytes(content)
+    source = Documents("c4", "a/c4", "v1", "train.json.gz", "val.jsonl", files=True)
     assert rows(source, "calibration") == [Text("One."), Text("Two."), Text("Three.")]
-    assert stand_in.asked == [("a/c4", None, "v1", "rows", {"rows": "en/train.json.gz"})]
-    assert Text(" = Title = \n") in rows(source, "evaluation")
+    assert rows(source, "evaluation") == [Text(text) for text in DOCUMENTS["test"]]
+
+
+def test_a_data_file_that_is_not_to_be_had_is_refused(shelf: Path) -> None:
+    source = Documents("c4", "a/c4", "v1", "train.json.gz", "val.json.gz", files=True)
+    with pytest.raises(Refusal) as caught:
+        rows(source, "calibration")
+    assert str(caught.value).startswith("source=c4: a/c4 is neither in the cache nor to be had")
+    assert "cannot find train.json.gz" in str(caught.value)
 
 
 def test_a_running_text_keeps_its_blank_rows_as_the_published_perplexities_do(hub: Any) -> None:
@@ -232,3 +269,100 @@ def test_constructing_and_origin_ask_nothing_of_the_hub(hub: Any) -> None:
         origin = source.origin()
         assert (origin.source, origin.revision, origin.location) == ("hub", "abc", "a/b")
     assert stand_in.asked == []
+
+
+# without a network
+
+
+COMMIT, OTHER = "1" * 40, "2" * 40
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "taken"),
+    [(COMMIT, COMMIT, True), (COMMIT, OTHER, False), ("main", OTHER, True), (COMMIT, "v2", True)],
+)
+def test_rows_of_another_revision_than_was_asked_for_are_refused(
+    hub: Any, tmp_path: Path, asked: str, found: str, taken: bool
+) -> None:
+    """In a cache, rows lie in a folder that is called by their commit."""
+    texts()["train"].save_to_disk(tmp_path / found)
+    hub({"train": datasets.load_from_disk(tmp_path / found)})
+    source = Documents("c4", "a/c4", asked, "train", "test")
+    if taken:
+        assert len(rows(source, "calibration")) == 3
+    else:
+        with pytest.raises(
+            Refusal, match=f"the cache holds revision {found}, asked for is {asked}"
+        ):
+            rows(source, "calibration")
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A place where somebody listens, as the hub's address."""
+    monkeypatch.setattr(hub_module, "getproxies", lambda: {"no": "localhost"})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+        yield server
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bool, bool, int]]:
+    """Of every load: whether both libraries were offline, and the level of their log."""
+    seen = []
+
+    def load(*args: Any, **options: Any) -> datasets.Dataset:
+        modes = (datasets.config.HF_HUB_OFFLINE, huggingface_hub.constants.HF_HUB_OFFLINE)
+        seen.append((*modes, datasets.utils.logging.get_verbosity()))
+        return texts()["train"]
+
+    for config in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    return seen
+
+
+def load() -> None:
+    rows(Documents("c4", "a/c4", "v1", "train", "test"), "calibration")
+
+
+def test_a_hub_that_answers_is_asked(endpoint: socket.socket, offline: Any) -> None:
+    load()
+    assert offline == [(False, False, logging.WARNING)]
+
+
+def test_a_hub_out_of_reach_leaves_the_cache_at_once_and_in_silence(
+    endpoint: socket.socket, offline: Any
+) -> None:
+    endpoint.close()
+    for _ in range(2):
+        load()
+    assert offline == [(True, True, logging.ERROR)] * 2
+    assert not datasets.config.HF_HUB_OFFLINE
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+    assert datasets.utils.logging.get_verbosity() == logging.WARNING
+
+
+def test_a_hub_that_never_answers_is_given_up(
+    endpoint: socket.socket, offline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*args: Any) -> None:
+        time.sleep(2)
+        raise TimeoutError
+
+    monkeypatch.setattr(hub_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(socket, "create_connection", wait)
+    started = time.monotonic()
+    load()
+    assert time.monotonic() - started < 1.5
+    assert offline == [(True, True, logging.ERROR)]
+
+
+def test_a_hub_behind_a_proxy_is_asked(
+    endpoint: socket.socket, offline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.close()
+    monkeypatch.setattr(hub_module, "getproxies", lambda: {"https": "http://proxy:8080"})
+    load()
+    assert offline == [(False, False, logging.WARNING)]

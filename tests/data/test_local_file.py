@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,11 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweep.data.local import Local
-from sweep.data.row import Instruction, Row, Text
+from sweep.data.row import Contents, Instruction, Row, Text
 from sweep.refusal import Refusal
 
 Write = Callable[[str, str | bytes], str]
@@ -31,7 +35,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def rows(path: str, field: str | None = None, seed: int | None = None) -> list[Row]:
-    return list(Local(path, field).rows("evaluation", seed))
+    return list(Local(path, field).rows("calibration", seed))
 
 
 def refusal(path: str, field: str | None = None) -> str:
@@ -65,6 +69,38 @@ def test_documents_are_read_from_every_format(write: Write, name: str, content: 
 
 def test_documents_are_read_from_parquet(tmp_path: Path) -> None:
     assert rows(parquet(tmp_path / "a.parquet", {"text": TEXTS})) == [Text(t) for t in TEXTS]
+
+
+BETWEEN = ["\n\n", "\n \n", "\n\n\n\n", "\n\t\n \n", "\n", " \n  "]
+
+
+@given(
+    st.sampled_from(["", "\n", " \n\n  ", "\n \n\n"]),
+    st.lists(st.tuples(st.sampled_from(["One.", " Two.\nThree. ", "é"]), st.sampled_from(BETWEEN))),
+    st.sampled_from(["", "\n", "\n\n  ", "\n \n\t"]),
+)
+def test_the_paragraphs_of_a_txt_file_are_its_text_when_they_are_joined(
+    tmp_path_factory: pytest.TempPathFactory,
+    before: str,
+    pieces: list[tuple[str, str]],
+    behind: str,
+) -> None:
+    text = before + "".join(paragraph + gap for paragraph, gap in pieces) + "End." + behind
+    file = tmp_path_factory.mktemp("text") / "a.txt"
+    file.write_text(text)
+    source = Local(str(file))
+    found = [row.text for row in source.rows("evaluation", None) if isinstance(row, Text)]
+    assert source.joint.join(found) == text
+    documents = [part.strip("\n") for part in re.split(r"\n\s*\n", text) if part.strip()]
+    calibration = list(source.rows("calibration", None))
+    assert calibration == [Text(document) for document in documents]
+    assert [row.digest for row in calibration] == [Text(part).digest for part in found]
+
+
+def test_documents_of_other_files_stand_a_blank_line_apart(write: Write) -> None:
+    source = Local(write("a.jsonl", jsonl({"text": "One.\n"}, {"text": " Two."})))
+    found = [row.text for row in source.rows("evaluation", None) if isinstance(row, Text)]
+    assert source.joint.join(found) == "One.\n\n\n Two."
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text(write: Write) -> None:
@@ -111,6 +147,14 @@ def test_a_named_field_is_read_whatever_else_there_is(write: Write) -> None:
     assert rows(path, field="body") == [Text("Prose.")]
 
 
+def test_a_field_of_a_csv_file_may_be_long(write: Write) -> None:
+    long = "word " * 100_000
+    usual = csv.field_size_limit()
+    assert len(long) > usual
+    assert rows(write("a.csv", f'text\n"{long}"\nshort\n')) == [Text(long), Text("short")]
+    assert csv.field_size_limit() == usual
+
+
 def test_blank_documents_are_no_rows(write: Write) -> None:
     path = write("a.jsonl", jsonl({"text": " "}, {"text": "One."}, {"text": "\n"}) + "\n\n")
     assert rows(path) == [Text("One.")]
@@ -132,6 +176,17 @@ def test_the_origin_is_the_files_content_and_not_its_place(write: Write) -> None
     before = one.origin().revision
     write("a.txt", "Two, longer.")
     assert one.origin().revision != before
+
+
+def test_one_file_read_in_two_ways_is_the_same_rows(write: Write) -> None:
+    records = [
+        {"instruction": f"Tell {i}.", "output": f"The ship number {i} sails on the wide sea."}
+        for i in range(9)
+    ]
+    path = write("a.jsonl", jsonl(*records))
+    asked, answers = Contents.of(rows(path)), Contents.of(rows(path, "output"))
+    assert len(asked.shared(answers)) == len(answers.shared(asked)) == 9
+    assert not asked.rows & answers.rows
 
 
 def test_constructing_reads_nothing() -> None:
@@ -219,3 +274,6 @@ def test_real_prose_is_read_whole(real: Path) -> None:
     assert len(documents) > 1000
     read = " ".join(row.text for row in documents if isinstance(row, Text))
     assert read.split() == path.read_text(encoding="utf-8").split()
+    source = Local(str(path))
+    whole = [row.text for row in source.rows("evaluation", None) if isinstance(row, Text)]
+    assert source.joint.join(whole) == path.read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from sweep.data.embedded import Exercises, Prose
-from sweep.data.row import Instruction, Text
+from sweep.data.row import Contents, Instruction, Text
 from sweep.data.source import Source
 
 SOURCES = [
@@ -24,10 +24,13 @@ def test_a_stand_in_says_that_it_is_one(source: Source) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.corpus)
-def test_calibration_rows_are_never_evaluation_rows(source: Source) -> None:
-    calibration = {r.digest for s in (0, 1) for r in islice(source.rows("calibration", s), 200)}
-    evaluation = {row.digest for row in islice(source.rows("evaluation", None), 300)}
-    assert not calibration & evaluation
+def test_calibration_rows_are_never_evaluation_rows_of_any_stand_in(source: Source) -> None:
+    seeds = [Contents.of(islice(source.rows("calibration", seed), 400)) for seed in range(3)]
+    for other in SOURCES:
+        evaluation = Contents.of(islice(other.rows("evaluation", None), 400))
+        for calibration in seeds:
+            assert not evaluation.shared(calibration)
+            assert not evaluation.rows & calibration.rows
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.corpus)

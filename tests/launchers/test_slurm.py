@@ -318,8 +318,8 @@ def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
     assert not jobs(user.said(*words))
     user.cluster.run("scancel", *jobs(submitted))
     user.finish()
-    status = user.wait(lambda: (s := user.status()) if "CANCELLED" in s else None)
-    assert status.count("CANCELLED; the same command submits it again") == 2
+    user.wait(lambda: user.status().count("CANCELLED") == 2)
+    assert user.status().count("CANCELLED; the same command submits it again") == 2
     assert len(jobs(user.said("method=wanda", *SMALL))) == 2
     user.finish()
     assert "2 done" in user.status()

@@ -1,17 +1,14 @@
-"""Tokenizers, a corpus in memory, and models: under measurement, or saying what they are told."""
+"""Tokenizers, a running text, and models: under measurement, or saying what they are told."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from sweep.data.row import Row
-from sweep.data.source import Origin, Packing, Part, Source
 from sweep.metric.subject import Subject
 
 PAD, BOS, EOS = 0, 1, 2
@@ -25,38 +22,13 @@ PROSE = [
 ]
 
 
-@dataclass(frozen=True)
-class Rows(Source):
-    """Rows in memory, each document closed by EOS."""
-
-    held: Sequence[Row]
-    packing: ClassVar[Packing | None] = "concat"
-    joint: ClassVar[str | None] = None
-
-    def origin(self) -> Origin:
-        return Origin("rows", "memory", "1", "here")
-
-    def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
-        assert (part, seed) == ("evaluation", None)
-        yield from self.held
-
-
-@dataclass(frozen=True)
-class RunningText(Rows):
-    """Documents of one running text."""
-
-    joint: ClassVar[str | None] = "\n\n"
-
-
 @pytest.fixture
-def rows() -> type[Rows]:
-    """A corpus of the rows that it is given."""
-    return Rows
-
-
-@pytest.fixture
-def running() -> type[RunningText]:
+def running(rows: Any) -> Any:
     """A corpus of documents with blank lines between them."""
+
+    class RunningText(rows):
+        joint = "\n\n"
+
     return RunningText
 
 
@@ -167,9 +139,8 @@ def chain(build: Callable[..., Any], letters: Any) -> Callable[[Mapping[str, str
 def count_passes(model: Any) -> list[int]:
     """A list that grows by one number, its width, with every pass through the decoder."""
     widths: list[int] = []
-    model.get_decoder().register_forward_hook(
-        lambda module, given, kwargs, out: widths.append(kwargs["input_ids"].shape[1]),
-        with_kwargs=True,
+    model.get_input_embeddings().register_forward_hook(
+        lambda module, given, out: widths.append(given[0].shape[1])
     )
     return widths
 

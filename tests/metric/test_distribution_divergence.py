@@ -99,19 +99,31 @@ def metric(rows: Any) -> DistributionDivergence:
 
 
 @pytest.fixture
-def model(build: Any, tokenizer: Any) -> Callable[[], Any]:
-    return lambda: build(vocab_size=len(tokenizer), max_position_embeddings=128)
+def model(build: Any, tokenizer: Any) -> Callable[..., Any]:
+    def model(family: str = "llama") -> Any:
+        return build(family, vocab_size=len(tokenizer), max_position_embeddings=128)
+
+    return model
 
 
-@pytest.mark.parametrize("kind", ["windows", "responses"])
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("llama", "windows"),
+        ("llama", "responses"),
+        ("gemma2", "windows"),
+        ("granite", "responses"),
+        ("cohere", "windows"),
+    ],
+)
 def test_every_number_is_that_of_scipy_on_two_whole_models(
-    model: Any, subject: Any, compress: Any, metric: Any, rows: Any, kind: str
+    model: Any, subject: Any, compress: Any, metric: Any, rows: Any, family: str, kind: str
 ) -> None:
     if kind == "windows":
         metric = DistributionDivergence({"a": rows(WINDOWS)})
-    found = in_place(metric, subject, model(), compress)
+    found = in_place(metric, subject, model(family), compress)
     (text,) = metric.load(subject(model()).tokenizer).values()
-    expected = raw(model(), compress(model()), text)
+    expected = raw(model(family), compress(model(family)), text)
     assert text.what == kind
     assert found.data[0]["scored_tokens"] == len(expected)
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from sweep.data.row import Tokens
+from sweep.data.row import Contents, Tokens
 from sweep.data.source import Origin
 from sweep.metric.scan import scan
 from sweep.metric.subject import gold_of_position, sequence_of_position
@@ -23,7 +24,7 @@ def text() -> Scored:
     scored = torch.arange(9) < lengths[:, None] - 1
     scored[1, :5] = False
     scored[4, 2] = False
-    return Scored(ids, lengths, scored, Origin("c", "s", "r", "l"), frozenset(), "responses")
+    return Scored(ids, lengths, scored, Origin("c", "s", "r", "l"), Contents.of(()), "responses")
 
 
 @pytest.fixture
@@ -32,7 +33,10 @@ def other(rows: Any, tokenizer: Any) -> Scored:
     return text_windows(rows(held), tokenizer, None, None)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3_text", "gpt_neox", "falcon", "opt"])
+@pytest.mark.parametrize(
+    "family",
+    ["llama", "qwen2", "gemma3_text", "gpt_neox", "falcon", "opt", "gemma2", "granite", "cohere"],
+)
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_states_are_those_of_every_sequence_alone(
     build: Any, subject: Any, text: Scored, family: str, batch_size: int
@@ -138,9 +142,72 @@ def test_what_is_asked_once_is_computed_once(build: Any, subject: Any) -> None:
     assert asked.once("b", "x", compute) == 3
 
 
-def test_a_model_that_changes_its_logits_after_the_head_is_refused(
+AFTER_THE_HEAD = ["gemma2", "granite", "cohere"]
+
+
+@pytest.mark.parametrize("family", AFTER_THE_HEAD)
+def test_these_families_do_more_than_apply_their_head(build: Any, family: str) -> None:
+    model, ids = build(family), torch.arange(3, 20)[None]
+    states = model.get_decoder()(ids).last_hidden_state
+    assert not torch.allclose(model.get_output_embeddings()(states), model(ids).logits, rtol=0.2)
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "mixtral", *AFTER_THE_HEAD])
+def test_kept_states_give_the_logits_of_the_model_exactly(
+    build: Any, subject: Any, compress: Any, rows: Any, tokenizer: Any, family: str
+) -> None:
+    """One window a batch and every position: both ways multiply matrices of the same shapes."""
+    held = [Tokens(tuple(range(start, start + 12))) for start in (3, 9, 27)]
+    text = text_windows(rows(held), tokenizer, None, None)
+    text = replace(text, scored=torch.ones_like(text.scored))
+    model = build(family)
+    dense = subject(model, dense=True, batch_size=1)
+    with torch.inference_mode():
+        expected = [model(ids[None]).logits[0] for ids in text.ids]
+        dense.remember_hidden(text)
+        dense.leave()
+        for module in model.get_decoder().layers:
+            for weight in module.parameters():
+                weight.mul_(0.5)
+        found = [dense.logits(states) for states in dense.hidden(text)]
+        assert all(map(torch.equal, found, expected))
+        changed = [model(ids[None]).logits[0] for ids in text.ids]
+        asked = subject(model, batch_size=1)
+        assert all(map(torch.equal, map(asked.logits, asked.hidden(text)), changed))
+        assert not any(map(torch.equal, changed, expected))
+
+
+def test_asking_for_logits_leaves_the_model_as_it_was(
     build: Any, subject: Any, text: Scored
 ) -> None:
-    model = build("gemma3_text", final_logit_softcapping=0.5)
-    with pytest.raises(NotImplementedError, match="changes its logits after the head"):
+    model = build()
+    before = model(text.ids).logits
+    asked = subject(model)
+    for states in asked.hidden(text):
+        asked.logits(states)
+    assert "forward" not in vars(model.get_decoder())
+    assert torch.equal(model(text.ids).logits, before)
+    plain = model.get_decoder().forward
+    model.get_decoder().forward = wrapped = lambda *args, **given: plain(*args, **given)
+    for states in asked.hidden(text):
+        asked.logits(states)
+    assert model.get_decoder().forward is wrapped
+
+
+def test_a_model_whose_logits_depend_on_more_than_its_states_is_refused(
+    build: Any, subject: Any, text: Scored
+) -> None:
+    model = build()
+    plain = model.forward
+
+    def forward(input_ids: Any, **given: Any) -> Any:
+        found = plain(input_ids=input_ids, **given)
+        found.logits = found.logits + input_ids[..., None]
+        return found
+
+    model.forward = forward
+    with pytest.raises(NotImplementedError) as caught:
         list(subject(model).hidden(text))
+    assert str(caught.value) == (
+        "LlamaForCausalLM: its logits cannot be had from its last hidden states, which metrics keep"
+    )

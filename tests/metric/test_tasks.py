@@ -267,6 +267,26 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_left_out(tokenizer: Any, 
         kept(lengths[0])
 
 
+def test_a_result_says_how_many_prompts_were_left_out(
+    tokenizer: Any, build: Any, subject: Any, rows: Any
+) -> None:
+    long = [Instruction("Capital of France? " * n, "", "Paris") for n in (9, 10)]
+    room = len(tokenizer(prompt(long[0], "unnatural"))["input_ids"])
+    for seqlen, left_out in ((room + 8, 2), (room + 9, 1), (None, 0)):
+        metric = Tasks(
+            {"a": rows([*EXERCISES, *long])},
+            seqlen=seqlen,
+            max_new_tokens=9,
+            template="unnatural",
+        )
+        data = metric.load(tokenizer)
+        assert len(data["a"].rows) == 7 - left_out
+        dense = subject(build(), dense=True)
+        dense.once("answers", data["a"].key, lambda data=data: [DENSE[0]] * len(data["a"].rows))
+        (record,) = metric.measure(dense, dense, data).data
+        assert (record["rows"], record["left_out"]) == (7 - left_out, left_out)
+
+
 def test_so_many_examples_as_asked_are_taken(tokenizer: Any, rows: Any) -> None:
     questions = Tasks({"a": rows(EXERCISES)}, n_samples=2).load(tokenizer)["a"]
     assert questions.rows == tuple(EXERCISES[:2])
@@ -314,9 +334,10 @@ def test_a_result_says_how_it_was_made(
             "corpus": "rows",
             "source": "memory",
             "location": "here",
-            "revision": "1",
+            "revision": "5",
             "sha256": data["a"].key,
             "rows": 5,
+            "left_out": 0,
             "template": "unnatural",
             "max_new_tokens": 9,
             "stop": ["\n", "###"],

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import BatchEncoding
 
+from sweep.data.local import Local
 from sweep.data.row import Instruction, Text, Tokens
 from sweep.data.template import prompt
 from sweep.metric.text import Scored, asks, responses, text_windows
@@ -75,6 +78,60 @@ def test_a_long_corpus_is_read_as_far_as_is_needed(tokenizer: Any, running: Any)
     everything = text_windows(running(many), tokenizer, None, window)
     assert everything.ids.flatten().tolist() == whole[: 20 * window]
     assert len(everything.digests) == 3000
+
+
+def test_a_txt_file_is_scored_as_it_is(with_bos: Any, tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\n = Title = \n \n Prose of the ship .\n\n\n\nMore prose of the sea .\n \n")
+    text = text_windows(Local(str(file)), with_bos, None, 4)
+    whole = with_bos(file.read_text())["input_ids"]
+    assert text.ids.flatten().tolist() == whole[: len(whole) // 4 * 4]
+
+
+def first_document_behind(limit: int, documents: list[Text], tokenizer: Any) -> int:
+    """How many documents it takes until their joined text has so many tokens."""
+    for count in range(1, len(documents)):
+        joined = "\n\n".join(row.text for row in documents[:count])
+        if len(tokenizer(joined)["input_ids"]) >= limit:
+            return count
+    return len(documents)
+
+
+@pytest.mark.parametrize("kind", ["tokenizer", "with_bos", "letters"])
+@pytest.mark.parametrize("n_samples", [1, 5, 40, None])
+def test_only_documents_that_begin_before_the_last_windows_end_count(
+    running: Any, kind: str, n_samples: int | None, request: pytest.FixtureRequest
+) -> None:
+    tokenizer = request.getfixturevalue(kind)
+    many = [Text(f"Row {i} :( é ☂") for i in range(300)]
+    text = text_windows(running(many), tokenizer, n_samples, 7)
+    count = first_document_behind(len(text.ids) * 7, many, tokenizer)
+    assert text.digests == {row.digest for row in many[:count]}
+    assert text.record()["rows"] == count
+
+
+def test_a_document_that_begins_where_the_last_window_ends_does_not_count(
+    letters: Any, running: Any
+) -> None:
+    many = [Text("one."), Text("two."), Text("six.")]
+    for tokens, count in ((6, 1), (7, 2), (12, 2), (13, 3)):  # each has four letters, and a gap
+        text = text_windows(running(many), letters, 1, tokens)
+        assert text.digests == {row.digest for row in many[:count]}
+
+
+def test_a_tokenizer_that_knows_no_places_counts_all_documents_that_were_read(
+    tokenizer: Any, running: Any
+) -> None:
+    class Slow:
+        """As tokenizers that are written in Python answer."""
+
+        def __call__(self, text: str, **options: Any) -> BatchEncoding:
+            return BatchEncoding(dict(tokenizer(text, **options)))
+
+    many = [Text(f"Row {i}.") for i in range(300)]
+    text = text_windows(running(many), Slow(), 1, 7)
+    assert torch.equal(text.ids, text_windows(running(many), tokenizer, 1, 7).ids)
+    assert text.digests == {row.digest for row in many[:256]}
 
 
 def test_windows_that_are_tokenised_already_are_taken_as_they_are(
@@ -167,8 +224,14 @@ def test_a_sequence_is_cut_and_one_without_response_left_out(tokenizer: Any, row
         assert 0 < len(kept) < len(EXERCISES)
         assert sequences(cut) == [sequences(whole)[i][:limit] for i in kept]
         assert cut.digests == {EXERCISES[i].digest for i in kept}
+        assert cut.record()["left_out"] == len(EXERCISES) - len(kept)
+        longer = [i for i in kept if len(sequences(whole)[i]) > limit]
+        assert cut.record()["cut"] == len(longer) > 0
         expected = [sequences(whole)[i][begins[i] : limit] for i in kept]
         assert predicted(cut, tokenizer) == expected
+    exactly = responses(rows(EXERCISES), tokenizer, "unnatural", None, whole.longest)
+    for text in (whole, exactly):
+        assert (text.record()["left_out"], text.record()["cut"]) == (0, 0)
     with pytest.raises(Refusal, match="seqlen=4: no response begins within so many tokens"):
         responses(rows(EXERCISES), tokenizer, "unnatural", None, 4)
 
@@ -210,11 +273,13 @@ def test_a_result_says_on_what_it_is_measured(tokenizer: Any, rows: Any) -> None
         "corpus": "rows",
         "source": "memory",
         "location": "here",
-        "revision": "1",
+        "revision": "9",
         "sha256": text.key,
         "rows": len(text.digests),
         "sequences": 3,
         "seqlen": 8,
         "scored_tokens": 21,
         "scored": "windows",
+        "left_out": 0,
+        "cut": 0,
     }

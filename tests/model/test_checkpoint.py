@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from sweep.model import anatomy
 from sweep.model.checkpoint import (
     check_device,
+    check_weights,
     choose_device,
     fingerprint,
     load,
@@ -44,6 +45,11 @@ def folder(build: Callable[..., Any], tmp_path: Path) -> Path:
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path / "model.safetensors")
+
+
+def change_config(path: Path, changes: dict[str, Any]) -> None:
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | changes))
 
 
 def refusal(call: Callable[[Any], Any], checkpoint: Local) -> str:
@@ -140,6 +146,9 @@ def test_weights_of_the_wrong_shape_or_damaged_are_refused(folder: Path) -> None
     wrong = {**saved, "model.norm.weight": torch.ones(3)}
     save_file(wrong, folder / "model.safetensors", metadata={"format": "pt"})
     assert refusal(load, Local(str(folder))).startswith("its weights cannot be loaded")
+    assert "model.norm.weight is [3], by config.json it is [16]" in refusal(
+        check, Local(str(folder))
+    )
     (folder / "model.safetensors").write_bytes(b"these are no tensors")
     assert refusal(load, Local(str(folder))).startswith("its weights cannot be loaded")
 
@@ -153,9 +162,144 @@ def test_a_config_that_cannot_be_used_is_refused(folder: Path, text: str) -> Non
     assert said.startswith("its config.json cannot be used (")
 
 
-def test_a_model_that_is_no_causal_language_model_is_refused(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "clip"}')
-    assert refusal(skeleton, Local(str(folder))).startswith("is no causal language model")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_attention_heads": 0},
+        {"hidden_size": "wide"},
+        {"hidden_size": 17},
+        {"layer_types": ["none"]},
+        {"dtype": "none"},
+    ],
+)
+def test_values_that_a_config_does_not_take_are_refused(folder: Path, changes: Any) -> None:
+    change_config(folder, changes)
+    said = refusal(read_config, Local(str(folder)))
+    assert said.startswith("its config.json cannot be used (")
+    assert not said.endswith(":)"), "the line that says what is wrong is there"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "clip"},
+        {"hidden_act": "none"},
+        {"intermediate_size": -3},
+        {"pad_token_id": 1000},
+    ],
+)
+def test_a_config_that_makes_no_causal_language_model_is_refused(
+    folder: Path, changes: Any
+) -> None:
+    change_config(folder, changes)
+    said = refusal(skeleton, Local(str(folder)))
+    assert said.startswith("its config.json makes no causal language model (")
+
+
+@pytest.mark.parametrize("family", ["t5", "bart"])
+def test_an_encoder_decoder_is_refused(folder: Path, family: str) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": family}))
+    said = refusal(skeleton, Local(str(folder)))
+    assert said == f"is an encoder-decoder ({family}); give a causal language model"
+
+
+def test_an_architecture_without_linears_is_refused(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    said = refusal(skeleton, Local(str(folder)))
+    assert said == "GPT2LMHeadModel: has no torch.nn.Linear in its blocks"
+
+
+# the weights, without reading them
+
+
+def check(checkpoint: Local) -> None:
+    check_weights(checkpoint, skeleton(checkpoint))
+
+
+@pytest.fixture
+def shards(build: Callable[..., Any], folder: Path) -> list[Path]:
+    """The model's weights in several files, with an index."""
+    (folder / "model.safetensors").unlink()
+    build().save_pretrained(folder, max_shard_size="8KB")
+    found = sorted(folder.glob("model-*.safetensors"))
+    assert len(found) > 2
+    return found
+
+
+@pytest.mark.parametrize(
+    "family", ["llama", "qwen2", "gemma3_text", "gpt_neox", "falcon", "opt", "mixtral"]
+)
+def test_weights_that_are_whole_pass(build: Callable[..., Any], folder: Path, family: str) -> None:
+    build(family).save_pretrained(folder)
+    check(Local(str(folder)))
+
+
+def test_weights_in_several_files_pass(folder: Path, shards: list[Path]) -> None:
+    check(Local(str(folder)))
+
+
+def test_the_real_model_passes(real: Path) -> None:
+    check(Local(str(real / "stories260K")))
+
+
+@pytest.mark.parametrize("size", [-1, -1000, 100, 4, 0])
+def test_a_download_that_broke_off_is_named(folder: Path, shards: list[Path], size: int) -> None:
+    content = shards[1].read_bytes()
+    shards[1].write_bytes(content[:size])
+    said = refusal(check, Local(str(folder)))
+    assert said.startswith(f"{shards[1].name} is damaged or cut short (")
+
+
+def test_a_file_that_goes_on_behind_its_tensors_is_damaged(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes() + b"0")
+    assert refusal(check, Local(str(folder))).startswith("model.safetensors is damaged")
+
+
+def test_a_part_that_is_missing_is_named(folder: Path, shards: list[Path]) -> None:
+    shards[-1].unlink()
+    said = refusal(check, Local(str(folder)))
+    assert said == f"lacks {shards[-1].name}, which its index names"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"weight_map": 3}'])
+def test_an_index_that_cannot_be_read_is_refused(
+    folder: Path, shards: list[Path], text: str
+) -> None:
+    (folder / "model.safetensors.index.json").write_text(text)
+    said = refusal(check, Local(str(folder)))
+    assert said.startswith("its model.safetensors.index.json cannot be used (")
+
+
+def test_a_file_from_which_nothing_is_loaded_may_be_as_it_is(folder: Path) -> None:
+    (folder / "model-00002-of-00002.safetensors").write_bytes(b"left over")
+    check(Local(str(folder)))
+
+
+def test_weights_under_another_name_are_refused_unless_there_are_pickled_ones(folder: Path) -> None:
+    torch.save(weights(folder), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    said = refusal(check, Local(str(folder)))
+    assert said.startswith("holds no weights to load (no model.safetensors")
+    check(Local(str(folder), pickles=True))
+
+
+def test_a_tensor_of_another_shape_is_named_with_both(folder: Path) -> None:
+    change_config(folder, {"intermediate_size": 32})
+    assert refusal(check, Local(str(folder))) == (
+        "model.safetensors: model.layers.0.mlp.down_proj.weight is [16, 24], "
+        "by config.json it is [16, 32]"
+    )
+    packed = {"quant_method": "gptq", "bits": 4}
+    change_config(folder, {"quantization_config": packed})
+    check(Local(str(folder)))
+
+
+def test_names_that_only_one_side_has_are_left_to_loading(folder: Path) -> None:
+    saved = weights(folder)
+    saved["another.weight"] = saved.pop("model.norm.weight")
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    check(Local(str(folder)))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt"])

@@ -56,7 +56,7 @@ def test_the_wheel_runs_the_grid_with_its_own_options_and_model(installed: Path)
 
 def test_the_wheel_holds_what_it_needs_and_nothing_else(installed: Path) -> None:
     tops = {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")}
-    assert tops == {"sweep", "hydra_plugins"}
+    assert tops == {"hydra_plugins", "sweep", "sweep_jobs"}
     assert not (installed / "hydra_plugins" / "__init__.py").exists()  # a namespace package
     (info,) = installed.glob("*.dist-info")
     assert "sweep = sweep.__main__:main" in (info / "entry_points.txt").read_text()

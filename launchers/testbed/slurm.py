@@ -13,10 +13,10 @@ SLURM of the machine is neither read nor touched. What SLURM 22.05 rounds, and w
 
 - Time limits are whole minutes, looked at every 30 s: `scontrol update jobid=N EndTime=now+1` makes
   a running job time out at the next look. `--signal` may come a minute early.
-- A requeued job waits for `cred_expire`, here 5 s, the least that SLURM takes, from the requeue on;
-  `scontrol update jobid=N StartTime=now` ends the wait.
-- Memory is looked at every second: what is over its limit for less is not seen. A step that is
-  killed for it has FAILED in accounting: only cgroups know OUT_OF_MEMORY.
+- A requeued job waits for `cred_expire`, here 5 s, the least that SLURM takes, from the requeue on.
+  An earlier `StartTime` starts it before slurmd has forgotten the killed one, and it fails.
+- Memory is looked at every second: what is over its limit for less is not seen. A job that
+  dies of it has FAILED in accounting: only cgroups know OUT_OF_MEMORY.
 - sacct knows up to 5 s late that a job runs; squeue knows at once.
 - While slurmctld is stopped, a command fails after 10 s, and a job that ends tells 15 s later.
 """
@@ -181,8 +181,7 @@ class Cluster:
             child = subprocess.Popen(
                 [*self._prefix, _program(daemon), *self._options(daemon)],
                 cwd=self.folder,
-                # last, because a daemon that changes its title writes over the first variables
-                env={**_outside(), "MYSQL_UNIX_PORT": self._socket("mariadbd"), **self.environment},
+                env=self._own_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -218,25 +217,24 @@ class Cluster:
     def processes(self) -> dict[int, str]:
         """The cluster's processes by id: which daemon each is, or `job`.
 
-        They are told by their environment, which daemons have from `start` and jobs from slurmd:
-        so nothing else is taken for one, and they are found when what started them is gone.
+        They are told by their environment, which daemons have from here and jobs from slurmd: so
+        nothing else is taken for one, and they are found when what started them is gone.
         """
-        ours = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        own = f"MYSQL_UNIX_PORT={self._socket('mariadbd')}".encode()
+        job = {f"SLURM_CONF={self.folder}/slurm.conf".encode(), f"SLURMD_NODENAME={NODE}".encode()}
         found: dict[int, str] = {}
         parents: dict[int, int] = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
-                variables = (process / "environ").read_bytes().split(b"\0")
+                variables = {*(process / "environ").read_bytes().split(b"\0")}
                 name = (process / "exe").readlink().name.removesuffix("-wlm")
                 status = (process / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue  # it has ended, or is the kernel's
             pid = int(process.name)
             parents[pid] = int(status[1])
-            if ours in variables and name in {*PACKAGES, "slurmstepd"}:
-                found[pid] = name
-            elif ours in variables and f"SLURMD_NODENAME={NODE}".encode() in variables:
-                found[pid] = "job"
+            if own in variables or job <= variables:
+                found[pid] = name if name in {*PACKAGES, "slurmstepd"} else "job"
         return _with_descendants(found, parents)
 
     def _end(self, number: signal.Signals, kinds: Container[str]) -> None:
@@ -279,7 +277,8 @@ class Cluster:
         words = [*self._prefix, _program("mariadb-install-db"), *self._database(), "--skip-test-db"]
         words += ["--auth-root-authentication-method=socket", "--force"]  # force: a host unnamed
         with (self.folder / "log" / "mariadb-install-db.out").open("wb") as stream:
-            subprocess.run(words, check=True, stdout=stream, stderr=stream)
+            environment = self._own_environment()
+            subprocess.run(words, check=True, env=environment, stdout=stream, stderr=stream)
 
     def _options(self, daemon: str) -> list[str]:
         return {
@@ -313,6 +312,10 @@ class Cluster:
         environment = {**_outside(), **self.environment}
         done = subprocess.run(question, env=environment, capture_output=True, check=False)
         return done.returncode == 0 and (daemon != "slurmd" or NODE.encode() in done.stdout)
+
+    def _own_environment(self) -> dict[str, str]:
+        # at the end: a daemon that changes its title writes over what is before SLURM_CONF
+        return {**_outside(), **self.environment, "MYSQL_UNIX_PORT": self._socket("mariadbd")}
 
     def _database(self) -> list[str]:
         small = "--innodb-log-file-size=4M"

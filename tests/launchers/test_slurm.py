@@ -213,7 +213,7 @@ def test_what_is_queued_does_not_change_with_a_yaml_and_an_array_may_be_long(
         "method=mine",
         "sparsity.ratio=0.1,0.2,0.3,0.4,0.5,0.6,0.7",
         *SMALL,
-        "hydra.launcher.additional_parameters={hold: true}",
+        "+hydra.launcher.additional_parameters.hold=true",
     )
     assert {job.split("_")[0] for job in jobs(submitted)} == {
         *(str(int(jobs(submitted)[0]) + i) for i in range(3)),
@@ -306,7 +306,7 @@ def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
     sweeps: Callable[[str], Sweeps],
 ) -> None:
     user = sweeps("user")
-    words = ("method=wanda", *SMALL, "hydra.launcher.additional_parameters={hold: true}")
+    words = ("method=wanda", *SMALL, "+hydra.launcher.additional_parameters.hold=true")
     submitted = user.said(*words)
     assert "2 queued" in user.status()
     user.cluster.stop("slurmctld")

@@ -189,3 +189,13 @@ def test_down_ends_what_up_started_and_nothing_else(cluster: Cluster, tmp_path: 
     assert bystander.poll() is None
     bystander.kill()
     bystander.wait()
+
+
+def test_down_ends_what_a_killed_up_left(cluster: Cluster, tmp_path: Path) -> None:
+    script, killed = [sys.executable, slurm.__file__], Cluster(tmp_path / "slurm")
+    with subprocess.Popen([*script, "up", killed.folder]) as up:
+        until(lambda: bool(killed.processes()))  # the database is being made
+        up.kill()
+    killed.down()
+    assert not killed.processes()
+    assert set(cluster.processes().values()) >= set(slurm.PACKAGES)

@@ -133,7 +133,7 @@ def _attempt(
             holding.end("stopped")
             raise
         except Exception as error:  # noqa: BLE001 - one cell must not take the others with it
-            failure = " ".join(f"{type(error).__name__}: {error}".split())
+            failure = _in_words(error)
             folder.write_failure(f"{failure}\n\n{traceback.format_exc()}")
             log.error("  failed: %s", failure)
         finally:
@@ -142,6 +142,14 @@ def _attempt(
             seconds = time.monotonic() - begun
             log.info("  done in %.2f s: %s", seconds, spent)
         return failure
+
+
+def _in_words(error: Exception) -> str:
+    """An error on one line; of memory, with what would help."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return f"{said} (lower batch_size or seqlen, or take a device with more memory)"
+    return said
 
 
 def announce(planned: Plan) -> None:

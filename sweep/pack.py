@@ -5,6 +5,7 @@ between. Names of settings and paths of data are in it, never a token or a key.
 
 outputs/jobs/<sweep>/<pack>.json      the cells of one job
 outputs/jobs/<sweep>/submitted.jsonl  which job was given which pack, and when
+outputs/jobs/<sweep>/submitit/        submitit's files, and what the jobs printed
 """
 
 from __future__ import annotations
@@ -120,12 +121,14 @@ class Submission:
     Attributes:
         job: its id; of a process of this machine, its number.
         launcher: `slurm` or `local`.
+        log: what it printed to stderr.
         cells: what is known of the pack's cells: `id`, `name`, `metrics` (with ids of settings).
         process: the process, where the job is one.
     """
 
     job: str
     launcher: str
+    log: Path
     cells: Sequence[Mapping[str, Any]]
     process: Attempt | None
 
@@ -154,7 +157,8 @@ def submissions(outputs: Path) -> Iterator[Submission]:
             path = file.parent / said["pack"]
             cells = json.loads(path.read_text())["cells"] if path.is_file() else []
             process = Attempt(**said["process"]) if "process" in said else None
-            yield Submission(said["job"], said["launcher"], cells, process)
+            log = file.parent / "submitit" / f"{said['job']}_0_log.err"
+            yield Submission(said["job"], said["launcher"], log, cells, process)
 
 
 def _cell(cell: Cell) -> dict[str, Any]:

@@ -6,6 +6,7 @@ is there, for what only it knows: jobs that wait, and jobs that ended before the
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections import Counter
@@ -122,9 +123,17 @@ def _standing(
         return Standing(id, name, "failed", f"{failure} ({folder.log})")
     ended = known.get(given[-1].job) if given else None
     if ended is not None and ended.state != "COMPLETED":
-        help = HELP.get(ended.state, "its log is in the sweep's folder of jobs")
-        return Standing(id, name, "failed", f"job {given[-1].job}: {ended.state}; {help}")
+        return Standing(id, name, "failed", _ended(given[-1], ended.state))
     return Standing(id, name, "missing", ", ".join(lacking))
+
+
+def _ended(submission: pack.Submission, state: str) -> str:
+    """Why a job ended that could not say so itself."""
+    said = submission.log.read_text(errors="replace")[-10_000:] if submission.log.is_file() else ""
+    if re.search(r"memory limit|oom.kill|out of memory", said, re.IGNORECASE):
+        state = "OUT_OF_MEMORY"  # where SLURM has no control groups it says FAILED
+    help = f"{HELP[state]} " if state in HELP else ""
+    return f"job {submission.job}: {state}; {help}({submission.log})"
 
 
 def _running(attempt: Attempt) -> str:

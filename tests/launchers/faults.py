@@ -1,6 +1,8 @@
-"""Methods and a metric with which tests make a cell slow, or break it at a chosen moment.
+"""A method and a metric with which tests make a cell slow, or break it at a chosen moment.
 
-Jobs import this file by its name: its folder is on their PYTHONPATH.
+Jobs import this file by its name: its folder is on their PYTHONPATH. What must not change the
+identity of a cell comes by the environment: NOTES, a file to which every step adds a line, and
+LAYER_PAUSE and STEP_PAUSE, seconds.
 """
 
 from __future__ import annotations
@@ -26,19 +28,13 @@ from sweep.sparsity.pattern import Pattern
 
 @dataclass(frozen=True)
 class Faulty(Method):
-    """SparseGPT that notes every layer in a file, and at the `at`-th does something once.
+    """SparseGPT that does something at its tenth layer, over all processes, and never again.
 
     Attributes:
-        notes: the file; None: notes nothing.
-        pause: seconds for every layer.
         fault: `none`, `raise`, `kill` or `memory`.
-        at: number of the layer, over all processes.
     """
 
-    notes: str | None = None
-    pause: float = 0.0
     fault: str = "none"
-    at: int = 10
     scope: str = "all"
     reads_data: ClassVar[bool] = True
     compresses: ClassVar[bool] = True
@@ -50,9 +46,9 @@ class Faulty(Method):
         return SparseGPT().observe(layer)
 
     def compress(self, weight: Any, seen: Statistic | None, pattern: Pattern) -> Compressed:
-        time.sleep(self.pause)
+        time.sleep(float(os.environ.get("LAYER_PAUSE", 0)))
         done = SparseGPT().compress(weight, seen, pattern)
-        if self.notes is not None and note(Path(self.notes)) == self.at:
+        if note(f"layer {self.fault}") == 10:
             if self.fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.fault == "raise":
@@ -66,21 +62,11 @@ class Faulty(Method):
 
 @dataclass(frozen=True)
 class Slow(Metric[Scored]):
-    """Perplexity in many small steps, of which it notes every one.
-
-    Attributes:
-        source, n_samples, seqlen: as of `Perplexity`.
-        notes: the file.
-        steps: how many.
-        pause: seconds for every step.
-    """
+    """Perplexity, after twenty small steps; fields as of `Perplexity`."""
 
     source: dict[str, Source]
-    notes: str
     n_samples: int | None = None
     seqlen: int | None = None
-    steps: int = 20
-    pause: float = 0.2
 
     @property
     def inner(self) -> Perplexity:
@@ -96,14 +82,15 @@ class Slow(Metric[Scored]):
         self.inner.prepare(dense, data, kept)
 
     def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Scored]) -> Result:
-        for _ in subject.progress(range(self.steps), "slow steps", self.steps):
-            note(Path(self.notes))
-            time.sleep(self.pause)
+        for _ in subject.progress(range(20), "slow steps", 20):
+            note("step")
+            time.sleep(float(os.environ.get("STEP_PAUSE", 0)))
         return self.inner.measure(subject, dense, data)
 
 
-def note(file: Path) -> int:
-    """Add a line; how many there are."""
+def note(what: str) -> int:
+    """Add a line; how many of this kind there are."""
+    file = Path(os.environ["NOTES"])
     with file.open("a") as stream:
-        stream.write("x\n")
-    return len(file.read_text().splitlines())
+        stream.write(f"{what}\n")
+    return file.read_text().splitlines().count(what)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Sweeps:
 
     cluster: Cluster
     folder: Path
+    pauses: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outputs(self) -> Path:
@@ -55,8 +56,13 @@ class Sweeps:
         )
 
     def environment(self) -> dict[str, str]:
-        modules = {"PYTHONPATH": str(self.folder / "modules")}
-        return {**os.environ, **self.cluster.environment, **modules}
+        own = {"PYTHONPATH": str(self.folder / "modules"), "NOTES": str(self.folder / "notes")}
+        return {**os.environ, **self.cluster.environment, **own, **self.pauses}
+
+    def notes(self, what: str) -> int:
+        """How many steps of a kind were noted."""
+        file = self.folder / "notes"
+        return file.read_text().splitlines().count(what) if file.is_file() else 0
 
     def said(self, *words: str, launcher: str = "slurm", code: int = 0) -> str:
         """What the command prints."""
@@ -102,24 +108,27 @@ class Sweeps:
         return cell
 
 
+def prepared(cluster: Cluster, folder: Path) -> Sweeps:
+    """A folder of a user who has a method and a metric of his own."""
+    options = {
+        "method/faulty.yaml": "_target_: faults.Faulty\nfault: none\nscope: all\n",
+        "metric/slow.yaml": "slow: {_target_: faults.Slow, source: c4, n_samples: 4, seqlen: null}",
+    }
+    for name, text in options.items():
+        file = folder / "conf" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (folder / "modules").mkdir()
+    shutil.copy(FAULTS, folder / "modules")
+    return Sweeps(cluster, folder)
+
+
 @pytest.fixture
 def sweeps(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[str], Sweeps]]:
     """Sweeps in a folder of their own; the cluster is empty again afterwards."""
 
     def sweeps(name: str) -> Sweeps:
-        folder = tmp_path / name
-        for group, option, text in (
-            ("method", "faulty", "_target_: faults.Faulty\nnotes: null\npause: 0\nfault: none\n"
-             "at: 10\nscope: all\n"),
-            ("metric", "slow", "slow:\n  _target_: faults.Slow\n  source: c4\n  n_samples: 4\n"
-             "  seqlen: null\n  notes: ???\n  steps: 20\n  pause: 0.2\n"),
-        ):  # fmt: skip
-            file = folder / "conf" / group / f"{option}.yaml"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        (folder / "modules").mkdir()
-        shutil.copy(FAULTS, folder / "modules")
-        return Sweeps(cluster, folder)
+        return prepared(cluster, tmp_path / name)
 
     yield sweeps
     subprocess.run(
@@ -233,72 +242,84 @@ def test_a_killed_or_failed_cell_does_not_take_its_pack_with_it(
     sweeps: Callable[[str], Sweeps],
 ) -> None:
     user = sweeps("user")
-    notes = user.folder / "notes"
-    for fault, why in (("kill", "Killed: by signal 9"), ("raise", "RuntimeError: as asked")):
-        notes.unlink(missing_ok=True)
-        grid = (
-            *("method=faulty", f"method.fault={fault}", f"method.notes={notes}"),
-            *("sparsity.ratio=0.3,0.4,0.5", *SMALL, "hydra.launcher.cells_per_job=3"),
-        )
-        submitted = user.said(*grid)
-        user.finish()
-        assert jobs(submitted)[-1] == next(
-            job for job, state in states(user.cluster, submitted).items() if state == "FAILED"
-        )
-        status = user.status()
-        assert "1 failed" in status
-        failed = next(line for line in status.splitlines() if " failed " in line)
-        assert "faulty-30" in failed
-        assert why in failed
-        assert "log.txt" in failed
-        waited = user.said(*grid, "hydra.launcher.wait=true")  # a retry, of that one alone
-        assert len(jobs(waited)) == 1
-        assert "4 done" in waited
-        shutil.rmtree(user.outputs)
+    grid = ("method=faulty", "method.fault=kill,raise,none", *SMALL)
+    grid = (*grid, "hydra.launcher.cells_per_job=3", "hydra.launcher.wait=true")
+    said = user.said(*grid, code=1)
+    (_, pack) = jobs(said)
+    assert states(user.cluster, said)[pack] == "FAILED"
+    assert "2 of 4 cells are not done" in said
+    failed = [line for line in user.status().splitlines() if " failed " in line]
+    assert len(failed) == 2
+    for why in ("Killed: by signal 9 (SIGKILL); if memory ran out", "RuntimeError: as asked"):
+        assert any(why in line and "log.txt" in line for line in failed)
+    retried = user.said(*grid)
+    assert len(jobs(retried)) == 1
+    assert "4 done" in retried
+    faults = {"kill", "raise", "none"}
+    weights = {
+        json.loads((cell / "compression.json").read_text())["weights_sha256"]
+        for cell in (user.outputs / "cells").glob("*faulty*")
+    }
+    assert len(faults) == 3
+    assert len(weights) == 1  # as if nothing had happened
 
 
-def test_a_cell_that_fails_makes_a_command_that_waits_fail(
-    sweeps: Callable[[str], Sweeps],
+@pytest.fixture(scope="module")
+def whole(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Sweeps:
+    """The grid of the following tests, without anything happening to it."""
+    whole = prepared(cluster, tmp_path_factory.mktemp("whole"))
+    plain = tuple(word for word in STOPPED if "hydra.launcher." not in word)
+    whole.said(*plain, launcher="here")
+    return whole
+
+
+STOPPED = (
+    "method=faulty",
+    *(word.replace("perplexity", "slow") for word in SMALL),
+    "hydra.launcher.timeout_min=1",
+    "hydra.launcher.signal_delay_s=50",
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [
+        ("layer none", "requeue"),
+        ("layer none", "timeout"),
+        ("layer none", "node"),
+        ("step", "requeue"),
+    ],
+)
+def test_a_job_that_is_stopped_goes_on_where_it_was(
+    where: str, how: str, whole: Sweeps, sweeps: Callable[[str], Sweeps]
 ) -> None:
     user = sweeps("user")
-    words = ("method=faulty", "method.fault=raise", f"method.notes={user.folder / 'notes'}")
-    said = user.said(*words, *SMALL, "hydra.launcher.wait=true", code=1)
-    assert "1 of 2 cells are not done" in said
-    assert "RuntimeError: as asked" in said
-
-
-@pytest.mark.parametrize("how", ["requeue", "timeout"])
-@pytest.mark.parametrize("where", ["compression", "metric"])
-def test_a_job_that_is_stopped_goes_on_where_it_was(
-    how: str, where: str, sweeps: Callable[[str], Sweeps]
-) -> None:
-    user, whole = sweeps("user"), sweeps("whole")
-    layers, steps = (user.folder / "layers", user.folder / "steps")
-    pauses = {"compression": (0.4, 0.0), "metric": (0.0, 0.8)}[where]
-    small = tuple(w.replace("[perplexity,divergence]", "[slow,divergence]") for w in SMALL
-                  if ".perplexity." not in w)  # fmt: skip
-    grid = (
-        *("method=faulty", f"method.notes={layers}", f"method.pause={pauses[0]}"),
-        *(*small, f"metric.slow.notes={steps}", f"metric.slow.pause={pauses[1]}"),
-    )
-    user.said(*small, "method=dense", f"metric.slow.notes={steps}", "metric.slow.pause=0.01")
-    user.finish()
-    steps.unlink()
-    limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=50")
-    submitted = user.said(*grid, *(limits if how == "timeout" else ()))
-    (job,) = jobs(submitted)[-1:]
-    watched = layers if where == "compression" else steps
-    user.wait(lambda: watched.is_file() and len(watched.read_text().splitlines()) >= 8)
+    (dense,) = (whole.outputs / "cells").glob("*dense*")
+    shutil.copytree(dense, user.outputs / "cells" / dense.name)
+    slow = {"LAYER_PAUSE": "0.2"} if where != "step" else {"STEP_PAUSE": "0.6"}
+    if how == "timeout":
+        slow = {"LAYER_PAUSE": "1.5"}
+    user.pauses = slow
+    limits = () if how == "timeout" else ("hydra.launcher.timeout_min=9",)
+    (job,) = jobs(user.said(*STOPPED, *limits))
+    user.wait(lambda: user.notes(where) >= 8)
     if how == "requeue":
         user.cluster.run("scontrol", "requeue", job)
+    if how == "node":
+        user.cluster.kill_node()
+        user.cluster.run("scontrol", "update", "nodename=testbed", "state=down", "reason=test")
+        user.cluster.start("slurmd")
     user.finish()
-    assert user.cluster.run("sacct", "-n", "-X", "-P", "-o", "State", "-j", job) == "COMPLETED"
+    assert set(user.cluster.run("sacct", "-n", "-X", "-P", "-o", "State", "-j", job).split()) == {
+        "COMPLETED"
+    }
     attempts = sorted((user.cell("faulty") / "attempts").iterdir())
-    assert [json.loads(file.read_text())["ended"] for file in attempts] == ["stopped", "done"]
+    ended = [json.loads(file.read_text())["ended"] for file in attempts]
+    assert ended[-1] == "done"
+    assert set(ended[:-1]) == {None if how == "node" else "stopped"}
     compression = json.loads((user.cell("faulty") / "compression.json").read_text())
-    assert len(layers.read_text().splitlines()) == len(compression["layers"])
-    plain = tuple(word for word in grid if "hydra.launcher." not in word)
-    whole.said(*plain, launcher="here")
+    if how != "node":  # finished blocks are not compressed again
+        assert user.notes("layer none") == len(compression["layers"])
     same(user.results(), whole.results())
 
 
@@ -311,7 +332,7 @@ def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
     assert "2 queued" in user.status()
     user.cluster.stop("slurmctld")
     try:
-        assert "2 missing" in user.status()  # nobody can say more
+        assert "2 queued" in user.status()  # by the accounting
     finally:
         user.cluster.start("slurmctld")
     assert "2 queued" in user.status()
@@ -340,13 +361,13 @@ def test_two_launches_at_once_compute_every_cell_once(sweeps: Callable[[str], Sw
 
 def test_a_job_that_exceeds_its_memory_is_named(sweeps: Callable[[str], Sweeps]) -> None:
     user = sweeps("user")
-    words = ("method=faulty", "method.fault=memory", f"method.notes={user.folder / 'notes'}")
+    words = ("method=faulty", "method.fault=memory")
     submitted = user.said(*words, *SMALL)
     user.finish()
     assert states(user.cluster, submitted)[jobs(submitted)[-1]] in ("FAILED", "OUT_OF_MEMORY")
     status = user.status()
     assert "1 failed" in status
-    assert "mem_gb" in status
+    assert "OUT_OF_MEMORY; raise hydra.launcher.mem_gb" in status
     assert len(jobs(user.said(*words, *SMALL))) == 1
     user.finish()
     assert "2 done" in user.status()

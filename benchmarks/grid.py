@@ -27,6 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 DEMO = ("method=sparsegpt,wanda", "calib=c4,alpaca", "-m")
+RATIOS = ",".join(f"{i / 1000:.3f}" for i in range(250))
+THOUSAND = ("method=sparsegpt,wanda", "calib=c4,alpaca", f"sparsity.ratio={RATIOS}", "-m")
+PLANNED = ("hydra/launcher=local", "hydra.launcher.dry_run=true")
 DONE = re.compile(r"done in ([\d.]+) s: compressing ([\d.]+) s, measuring ([\d.]+) s")
 RESULT = Path(__file__).with_name("grid.json")
 
@@ -86,6 +89,7 @@ def measure(runs: int) -> list[Figure]:
         Figure("the same command, everything done", "s", 5, []),
         Figure("--help", "s", 1.5, []),
         Figure("a cell beyond compressing and measuring, after the first", "s", 0.3, []),
+        Figure("a grid of 1,000 cells, planned and checked", "s", 10, []),
         Figure("the grid, peak resident memory", "MB", None, []),
     ]
     for _ in range(runs):
@@ -96,7 +100,8 @@ def measure(runs: int) -> list[Figure]:
             figures[1].values.append(timed(DEMO, outputs)[0])
             figures[2].values.append(timed(["--help"])[0])
             figures[3].values.extend(overhead(outputs))
-            figures[4].values.append(memory)
+            figures[4].values.append(timed([*PLANNED, *THOUSAND], outputs)[0])
+            figures[5].values.append(memory)
     return figures
 
 

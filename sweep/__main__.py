@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 def _app(config: DictConfig) -> None:
     """One point of a grid (Hydra gives grids to the launcher)."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf, open_dict
+    from hydra.types import RunMode
 
     from sweep.config import freeze
     from sweep.grid import sweep
     from sweep.refusal import Refusal
 
-    with open_dict(config):
-        config.hydra = OmegaConf.create({"runtime": {"choices": HydraConfig.get().runtime.choices}})
+    choices = HydraConfig.get().runtime.choices
     with in_one_line():  # here, or Hydra prints lines of its own
-        study = config.hydra.runtime.choices.get("study")
-        if study is not None:
-            raise Refusal("study", study, "is a grid: add -m")
-        sweep([freeze(config)])
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            reason = "runs a grid without planning it; use here, local or slurm"
+            raise Refusal("hydra/launcher", choices["hydra/launcher"], reason)
+        if choices.get("study") is not None:
+            raise Refusal("study", choices["study"], "is a grid: add -m")
+        sweep([freeze(config, choices)])
 
 
 def main() -> None:

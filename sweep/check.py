@@ -15,7 +15,7 @@ from torch import nn
 
 from sweep.cell import Cell
 from sweep.model import anatomy
-from sweep.model.checkpoint import check_device, read_config
+from sweep.model.checkpoint import check_device
 from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
 
@@ -42,7 +42,7 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
     """What is known without data: scope, pattern, length of the windows."""
     parts = cell.parts
     with under("model"):
-        config = read_config(parts.checkpoint)
+        config = workshop.config(parts.checkpoint)
         workshop.tokenizer(parts.checkpoint)
         workshop.check_weights(parts.checkpoint)
     _check_layers(cell, workshop)
@@ -55,7 +55,7 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
 
 def _check_data(cell: Cell, workshop: Workshop) -> None:
     """Every row that will be used: length, vocabulary, and on which side it is."""
-    config = read_config(cell.parts.checkpoint)
+    config = workshop.config(cell.parts.checkpoint)
     positions = getattr(config, "max_position_embeddings", None)
     windows = workshop.windows(cell)
     if windows is not None:

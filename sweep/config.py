@@ -21,12 +21,17 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 """The folder of options: inside an installed package, beside it in a checkout."""
 
 GROUPS = ("model", "method", "sparsity", "calib")
+OTHERS = ("metric", "tracker", "outputs", "name", "seed", "batch_size", "keep", "seqlen")
 BESIDE = ("path", "key", "field")
 """Settings that stand beside a `source` and belong to it."""
 
 
-def freeze(config: DictConfig) -> dict[str, Any]:
+def freeze(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
     """A composed configuration as plain data, with the names of the chosen options.
+
+    Args:
+        config: the configuration; Hydra's own part, if it is there, is left out.
+        choices: the option of every group, `hydra.runtime.choices`.
 
     Raises:
         Refusal: a value that must be set, or a corpus that does not exist.
@@ -34,20 +39,23 @@ def freeze(config: DictConfig) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
-    choices = OmegaConf.to_container(config.hydra.runtime.choices)
-    assert isinstance(choices, dict)
-    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    missing = OmegaConf.missing_keys(own)
-    if missing:
-        name = sorted(missing)[0]
-        raise Refusal(name, "???", f"must be set: add {name}=… to the command")
+    own = config
+    if "hydra" in config:
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        plain = OmegaConf.to_container(own, resolve=True)
-    except (InterpolationResolutionError, MissingMandatoryValue) as error:
+        plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        name = str(error.full_key)
+        raise Refusal(name, "???", f"must be set: add {name}=… to the command") from error
+    except InterpolationResolutionError as error:
         raise Refusal(str(error.full_key), "", str(error).splitlines()[0]) from error
     assert isinstance(plain, dict)
     frozen: dict[str, Any] = {str(key): value for key, value in plain.items()}
     corpora = frozen.pop("corpora")
+    for key in frozen:
+        if key not in (*GROUPS, *OTHERS):
+            reason = f"no such key; the top level has: {', '.join((*GROUPS, *OTHERS))}"
+            raise Refusal(key, frozen[key], reason)
     frozen["calib"] = _calibration(frozen["calib"], corpora, frozen["seqlen"])
     if not isinstance(frozen.get("metric"), Mapping):
         raise Refusal("metric", frozen.get("metric"), "must be metrics: metric=[perplexity,tasks]")

@@ -83,7 +83,7 @@ def _composition(error: BaseException) -> str:
     key = getattr(cause, "full_key", None)
     parent = getattr(cause, "parent_node", None)
     if key and parent is not None and "is not in struct" in str(cause):
-        there = ", ".join(str(name) for name in parent if name != "_target_")
+        there = ", ".join(str(name) for name in parent if name != "_target_") or "nothing to set"
         where = key.rpartition(".")[0] or "the top level"
         return f"{key}: no such key; {where} has: {there}"
     message = " ".join(str(error).split())
@@ -91,6 +91,9 @@ def _composition(error: BaseException) -> str:
     if lost:
         group = lost[1].rpartition("/")[0]
         return _no_option(lost[1], sorted(file.stem for file in (CONF / group).glob("*.yaml")))
+    grid = re.match(r"Ambiguous value for argument '(.*?)' 1\.", message)
+    if grid:
+        return f"{grid[1]}: is a grid: add -m"
     unknown = re.search(r"Could not override '([\w/]+)'. No match in the defaults list", message)
     if unknown:
         return f"{unknown[1]}: no such group; see python -m sweep --help"
@@ -99,6 +102,8 @@ def _composition(error: BaseException) -> str:
 
 def _no_option(path: str, options: Sequence[str]) -> str:
     group, _, option = path.rpartition("/")
+    if group == "hydra/launcher":  # Hydra counts its own, which knows nothing of plans
+        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
     return f"{group}={option}: no such option; there are: {', '.join(options)}"
 
 

@@ -112,54 +112,80 @@ class Folder:
         """
         there = _read_json(self._result(metric))
         if there is not None and there.get("settings_id") != record["settings_id"]:
-            self._set_aside(metric, str(there.get("settings_id")))
+            with writing(self._result(metric)):
+                self._rename(metric, _aside(metric, str(there.get("settings_id"))))
+        kinds = {
+            corpus: "generations" if rows and "answer" in rows[0] else "metrics"
+            for corpus, rows in examples.items()
+        }
         for corpus, rows in examples.items():
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            kind = "generations" if rows and "answer" in rows[0] else "metrics"
-            write(self.path / kind / f"{metric}-{corpus}.jsonl", text)
-        write(self._result(metric), _json(record))
+            write(self.path / kinds[corpus] / f"{metric}-{corpus}.jsonl", text)
+        write(self._result(metric), _json({**record, "rows": kinds}))
 
     def metric(self, metric: str, settings_id: str) -> dict[str, Any] | None:
-        """A metric's result with these settings and data (`Cell.metric_id`), if there is one."""
-        for stem in (metric, _aside(metric, settings_id)):
-            found = _read_json(self._result(stem))
-            if found is not None and found.get("settings_id") == settings_id:
-                return found
-        return None
+        """A metric's result with these settings and data (`Cell.metric_id`), if it is all there."""
+        stem = self._stem(metric, settings_id)
+        found = None if stem is None else _read_json(self._result(stem))
+        if found is None or stem is None:
+            return None
+        rows = {
+            corpus: self._row_file(kind, stem, corpus) for corpus, kind in found["rows"].items()
+        }
+        return found if all(file.is_file() for file in rows.values()) else None
 
     def examples(self, metric: str, settings_id: str) -> dict[str, list[dict[str, Any]]]:
         """The rows behind the values of such a result, by corpus."""
-        latest = _read_json(self._result(metric))
-        is_latest = latest is not None and latest.get("settings_id") == settings_id
-        stem = metric if is_latest else _aside(metric, settings_id)
+        stem = self._stem(metric, settings_id)
+        result = None if stem is None else _read_json(self._result(stem))
+        if result is None or stem is None:
+            return {}
         found: dict[str, list[dict[str, Any]]] = {}
-        for file in self._rows(stem):
-            # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
-            lines = file.read_text(encoding="utf-8").split("\n")
+        for corpus, kind in result["rows"].items():
+            file = self._row_file(kind, stem, corpus)
             try:
-                rows = [json.loads(line) for line in lines if line]
-            except ValueError as error:
+                # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
+                lines = file.read_text(encoding="utf-8").split("\n")
+                found[corpus] = [json.loads(line) for line in lines if line]
+            except (OSError, ValueError) as error:
                 log.warning("%s: damaged (%s), taken as missing", file, error)
-                continue
-            found[file.stem.removeprefix(f"{stem}-")] = rows
         return found
+
+    def put_first(self, metric: str, settings_id: str) -> None:
+        """Let `<metric>.json` be the result with these settings, if that was set aside."""
+        aside = _aside(metric, settings_id)
+        if self._stem(metric, settings_id) != aside:
+            return
+        latest = _read_json(self._result(metric))
+        with writing(self._result(metric)):
+            if latest is not None:
+                self._rename(metric, _aside(metric, str(latest.get("settings_id"))))
+            self._rename(aside, metric)
+
+    def _stem(self, metric: str, settings_id: str) -> str | None:
+        """The name under which a result lies: the metric's, or that of one set aside."""
+        for stem in (metric, _aside(metric, settings_id)):
+            found = _read_json(self._result(stem))
+            if found is not None and found.get("settings_id") == settings_id:
+                return stem
+        return None
 
     def _result(self, stem: str) -> Path:
         return self.path / "metrics" / f"{stem}.json"
 
-    def _rows(self, stem: str) -> list[Path]:
-        kinds = ("metrics", "generations")
-        return [
-            file for kind in kinds for file in sorted((self.path / kind).glob(f"{stem}-*.jsonl"))
-        ]
+    def drop_model(self) -> None:
+        """The kept model is not what it should be."""
+        shutil.rmtree(self.model)
 
-    def _set_aside(self, metric: str, settings_id: str) -> None:
-        """Rename a result and its rows; the result last, as it is written last."""
-        aside = _aside(metric, settings_id)
-        with writing(self._result(aside)):
-            for file in self._rows(metric):
-                file.rename(file.with_name(aside + file.name.removeprefix(metric)))
-            self._result(metric).rename(self._result(aside))
+    def _row_file(self, kind: str, stem: str, corpus: str) -> Path:
+        return self.path / kind / f"{stem}-{corpus}.jsonl"
+
+    def _rename(self, stem: str, new: str) -> None:
+        """A result and its rows; the result last, as it is written last."""
+        for kind in ("metrics", "generations"):
+            for file in (self.path / kind).glob(f"{stem}-*.jsonl"):
+                file.rename(file.with_name(new + file.name.removeprefix(stem)))
+        self._result(stem).rename(self._result(new))
 
     def seconds(self) -> float:
         """Seconds that compressing and measuring took, by what the results say."""
@@ -243,7 +269,9 @@ def writing(path: Path) -> Iterator[None]:
         said = re.search(r"\(os error (\d+)\)", str(error))
         number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
         if number in _FULL:
-            raise OutOfSpace(f"{path}: cannot be written ({os.strerror(number)})") from error
+            raise OutOfSpace(
+                f"outputs: {path}: cannot be written ({os.strerror(number)})"
+            ) from error
         raise
 
 

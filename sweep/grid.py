@@ -41,6 +41,7 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     quiet()
     workshop = Workshop(Progress())
     planned = plan(configs, workshop)
+    show_asked(planned)
     announce(planned)
     failures: dict[str, str] = {}
     full: OutOfSpace | None = None
@@ -52,11 +53,20 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     sys.stdout.flush()
     lines = [f"  {name}: {reason}" for name, reason in failures.items()]
     if full is not None:
-        again = "  what is finished stays; the same command again goes on from there"
+        again = "  what is finished stays; free some space, or choose another outputs=DIR, and the "
+        again += "same command goes on from there"
         raise OutOfSpace("\n".join([str(full), *lines, again])) from full
     if failures:
         count = f"{len(failures)} of {len(planned.todo)} cells failed"
         raise Failed("\n".join([count, *lines, "  the same command again retries only these"]))
+
+
+def show_asked(planned: Plan) -> None:
+    """Where a metric has results of several settings, `<metric>.json` is the one asked for now."""
+    for cell in planned.cells:
+        folder = Folder(cell.settings.outputs, cell.name)
+        for name in cell.parts.metrics:
+            folder.put_first(name, cell.metric_id(name))
 
 
 def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
@@ -74,6 +84,7 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
         OutOfSpace, Interrupted: see `sweep.run.run`.
     """
     queue = deque(planned.todo)
+    held: Folder | None = None
     idle = tried = 0
     started = time.monotonic()
     while queue:
@@ -86,9 +97,10 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
         ready = not any(other is dense for other in queue)
         holding = take(folder.path) if ready else None
         if holding is None:
+            held = folder if ready else held
             queue.append(cell)
             idle += 1
-            _wait(cell, folder, idle, len(queue), workshop)
+            _wait(held, idle, len(queue), workshop)
             continue
         idle = 0
         with holding:
@@ -103,14 +115,14 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
                 failures[cell.name] = failure
 
 
-def _wait(cell: Cell, folder: Folder, idle: int, waiting: int, workshop: Workshop) -> None:
+def _wait(held: Folder | None, idle: int, waiting: int, workshop: Workshop) -> None:
     """A pause once all that is left is in other hands; says so the first time."""
     if idle < waiting:
         return
-    if idle == waiting:
-        holder = latest(folder.path)
-        where = f" ({holder[0].host}, process {holder[0].pid})" if holder is not None else ""
-        log.info("waiting for another sweep that works on %s%s", cell.name, where)
+    holder = latest(held.path) if held is not None and idle == waiting else None
+    if held is not None and holder is not None:
+        who = f"process {holder[0].pid} on {holder[0].host}"
+        log.info("waiting for %s, which works on %s", who, held.path.name)
     if workshop.progress.stopping:
         raise Interrupted("stopped as asked, waiting for others")
     time.sleep(WAIT)

@@ -72,6 +72,7 @@ def metric(
         "values": {key: asdict(value) for key, value in result.values.items()},
         "columns": list(result.columns),
         "data": list(result.data),
+        "calibration_data": _origins(cell),
         "settings": cell.config["metric"][name],
         "settings_id": cell.metric_id(name),
         "model_source": cell.parts.checkpoint.source(),
@@ -82,12 +83,18 @@ def metric(
     }
 
 
+def _origins(cell: Cell) -> list[dict[str, Any]]:
+    """Where the calibration rows came from; none for a method that reads none."""
+    calibration = cell.parts.calibration
+    return [] if calibration is None else [asdict(origin) for origin in calibration.origins()]
+
+
 def _calibration(cell: Cell, windows: Windows | None) -> dict[str, Any] | None:
     calibration = cell.parts.calibration
     if windows is None or calibration is None:
         return None
     return {
-        "data": [asdict(origin) for origin in calibration.origins()],
+        "data": _origins(cell),
         "sha256": hashlib.sha256(windows.ids.numpy().tobytes()).hexdigest(),
         "windows": len(windows.ids),
         "seqlen": windows.ids.shape[1],

@@ -37,8 +37,17 @@ class Refusal(Stop):
 
     def __str__(self) -> str:
         """One line: `setting=value: reason`."""
-        text = f"{self.setting}={self.value}: {self.reason}" if self.setting else self.reason
+        text = (
+            f"{self.setting}={_typed(self.value)}: {self.reason}" if self.setting else self.reason
+        )
         return " ".join(text.split())
+
+
+def _typed(value: object) -> object:
+    """A value as it is typed on the command line."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 @contextmanager

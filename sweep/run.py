@@ -133,8 +133,13 @@ def _compress(
     if earlier is not None:
         mirror.compressed(earlier)
         if method.compresses and folder.model.is_dir():
-            bench.adopt(folder.model)
-            return bench.weights_sha256()
+            bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
+            weights = bench.weights_sha256()
+            if weights == earlier["weights_sha256"]:
+                return weights
+            log.warning("  %s: is not the model that was measured; compressed again", folder.model)
+            bench.reset()
+            folder.drop_model()
     started = time.monotonic()
     windows = workshop.windows(cell)
     layers: list[LayerRecord] = []

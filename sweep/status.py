@@ -68,7 +68,8 @@ def standings(outputs: Path, only: Iterable[str] | None = None) -> list[Standing
             given.setdefault(cell["id"], []).append(submission)
             there = cells.setdefault(cell["id"], {**cell, "metrics": {}})
             there["metrics"] = {**there["metrics"], **cell["metrics"]}
-    wanted = [id for id in cells if only is None or id in set(only)]
+    asked = set(cells) if only is None else set(only)
+    wanted = [id for id in cells if id in asked]
     known = slurm.jobs(
         submission.job
         for id in wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,10 +106,12 @@ class WandB(Tracker):
         if self._failures:
             return SilentMirror()
         folder = Path(cell.settings.outputs) / "wandb"
-        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             os.environ.setdefault(name, str(folder / name.split("_")[1].lower()))
+        staged = folder / "data" / f"{os.getpid()}"  # copies of tables, which wandb leaves behind
+        os.environ["WANDB_DATA_DIR"] = str(staged)
         try:
-            return WandBMirror(self._start(cell, group, folder))
+            return WandBMirror(self._start(cell, group, folder), staged)
         except Exception as error:  # noqa: BLE001 - whatever a mirror does, the cell goes on
             reason = " ".join(str(error).split())
             self._failures.append(reason)
@@ -151,10 +154,12 @@ class WandBMirror(Mirror):
 
     Args:
         run: what `wandb.init` returned.
+        staged: folder of what wandb needs only while it runs.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, staged: Path) -> None:
         self._run = run
+        self._staged = staged
 
     def progress(self, what: str, done: int, total: int) -> None:
         """A curve per loop: its share that is done."""
@@ -177,6 +182,7 @@ class WandBMirror(Mirror):
         if failure is not None:
             self._safely(lambda: self._run.summary.update({"failure": failure}))
         self._safely(lambda: self._run.finish(exit_code=0 if failure is None else 1))
+        shutil.rmtree(self._staged, ignore_errors=True)
 
     def _table(self, metric: str, corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
         import wandb

@@ -39,5 +39,8 @@ def _check(word: str) -> None:
         return
     if name in GROUPS and value.strip().lower() in ("", "null", "[]"):
         raise Refusal(name, value, "must be one of its options; see python -m sweep --help")
+    if name in GROUPS and name != "metric" and value.startswith("["):
+        listed = value.strip("[]").replace(" ", "")
+        raise Refusal(name, value, f"takes one option; a grid is {name}={listed} -m")
     if name == "outputs" and (value.strip().lower() in ("", "null") or value[0] in "[{"):
         raise Refusal(name, value, "must be a folder")

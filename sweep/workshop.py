@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -28,12 +29,14 @@ from sweep.model.checkpoint import (
     fingerprint,
     load,
     load_tokenizer,
+    read_config,
     skeleton,
     weight_files,
 )
 from sweep.refusal import under
 
 T = TypeVar("T")
+log = logging.getLogger("sweep")
 
 
 class Workshop:
@@ -64,6 +67,10 @@ class Workshop:
         """What another process has read need not be read again, unless a file has changed since."""
         self._made |= {("fingerprint", key): made for key, made in fingerprints.items()}
 
+    def config(self, checkpoint: Checkpoint) -> Any:
+        """The model's `transformers` configuration."""
+        return self._once("config", _key(checkpoint), lambda: read_config(checkpoint))
+
     def tokenizer(self, checkpoint: Checkpoint) -> Any:
         """The model's tokenizer."""
         return self._once("tokenizer", _key(checkpoint), lambda: load_tokenizer(checkpoint))
@@ -86,6 +93,9 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["calib"], cell.settings.seed])
 
         def draw() -> Windows:
+            log.info(
+                "reading calib %s, seed %d", cell.config["options"]["calib"], cell.settings.seed
+            )
             with under("calib"):
                 return calibration.windows(tokenizer, cell.settings.seed)
 
@@ -97,6 +107,7 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["metric"][metric]])
 
         def read() -> Mapping[str, Any]:
+            log.info("reading metric.%s", metric)
             with under(f"metric.{metric}"):
                 return cell.parts.metrics[metric].load(tokenizer)
 
@@ -150,10 +161,14 @@ class Bench:
         try:
             yield self._subject()
         finally:
-            with torch.no_grad():
-                for name, linear in linears.items():
-                    linear.weight.copy_(self._kept[name])
+            self.reset()
             self.dense.come_back(self.model)
+
+    def reset(self) -> None:
+        """The dense weights, as they were when the model was first altered."""
+        with torch.no_grad():
+            for name, linear in anatomy.prunable(self.model).items():
+                linear.weight.copy_(self._kept[name])
 
     def weights_sha256(self) -> str:
         """Hash over the prunable weights as they are now, in the order of their names."""
@@ -169,11 +184,12 @@ class Bench:
         self.model.save_pretrained(path)
         self.tokenizer.save_pretrained(path)
 
-    def adopt(self, path: Path) -> None:
+    def adopt(self, path: Path, trust_remote_code: bool) -> None:
         """Take the linears' weights from a saved model."""
         from transformers import AutoModelForCausalLM
 
-        saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(path, dtype=self.model.dtype))
+        options = {"dtype": self.model.dtype, "trust_remote_code": trust_remote_code}
+        saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(path, **options))
         with torch.no_grad():
             for name, linear in anatomy.prunable(self.model).items():
                 linear.weight.copy_(saved[name].weight)

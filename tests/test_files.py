@@ -29,7 +29,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         "config": {"seed": 1},
     }
     assert folder.compression() == {"sparsity": 0.5}
-    assert folder.metric("tasks", "a") == {"settings_id": "a"}
+    rows = {"alpaca": "generations"}
+    assert folder.metric("tasks", "a") == {"settings_id": "a", "rows": rows}
     assert folder.metric("tasks", "b") is None
     assert folder.examples("tasks", "a") == {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
 
@@ -47,15 +48,17 @@ def test_a_result_with_other_settings_is_set_aside_with_its_rows(tmp_path: Path)
     first, second = {"settings_id": "1" * 64, "x": 1}, {"settings_id": "2" * 64, "x": 2}
     folder.write_metric("tasks", first, {"c4": [{"loss": 1}], "alpaca": [{"answer": "one"}]})
     folder.write_metric("tasks", second, {"alpaca": [{"answer": "two"}]})
-    assert json.loads((folder.path / "metrics" / "tasks.json").read_text()) == second
-    assert folder.metric("tasks", "1" * 64) == first
-    assert folder.metric("tasks", "2" * 64) == second
+    assert json.loads((folder.path / "metrics" / "tasks.json").read_text())["x"] == 2
+    assert folder.metric("tasks", "1" * 64)["x"] == 1  # type: ignore[index]
+    assert folder.metric("tasks", "2" * 64)["x"] == 2  # type: ignore[index]
     assert folder.examples("tasks", "1" * 64) == {
         "c4": [{"loss": 1}],
         "alpaca": [{"answer": "one"}],
     }
     assert folder.examples("tasks", "2" * 64) == {"alpaca": [{"answer": "two"}]}
     assert folder.examples("tasks", "3" * 64) == {}
+    (folder.path / "metrics" / f"tasks@{'1' * 8}-c4.jsonl").unlink()
+    assert folder.metric("tasks", "1" * 64) is None  # half a result is none
 
 
 @pytest.mark.parametrize("text", ["{", "", "[1]"])

@@ -299,19 +299,43 @@ class TestSweep:
             loss = kept(input_ids=ids, labels=ids).loss.item()
         assert math.exp(loss) == pytest.approx(result["perplexity"], rel=1e-4)
 
-    def test_every_result_names_the_weights_that_it_was_measured_on(
-        self, small: Frozen, tmp_path: Path
+    def test_a_kept_model_that_was_altered_is_not_measured(
+        self, small: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         sweep([small("method=wanda", "keep=model", "metric=[perplexity]")])
         cell = cells(tmp_path)[1]
         first = json.loads((cell / "metrics" / "perplexity.json").read_text())["weights_sha256"]
         kept = cell / "model" / "model.safetensors"
-        weights = load_file(kept)
+        good = load_file(kept)
+        weights = {name: tensor.clone() for name, tensor in good.items()}
         weights["model.layers.0.mlp.up_proj.weight"].zero_()
         save_file(weights, kept, metadata={"format": "pt"})
         sweep([small("method=wanda", "keep=model", "metric=[perplexity,divergence]")])
+        assert "is not the model that was measured" in capsys.readouterr().err
         added = json.loads((cell / "metrics" / "divergence.json").read_text())["weights_sha256"]
-        assert added != first
+        assert added == first
+        assert all(torch.equal(tensor, good[name]) for name, tensor in load_file(kept).items())
+
+    def test_rows_that_were_deleted_are_made_again(self, small: Frozen, tmp_path: Path) -> None:
+        sweep([small("method=wanda")])
+        before = {cell: snapshot(cell) for cell in cells(tmp_path)}
+        for file in ("generations/tasks-alpaca.jsonl", "metrics/perplexity-c4.jsonl"):
+            (cells(tmp_path)[1] / file).unlink()
+        sweep([small("method=wanda")])
+        for cell, files in before.items():
+            assert {
+                name: text for name, (text, _) in snapshot(cell).items() if "jsonl" in name
+            } == {name: text for name, (text, _) in files.items() if "jsonl" in name}
+
+    def test_a_calibration_with_stand_ins_is_a_source_too(
+        self, small: Frozen, files: dict[str, Path], tmp_path: Path
+    ) -> None:
+        local = ("metric.perplexity.source=local", f"metric.perplexity.path={files['text']}")
+        sweep([small("method=wanda", "metric=[perplexity]", *local)])
+        (file,) = (tmp_path / "outputs" / "reports").glob("*/results.csv")
+        assert [row["source"] for row in table(file)] == ["local", "embedded local"]
+        record = json.loads((cells(tmp_path)[1] / "metrics" / "perplexity.json").read_text())
+        assert [origin["source"] for origin in record["calibration_data"]] == ["embedded"]
 
     def test_a_dense_model_that_is_asked_for_is_kept(self, small: Frozen, tmp_path: Path) -> None:
         sweep([small("method=dense", "keep=model", "metric=[perplexity]")])
@@ -336,6 +360,12 @@ class TestSweep:
         assert len(list((tmp_path / "outputs" / "reports").iterdir())) == 2
         monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("measured again"))
         sweep([two])
+        latest = json.loads((cell / "metrics" / "perplexity.json").read_text())
+        assert latest["settings"]["n_samples"] == 2  # a script reads what was asked for last
+        sweep([three])
+        latest = json.loads((cell / "metrics" / "perplexity.json").read_text())
+        assert latest["settings"]["n_samples"] == 3
+        assert len(list((cell / "metrics").glob("perplexity*.json"))) == 2
 
     def test_a_metric_added_to_a_kept_model_is_measured_on_it(
         self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

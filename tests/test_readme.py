@@ -76,15 +76,27 @@ def test_the_demos_table_has_five_rows_with_every_metric_against_dense(work: Pat
     assert "results.csv" in done.stdout
 
 
-def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(work: Path) -> None:
-    shown = re.findall(r"^ +(dense|sparsegpt|wanda) .*$", section("demo"), re.MULTILINE)
-    assert shown == ["dense", "sparsegpt", "sparsegpt", "wanda", "wanda"]
-    printed = run(DEMO, work).stdout
-    ours = [float(n) for n in re.findall(r"^  dense .*? (\d+\.\d+)", printed, re.MULTILINE)]
-    readme = [
-        float(n) for n in re.findall(r"^  dense .*? (\d+\.\d+)", section("demo"), re.MULTILINE)
+def numbers(table: str) -> list[tuple[str, list[float]]]:
+    """Rows that begin with a method, each with its numbers; those in brackets are rows too."""
+    rows = re.findall(r"^ +((?:dense|sparsegpt|wanda)|\(.*?) (.*)$", table, re.MULTILINE)
+    return [
+        (
+            name if name.isalpha() else "vs dense",
+            [float(n) for n in re.findall(r"-?\d+\.\d+", f"{name} {rest}")],
+        )
+        for name, rest in rows
     ]
-    assert ours == pytest.approx(readme, rel=0.01)
+
+
+def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(work: Path) -> None:
+    readme, printed = numbers(section("demo")), numbers(run(DEMO, work).stdout)
+    assert [name for name, _ in readme] == ["dense", *["sparsegpt", "vs dense"] * 2,
+                                            *["wanda", "vs dense"] * 2]  # fmt: skip
+    assert [name for name, _ in printed] == [name for name, _ in readme]
+    for (_, ours), (_, shown) in zip(printed, readme, strict=True):
+        assert len(shown) == 8
+        # of 200 answers one or two may come out otherwise on another machine
+        assert ours == pytest.approx(shown, rel=0.02, abs=0.011)
 
 
 def test_the_readmes_method_works_as_it_stands(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from sweep import pack
 from sweep.build import build
 from sweep.files import Folder
-from sweep.grid import announce, quiet
+from sweep.grid import announce, quiet, show_asked
 from sweep.pack import Pack
 from sweep.plan import Plan, plan
 from sweep.progress import Progress
@@ -92,6 +92,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     submitter.check()
     workshop = Workshop(Progress())
     planned = plan(configs, workshop, runs_here=False)
+    show_asked(planned)
     announce(planned)
     outputs = Path(planned.outputs)
     ids = [cell.id for cell in planned.cells]

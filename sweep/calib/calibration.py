@@ -11,6 +11,10 @@ from torch import Tensor
 
 from sweep.data.row import Contents
 from sweep.data.source import Origin, Source
+from sweep.refusal import Refusal
+
+MOST = 2**28
+"""Tokens for calibration. Published work takes 2**18; a few zeros too many would read for hours."""
 
 
 @dataclass(frozen=True)
@@ -61,3 +65,10 @@ class Calibration(ABC):
     def origins(self) -> tuple[Origin, ...]:
         """What identifies its rows, corpus by corpus."""
         return tuple(source.origin() for source in self.sources())
+
+
+def check_size(n_samples: int | None, seqlen: int | None) -> None:
+    """Raises: Refusal: for the setting `n_samples`, more tokens than can be meant."""
+    if n_samples is not None and seqlen is not None and n_samples * seqlen > MOST:
+        reason = f"windows of {seqlen} tokens are {n_samples * seqlen} tokens; at most {MOST}"
+        raise Refusal("n_samples", n_samples, reason)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Windows
+from sweep.calib.calibration import Calibration, Windows, check_size
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Packing, Source
 from sweep.data.template import Template
@@ -41,6 +41,7 @@ class Corpus(Calibration):
         for name in ("n_samples", "seqlen", "packing"):
             if getattr(self, name) is None:
                 raise Refusal(name, None, "must be set")
+        check_size(self.n_samples, self.seqlen)
 
     def windows(self, tokenizer: Any, seed: int) -> Windows:
         """See `Calibration`. A tensor's windows keep their order unless a part of them is drawn."""

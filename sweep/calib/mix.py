@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Windows
+from sweep.calib.calibration import Calibration, Windows, check_size
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Packing, Source
 from sweep.data.template import Template
@@ -50,6 +50,7 @@ class Mix(Calibration):
 
     def __post_init__(self) -> None:
         """Raises: Refusal: fewer than two corpora, or more than there are windows."""
+        check_size(self.n_samples, self.seqlen)
         if len(self.parts) < 2:
             raise Refusal("parts", list(self.parts), "a mixture has at least two corpora")
         if min(self.counts().values()) == 0:

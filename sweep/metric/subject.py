@@ -127,13 +127,23 @@ class Subject:
             yield states[text.scored[rows, :width].to(model.device)]
 
     def _check_logits(self, ids: Int[Tensor, "n time"]) -> None:
-        """Raises: NotImplementedError: the model's logits depend on more than its hidden states."""
+        """The model's logits are those of its hidden states.
+
+        Raises:
+            FloatingPointError: they are no numbers.
+            NotImplementedError: they depend on more.
+        """
         if self._output is not None:
             return
         ids = ids.to(self.model.device)
         whole = self.model(input_ids=ids, use_cache=False).logits[0]
         output = self.model.get_decoder()(input_ids=ids, use_cache=False)
         self._output = type(output)
+        if not whole.isfinite().all():
+            self._output = None
+            raise FloatingPointError(
+                "the model's logits hold NaN or infinity; are its weights whole?"
+            )
         found = self.logits(output.last_hidden_state[0])
         if not torch.allclose(found.float(), whole.float(), rtol=1e-3, atol=1e-3):
             self._output = None

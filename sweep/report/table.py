@@ -86,7 +86,7 @@ def write_report(outputs: str, name: str, cells: Sequence[Cell]) -> str:
     """
     folder = Path(outputs) / "reports" / name
     table = rows(cells)
-    notes = [*stand_ins(cells), f"cells: {Path(outputs) / 'cells'}"]
+    notes = [*_measured_on(cells), *stand_ins(cells), f"cells: {Path(outputs) / 'cells'}"]
     values = [f"{c}{s}" for c in table.metrics for s in ("", "_low", "_high", "_vs_dense")]
     markdown = _render(table, markdown=True, width=1000)
     try:
@@ -98,6 +98,26 @@ def write_report(outputs: str, name: str, cells: Sequence[Cell]) -> str:
         notes.append(f"table: {full}")
     shown = _render(table, markdown=False, width=_width())
     return f"\n{shown}\n" + "".join(f"{note}\n" for note in notes)
+
+
+def _measured_on(cells: Iterable[Cell]) -> list[str]:
+    """One line per metric and set of data: of which texts the numbers are."""
+    found: dict[str, None] = {}
+    for cell in cells:
+        folder = Folder(cell.settings.outputs, cell.name)
+        for name in cell.parts.metrics:
+            result = folder.metric(name, cell.metric_id(name))
+            for data in result["data"] if result is not None else ():
+                found[f"{name}: {_amount(data)} of {data['corpus']} ({data['source']})"] = None
+    return list(found)
+
+
+def _amount(data: Mapping[str, Any]) -> str:
+    if "scored" not in data:
+        return f"{data['rows']} questions"
+    most = "" if data["scored"] == "windows" else "at most "
+    amount = f"{data['sequences']} {data['scored']} of {most}{data['seqlen']} tokens"
+    return f"{amount}, {data['scored_tokens']} of them scored,"
 
 
 def stand_ins(cells: Iterable[Cell]) -> list[str]:
@@ -126,8 +146,9 @@ def _row(cell: Cell) -> tuple[dict[str, Any], Mapping[str, Mapping[str, Any]]]:
     for result in results:
         if result is not None:
             values |= {name: result["values"][name] for name in result["columns"]}
-    sources = {data["source"] for r in results if r is not None for data in r["data"]}
     compresses, calibration = cell.parts.method.compresses, cell.parts.calibration
+    sources = {data["source"] for r in results if r is not None for data in r["data"]}
+    sources |= set() if calibration is None else {o.source for o in calibration.origins()}
     about = {
         "cell": cell.name,
         "model": cell.model,
@@ -207,7 +228,8 @@ def _render(table: Rows, *, markdown: bool, width: int) -> str:
 
 def _grid(table: Rows, columns: Sequence[str], markdown: bool) -> Table:
     """What a row is, and each value with its difference to dense."""
-    shown = [name for name in LOOK if _varies(table, name)] + table.settings
+    shown = [name for name in LOOK if _varies(table, name) or (markdown and name == "model")]
+    shown += table.settings
     unfinished = any(row["status"] != "done" for row in table.rows)
     between = " " if markdown else "\n"
     grid = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
@@ -220,7 +242,7 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool) -> Table:
     if unfinished:
         grid.add_column("status", no_wrap=True)
     for row in table.rows:
-        cells = [_against(row, name, between) for name in columns]
+        cells = [_against(row, name, between, intervals=markdown) for name in columns]
         status = [row["status"].split(":")[0]] if unfinished else []
         grid.add_row(*[str(row[name]) for name in shown], *cells, *status)
     return grid
@@ -236,13 +258,16 @@ def _varies(table: Rows, name: str) -> bool:
     return name in always or len({row[name] for row in table.rows if row[name] != ""}) > 1
 
 
-def _against(row: Mapping[str, Any], name: str, between: str) -> str:
-    """A value, and in brackets its difference to dense, to the same digit."""
+def _against(row: Mapping[str, Any], name: str, between: str, *, intervals: bool = False) -> str:
+    """A value, its interval if asked for, and in brackets its difference to dense, to one digit."""
     if name not in row:
         return "–"
     value, change = row[name], row.get(f"{name}_vs_dense")
     digits = _digits(value)
     shown = format(value, digits)
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    if intervals and low is not None and high is not None:
+        shown += f" [{low:{digits}}, {high:{digits}}]"
     if change is None or row["method"] == "dense":
         return shown
     digits = ".3f" if digits == "#.4g" and abs(change) < 1 else digits

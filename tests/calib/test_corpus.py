@@ -49,7 +49,7 @@ def test_calibration_reads_the_calibration_part(
 @pytest.mark.parametrize("missing", ["n_samples", "seqlen", "packing"])
 def test_rows_need_every_setting(rows: Any, missing: str) -> None:
     settings: dict[str, Any] = {"n_samples": 2, "seqlen": 4, "packing": "concat", missing: None}
-    with pytest.raises(Refusal, match=f"{missing}=None: must be set"):
+    with pytest.raises(Refusal, match=f"{missing}=null: must be set"):
         Corpus(rows(DOCUMENTS), **settings)
 
 

@@ -25,13 +25,23 @@ def cells(frozen: Frozen) -> list[Cell]:
     return [make(frozen("metric=[perplexity]", *point), str) for point in points]
 
 
+DATA = {
+    "corpus": "c4",
+    "source": "embedded",
+    "scored": "windows",
+    "sequences": 4,
+    "seqlen": 256,
+    "scored_tokens": 1020,
+}
+
+
 def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
     value = {"value": perplexity, "low": perplexity - 0.1, "high": perplexity + 0.1}
     folder = Folder(cell.settings.outputs, cell.name)
     result: dict[str, Any] = {
         "values": {column: value},
         "columns": [column],
-        "data": [{"source": "embedded"}],
+        "data": [DATA],
     }
     result["settings_id"] = cell.metric_id("perplexity")
     folder.write_metric("perplexity", result, {})
@@ -151,6 +161,7 @@ def test_stand_ins_are_named_in_the_text_and_in_both_files(
     for cell in cells:
         record(cell, 3.0)
     text = table.write_report(str(tmp_path), "trial", cells)
+    assert "perplexity: 4 windows of 256 tokens, 1020 of them scored, of c4 (embedded)" in text
     assert "source: embedded (alpaca, c4 are stand-ins" in text
     folder = tmp_path / "reports" / "trial"
     assert "source: embedded" in (folder / "results.md").read_text()
@@ -199,3 +210,8 @@ def test_numbers_keep_the_digits_that_mean_something(
 ) -> None:
     row = {"method": "wanda", "x": value, "x_vs_dense": change}
     assert table._against(row, "x", " ") == shown
+
+
+def test_markdown_holds_the_intervals_and_the_model() -> None:
+    row = {"method": "wanda", "x": 0.935, "x_low": 0.9, "x_high": 0.96, "x_vs_dense": -0.04}
+    assert table._against(row, "x", " ", intervals=True) == "0.935 [0.900, 0.960] (-0.040)"

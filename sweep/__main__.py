@@ -34,6 +34,8 @@ def _app(config: DictConfig) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             reason = "runs a grid without planning it; use here, local or slurm"
             raise Refusal("hydra/launcher", choices["hydra/launcher"], reason)
+        if choices["hydra/launcher"] != "here":
+            raise Refusal("hydra/launcher", choices["hydra/launcher"], "is for grids: add -m")
         if choices.get("study") is not None:
             raise Refusal("study", choices["study"], "is a grid: add -m")
         sweep([freeze(config, choices)])

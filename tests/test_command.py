@@ -84,7 +84,8 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["calib=[c4,alpaca]"], "calib=[c4,alpaca]: takes one option; a grid is calib=c4,alpaca -m"),
     (["+seeed=3"], "seeed=3: no such key; the top level has: model, method,"),
     (["tracker=none", "tracker.modee=x"], "tracker.modee: no such key; tracker has: nothing to"),
-    (["hydra/launcher=foo"], "hydra/launcher=foo: no such option; there are: here, local, slurm"),
+    (["hydra/launcher=foo"], "hydra/launcher=foo: no such option; there are: fetch, here,"),
+    (["hydra/launcher=local"], "hydra/launcher=local: is for grids: add -m"),
     (["hydra/launcher=basic", "-m"], "hydra/launcher=basic: runs a grid without planning it"),
     (["calib.n_samples=10000000"], "calib.n_samples=10000000: windows of 256 tokens are"),
     (["calib.field=text"], "calib.field"),
@@ -168,6 +169,24 @@ def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
         text=True,
         check=False,
     )
+
+
+def test_fetch_reads_what_a_grid_needs_and_runs_nothing(
+    tmp_path: Path, files: dict[str, Path]
+) -> None:
+    words = ["method=wanda", f"calib.path={files['text']}", "calib=local", "calib.n_samples=2"]
+    command = [sys.executable, "-m", "sweep.fetch", *words, "hydra/launcher=slurm", "-m"]
+    command += ["hydra.launcher.partition=gpu", f"outputs={tmp_path}"]
+    done = subprocess.run(command, env=_WITHOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"calib local: {files['text']} at sha256:" in done.stdout
+    assert "metric.tasks unnatural: " in done.stdout
+    assert "2 cells have what they need" in done.stdout
+    assert not (tmp_path / "cells").exists()
+    missing = [*command[:3], "calib=local", "calib.path=/no.txt", f"outputs={tmp_path}"]
+    done = subprocess.run(missing, env=_WITHOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "sweep: calib.path=/no.txt: no such file\n"
 
 
 def test_help_lists_every_option_of_every_group(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ FLOORS = (
     {"status", "worker"},
     {"explain"},
     {"__main__"},
+    {"fetch"},
 )
 """From the ground up. A part imports from floors below its own, and from itself."""
 

@@ -193,8 +193,8 @@ def _asking(corpus: str, repo: str) -> Iterator[None]:
         raise Refusal(
             "source",
             corpus,
-            f"{repo} is neither in the cache nor to be had from the hub ({first}); fetch it where "
-            "there is a network, or choose a local file",
+            f"{repo} is neither in the cache nor to be had from the hub ({first}); where there "
+            "is a network, python -m sweep.fetch with the words of this command fetches it",
         ) from error
 
 

@@ -52,6 +52,7 @@ def frozen(
         if options not in bases:
             composed = loader.load_sweep_config(config, list(options))
             own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            OmegaConf.set_struct(own, True)
             raw = OmegaConf.to_container(own, resolve=False)
             bases[options] = own, raw, composed.hydra.runtime.choices
         base, raw, choices = bases[options]

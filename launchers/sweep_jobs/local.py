@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -59,9 +61,28 @@ class LocalJobs(Submitter):
             executor = LocalExecutor(folder)
             given = {"visible_gpus": [gpus[number % len(gpus)]], "gpus_per_node": 1} if gpus else {}
             executor.update_parameters(timeout_min=WEEK, **given)
-            job = executor.submit(PackJob([str(path) for path in paths], self.offline, threads))
+            with _silent():
+                job = executor.submit(PackJob([str(path) for path in paths], self.offline, threads))
             submitted += [(job.job_id, path) for path in paths]
         return submitted
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """What is started meanwhile does not hold the command's output open, which a pipe waits for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        for kept, number in zip(before, (1, 2), strict=True):
+            os.dup2(kept, number)
+            os.close(kept)
+        os.close(nowhere)
 
 
 def _gpus() -> list[int]:

@@ -1,0 +1,122 @@
+"""`hydra/launcher=local`: processes of this machine, each on the next cell that is free."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sweep_jobs import local
+
+GRID = (
+    "method=wanda,sparsegpt",
+    "calib=c4,alpaca",
+    "calib.n_samples=4",
+    "metric=[perplexity]",
+    "metric.perplexity.n_samples=4",
+    "tracker=none",
+    "-m",
+)
+
+
+def command(outputs: Path, *words: str) -> list[str]:
+    return [sys.executable, "-m", "sweep", *GRID, f"outputs={outputs}", *words]
+
+
+def run(outputs: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(outputs, *words), capture_output=True, text=True, check=False)
+
+
+def status(outputs: Path) -> str:
+    words = [sys.executable, "-m", "sweep.status", str(outputs)]
+    return subprocess.check_output(words, text=True)
+
+
+def table(outputs: Path) -> list[dict[str, str]]:
+    (file,) = outputs.glob("reports/*/results.csv")
+    return list(csv.DictReader(file.read_text().splitlines()))
+
+
+def test_processes_share_a_grid_and_give_what_one_gives(tmp_path: Path) -> None:
+    done = run(tmp_path / "two", "hydra/launcher=local")
+    assert done.returncode == 0, done.stderr
+    assert "submitted 2 jobs" in done.stdout
+    assert "5 done" in done.stdout
+    alone = run(tmp_path / "one")
+    assert alone.returncode == 0, alone.stderr
+    two, one = table(tmp_path / "two"), table(tmp_path / "one")
+    assert [row["cell"] for row in two] == [row["cell"] for row in one]
+    # one thread each: sums in another order
+    assert [float(row["perplexity"]) for row in two] == pytest.approx(
+        [float(row["perplexity"]) for row in one], rel=1e-3
+    )
+    for cell in (tmp_path / "two" / "cells").iterdir():
+        assert [file.name for file in (cell / "attempts").iterdir()] == ["001.json"]
+    again = run(tmp_path / "two", "hydra/launcher=local")
+    assert "submitted" not in again.stdout
+    assert "5 done" in again.stdout
+
+
+def test_what_was_started_runs_on_and_is_not_started_twice(tmp_path: Path) -> None:
+    first = run(tmp_path, "hydra/launcher=local", "hydra.launcher.wait=false")
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"\d queued|\d running", first.stdout)
+    second = run(tmp_path, "hydra/launcher=local", "hydra.launcher.wait=true")
+    assert second.returncode == 0, second.stderr
+    assert "submitted" not in second.stdout
+    assert status(tmp_path).endswith("5 done\n")
+
+
+def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path) -> None:
+    start = [sys.executable, "-m", "sweep", "method=sparsegpt", *GRID[3:], f"outputs={tmp_path}"]
+    start += ["calib.n_samples=128", "hydra/launcher=local"]
+    subprocess.run([*start, "hydra.launcher.wait=false"], capture_output=True, check=True)
+    deadline = time.monotonic() + 60
+    while "running" not in status(tmp_path):
+        assert time.monotonic() < deadline, status(tmp_path)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if any(str(tmp_path) in word for word in words) and int(process.name) != os.getpid():
+            os.kill(int(process.name), signal.SIGKILL)
+    time.sleep(1)
+    text = status(tmp_path)
+    assert "running" not in text
+    assert "queued" not in text
+    assert "missing" in text
+    subprocess.run(start, capture_output=True, check=True)
+    assert status(tmp_path).endswith("2 done\n")
+
+
+def test_settings_are_checked_by_name(tmp_path: Path) -> None:
+    for word, said in (
+        ("hydra.launcher.jobs=0", "hydra.launcher.jobs=0: must be at least 1"),
+        ("hydra.launcher.jbs=3", "hydra.launcher.jbs: no such key; hydra.launcher has: jobs,"),
+    ):
+        done = run(tmp_path, "hydra/launcher=local", word)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "\n" not in done.stderr.strip()
+
+
+def test_status_of_a_folder_without_cells_says_so(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "sweep.status", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds no cells; give a folder of outputs" in done.stderr
+
+
+def test_gpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert local._gpus() == [2, 5]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert local._gpus() == []

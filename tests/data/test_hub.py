@@ -255,7 +255,7 @@ def test_a_hub_out_of_reach_is_one_line_that_says_what_to_do(
         rows(source, "calibration")
     said = str(caught.value)
     assert said.startswith(f"source={source.origin().corpus}: a/b is neither in the cache")
-    assert said.endswith("or choose a local file")
+    assert said.endswith("fetches it")
     assert "\n" not in said
     assert "long story" not in said
 

@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sweep.grid import sweep
 from sweep_jobs import local
 
 GRID = (
@@ -44,34 +47,30 @@ def table(outputs: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.read_text().splitlines()))
 
 
-def test_processes_share_a_grid_and_give_what_one_gives(tmp_path: Path) -> None:
-    done = run(tmp_path / "two", "hydra/launcher=local")
-    assert done.returncode == 0, done.stderr
-    assert "submitted 2 jobs" in done.stdout
-    assert "5 done" in done.stdout
-    alone = run(tmp_path / "one")
-    assert alone.returncode == 0, alone.stderr
+def test_processes_share_a_grid_detached_and_give_what_one_gives(
+    tmp_path: Path, frozen: Callable[..., dict[str, Any]]
+) -> None:
+    first = run(tmp_path / "two", "hydra/launcher=local", "hydra.launcher.wait=false")
+    assert first.returncode == 0, first.stderr
+    assert "submitted 2 jobs" in first.stdout
+    assert re.search(r"\d queued|\d running", first.stdout)
+    second = run(tmp_path / "two", "hydra/launcher=local")  # stays, and starts nothing twice
+    assert second.returncode == 0, second.stderr
+    assert "submitted" not in second.stdout
+    assert "5 done" in second.stdout
+    for cell in (tmp_path / "two" / "cells").iterdir():
+        assert [file.name for file in (cell / "attempts").iterdir()] == ["001.json"]
+
+    points = [
+        (f"method={m}", f"calib={c}") for m in ("wanda", "sparsegpt") for c in ("c4", "alpaca")
+    ]
+    sweep([frozen(*GRID[2:-1], *point, f"outputs={tmp_path / 'one'}") for point in points])
     two, one = table(tmp_path / "two"), table(tmp_path / "one")
     assert [row["cell"] for row in two] == [row["cell"] for row in one]
     # one thread each: sums in another order
     assert [float(row["perplexity"]) for row in two] == pytest.approx(
         [float(row["perplexity"]) for row in one], rel=1e-3
     )
-    for cell in (tmp_path / "two" / "cells").iterdir():
-        assert [file.name for file in (cell / "attempts").iterdir()] == ["001.json"]
-    again = run(tmp_path / "two", "hydra/launcher=local")
-    assert "submitted" not in again.stdout
-    assert "5 done" in again.stdout
-
-
-def test_what_was_started_runs_on_and_is_not_started_twice(tmp_path: Path) -> None:
-    first = run(tmp_path, "hydra/launcher=local", "hydra.launcher.wait=false")
-    assert first.returncode == 0, first.stderr
-    assert re.search(r"\d queued|\d running", first.stdout)
-    second = run(tmp_path, "hydra/launcher=local", "hydra.launcher.wait=true")
-    assert second.returncode == 0, second.stderr
-    assert "submitted" not in second.stdout
-    assert status(tmp_path).endswith("5 done\n")
 
 
 def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_fields_that_are_not_there_are_answered_with_those_that_are(write: Write
     assert refusal(path, "txt").startswith(
         f"field=txt: line 1 of {path} has the fields body, title"
     )
-    assert refusal(path).startswith(f"field=None: line 1 of {path} has the fields body, title")
+    assert refusal(path).startswith(f"field=null: line 1 of {path} has the fields body, title")
     no_answer = write("b.jsonl", jsonl({"instruction": "A.", "instances": [{"input": "x"}]}))
     assert "has the fields instruction, instances, input" in refusal(no_answer)
 

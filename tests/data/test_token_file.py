@@ -48,7 +48,7 @@ def test_any_integers_will_do(tmp_path: Path, dtype: torch.dtype) -> None:
 def test_a_missing_name_is_answered_with_those_that_are_there(folder: Path) -> None:
     path = folder / "two.safetensors"
     assert refusal(path, "c") == f"key=c: {path} holds the tensors: a, b"
-    assert refusal(path) == f"key=None: {path} holds the tensors: a, b"
+    assert refusal(path) == f"key=null: {path} holds the tensors: a, b"
 
 
 @pytest.mark.parametrize(

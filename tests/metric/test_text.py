@@ -159,7 +159,7 @@ def test_a_text_that_fills_no_window_is_refused(
     source = request.getfixturevalue(corpus)
     with pytest.raises(Refusal, match="seqlen=500: the text fills no window"):
         text_windows(source(DOCUMENTS[:2]), tokenizer, None, 500)
-    with pytest.raises(Refusal, match="seqlen=None: must be set"):
+    with pytest.raises(Refusal, match="seqlen=null: must be set"):
         text_windows(source(DOCUMENTS), tokenizer, None, None)
     with pytest.raises(Refusal, match="source=rows: has no row"):
         text_windows(source([]), tokenizer, None, 8)

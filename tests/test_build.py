@@ -84,7 +84,7 @@ def test_what_a_constructor_says_is_placed_at_its_field() -> None:
 
 
 def test_a_refusal_of_a_constructor_is_placed_at_its_field() -> None:
-    assert refusal(node(kind="b")) == "outer.inner=None: must be set for kind=b"
+    assert refusal(node(kind="b")) == "outer.inner=null: must be set for kind=b"
 
 
 def test_a_missing_value_is_named() -> None:

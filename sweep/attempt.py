@@ -136,9 +136,12 @@ def take(cell: Path) -> Holding | None:
         try:
             with os.fdopen(handle, "w") as file:
                 file.write(_text(attempt))
+            Path(whole).chmod(0o644)  # whoever shares the folder must see who holds the cell
             os.link(whole, path)
         except FileExistsError:
-            return None
+            # NFS may have made the link, lost its answer, and been asked again: see open(2)
+            if Path(whole).stat().st_nlink != 2:
+                return None
         finally:
             Path(whole).unlink()
     return Holding(path, attempt)
@@ -157,11 +160,7 @@ def alive(path: Path, attempt: Attempt) -> bool:
         return False
     if attempt.boot and (attempt.host, attempt.boot) == (platform.node(), _boot()):
         return attempt.runs_here()
-    try:
-        age = _now(path.parent) - path.stat().st_mtime
-    except OSError:
-        return False
-    return age < OLD
+    return _now(path.parent) - path.stat().st_mtime < OLD
 
 
 def _latest(folder: Path) -> tuple[int, Attempt | None]:
@@ -173,7 +172,9 @@ def _latest(folder: Path) -> tuple[int, Attempt | None]:
         if said["doing"] is not None:
             said["doing"] = tuple(said["doing"])
         return numbers[-1], Attempt(**said)
-    except (OSError, ValueError, TypeError, KeyError):
+    except OSError:  # somebody else's, who keeps it private: its age is all that can be known
+        return numbers[-1], Attempt(host="?", boot="?", pid=0, start=None)
+    except (ValueError, TypeError, KeyError):
         return numbers[-1], Attempt(ended="damaged")
 
 
@@ -187,8 +188,11 @@ def _text(attempt: Attempt) -> str:
 
 def _now(folder: Path) -> float:
     """The time by the clock of the file system, which may differ from this machine's."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as probe:
-        return Path(probe.name).stat().st_mtime
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".clock-") as probe:
+            return Path(probe.name).stat().st_mtime
+    except OSError:  # whoever only looks may not be allowed to write
+        return time.time()
 
 
 def _start(pid: int) -> int | None:

@@ -157,7 +157,8 @@ class Folder:
         if self._stem(metric, settings_id) != aside:
             return
         latest = _read_json(self._result(metric))
-        with writing(self._result(metric)):
+        # another sweep may be about the same; what it has moved is where it should be
+        with writing(self._result(metric)), contextlib.suppress(FileNotFoundError):
             if latest is not None:
                 self._rename(metric, _aside(metric, str(latest.get("settings_id"))))
             self._rename(aside, metric)
@@ -250,6 +251,7 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
             os.close(handle)
+            Path(name).chmod(0o666 & ~_umask())  # as open() would have made it
             yield Path(name)
             with open(name, "rb") as file:  # noqa: PTH123 - the file is synced, whoever wrote it
                 os.fsync(file.fileno())
@@ -282,6 +284,13 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def _umask() -> int:
+    """Of this process; it can only be read by setting it."""
+    before = os.umask(0o077)
+    os.umask(before)
+    return before
 
 
 def check_writable(outputs: str) -> None:

@@ -88,6 +88,8 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
     idle = tried = 0
     started = time.monotonic()
     while queue:
+        if workshop.progress.stopping:
+            raise Interrupted("stopped as asked, between two cells")
         cell = queue.popleft()
         folder = Folder(cell.settings.outputs, cell.name)
         if finished(cell, folder):
@@ -123,8 +125,6 @@ def _wait(held: Folder | None, idle: int, waiting: int, workshop: Workshop) -> N
     if held is not None and holder is not None:
         who = f"process {holder[0].pid} on {holder[0].host}"
         log.info("waiting for %s, which works on %s", who, held.path.name)
-    if workshop.progress.stopping:
-        raise Interrupted("stopped as asked, waiting for others")
     time.sleep(WAIT)
 
 

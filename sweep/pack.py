@@ -21,7 +21,7 @@ from typing import Any
 from sweep.attempt import Attempt
 from sweep.build import build
 from sweep.cell import Cell, make
-from sweep.files import write, writing
+from sweep.files import Folder, write, writing
 from sweep.plan import Plan, of_same_model
 from sweep.refusal import Refusal
 from sweep.track import Tracker
@@ -82,8 +82,8 @@ def save(
         "sweep": planned.name,
         "tracker": tracker,
         "fingerprints": workshop.fingerprints(),
-        "dense": _cell(pack.dense),
-        "cells": [_cell(cell) for cell in pack.cells],
+        "dense": _described(pack.dense),
+        "cells": [_described(cell) for cell in pack.cells],
     }
     write(path, json.dumps(content) + "\n")
     return path
@@ -122,7 +122,7 @@ class Submission:
         job: its id; of a process of this machine, its number.
         launcher: `slurm` or `local`.
         log: what it printed to stderr.
-        cells: what is known of the pack's cells: `id`, `name`, `metrics` (with ids of settings).
+        cells: of the pack, as `described`.
         process: the process, where the job is one.
     """
 
@@ -138,6 +138,14 @@ class Submission:
         return self.process is not None and self.process.runs_here()
 
 
+def blame(path: Path, reason: str) -> None:
+    """Leave in the folders of a pack's unfinished cells why none of them could be begun."""
+    for said in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        folder = Folder(said["config"]["outputs"], said["name"])
+        if any(folder.metric(name, id) is None for name, id in said["metrics"].items()):
+            folder.write_failure(f"{reason}\n")
+
+
 def record(submitted: Iterable[tuple[str, Path]], launcher: str) -> None:
     """Add to the sweep's list which jobs were given which packs."""
     for job, path in submitted:
@@ -151,28 +159,38 @@ def record(submitted: Iterable[tuple[str, Path]], launcher: str) -> None:
 
 def submissions(outputs: Path) -> Iterator[Submission]:
     """Every job that was ever given a pack below `outputs`, in their order."""
-    for file in sorted(outputs.glob("jobs/*/submitted.jsonl")):
+    found: list[tuple[float, Submission]] = []
+    for file in outputs.glob("jobs/*/submitted.jsonl"):
         for line in file.read_text().splitlines():
             said = json.loads(line)
             path = file.parent / said["pack"]
             cells = json.loads(path.read_text())["cells"] if path.is_file() else []
             process = Attempt(**said["process"]) if "process" in said else None
             log = file.parent / "submitit" / f"{said['job']}_0_log.err"
-            yield Submission(said["job"], said["launcher"], log, cells, process)
+            submission = Submission(said["job"], said["launcher"], log, cells, process)
+            found.append((said["when"], submission))
+    for _, submission in sorted(found, key=lambda pair: pair[0]):
+        yield submission
 
 
-def _cell(cell: Cell) -> dict[str, Any]:
+def described(cell: Cell) -> dict[str, Any]:
+    """What a status needs to know of a cell: `id`, `name`, `metrics` (ids of settings), `keep`."""
     return {
         "id": cell.id,
         "name": cell.name,
         "metrics": {name: cell.metric_id(name) for name in cell.parts.metrics},
-        "config": cell.config,
+        "keep": cell.settings.keep,
     }
+
+
+def _described(cell: Cell) -> dict[str, Any]:
+    return {**described(cell), "config": cell.config}
 
 
 def _made(said: Mapping[str, Any], workshop: Workshop) -> Cell:
     cell = make(said["config"], workshop.fingerprint)
-    if cell.id != said["id"]:
+    metrics = {name: cell.metric_id(name) for name in cell.parts.metrics}
+    if cell.id != said["id"] or metrics != said["metrics"]:
         reason = (
             "its model, data or the code is not what it was when it was submitted; submit again"
         )

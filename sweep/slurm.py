@@ -73,18 +73,25 @@ def max_array_size() -> int | None:
 def _asked(command: Sequence[str], wanted: Sequence[str]) -> dict[str, Job]:
     """The answer's lines that are about jobs asked for; arrays are asked for as a whole."""
     arrays = sorted({job.split("_")[0] for job in wanted})
-    said = _run([*command, ",".join(arrays)])
-    if said is None and len(arrays) > 1:  # squeue refuses all if it has forgotten one
-        return {job: one for array in arrays for job, one in _asked(command, [
-            job for job in wanted if job.split("_")[0] == array
-        ]).items()}  # fmt: skip
     found: dict[str, Job] = {}
-    for line in (said or "").splitlines():
-        id, state, node, *reason = line.split("|")
-        # "CANCELLED by 0" names who did it; a job that was requeued comes several times, last last
-        if id in wanted:
-            node = "" if node == "None assigned" else node
-            found[id] = Job(state.split()[0], node, reason[0] if reason else "")
+    for line in (_run([*command, ",".join(arrays)]) or "").splitlines():
+        ids, state, node, *reason = line.split("|")
+        # "CANCELLED by 0" names who did it; of a job that was requeued the last line counts
+        node = "" if node == "None assigned" else node
+        job = Job(state.split()[0], node, reason[0] if reason else "")
+        found |= {id: job for id in expanded(ids) if id in wanted}
+    return found
+
+
+def expanded(ids: str) -> list[str]:
+    """`12_[0-2,7%4]`, as accounting names the jobs of an array that wait, as `12_0`, `12_1`, …."""
+    array = re.fullmatch(r"(\d+)_\[([\d,-]+)(?:%\d+)?\]", ids)
+    if array is None:
+        return [ids]
+    found: list[str] = []
+    for part in array[2].split(","):
+        first, _, last = part.partition("-")
+        found += [f"{array[1]}_{i}" for i in range(int(first), int(last or first) + 1)]
     return found
 
 

@@ -50,12 +50,13 @@ class Standing:
     seconds: float | None = None
 
 
-def standings(outputs: Path, only: Iterable[str] | None = None) -> list[Standing]:
+def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None) -> list[Standing]:
     """Every cell that was begun or submitted below `outputs`, in the order of the names.
 
     Args:
         outputs: the folder.
-        only: ids of the cells that are asked for; None: all.
+        only: the cells that are asked for, by id, as `pack.described` gives them: with the metrics
+            and the `keep` of now; None: all, with those of then.
     """
     cells: dict[str, dict[str, Any]] = {}
     given: dict[str, list[pack.Submission]] = {}
@@ -66,10 +67,10 @@ def standings(outputs: Path, only: Iterable[str] | None = None) -> list[Standing
     for submission in pack.submissions(outputs):
         for cell in submission.cells:
             given.setdefault(cell["id"], []).append(submission)
-            there = cells.setdefault(cell["id"], {**cell, "metrics": {}})
-            there["metrics"] = {**there["metrics"], **cell["metrics"]}
-    asked = set(cells) if only is None else set(only)
-    wanted = [id for id in cells if id in asked]
+            cells[cell["id"]] = {**cells.get(cell["id"], {}), **cell}
+    if only is not None:
+        cells = {id: dict(cell) for id, cell in only.items()}
+    wanted = list(cells)
     known = slurm.jobs(
         submission.job
         for id in wanted
@@ -110,12 +111,15 @@ def _standing(
     folder = Folder(outputs, cell["name"])
     id, name = cell["id"], folder.path.name
     lacking = [m for m, settings in cell["metrics"].items() if folder.metric(m, settings) is None]
-    if folder.compression() is not None and not lacking:
+    kept = cell.get("keep", "none") == "none" or folder.model.is_dir()
+    if folder.compression() is not None and not lacking and kept:
         return Standing(id, name, "done", "", folder.seconds())
     last = latest(folder.path)
     if last is not None and last[1]:
         return Standing(id, name, "running", _running(last[0]))
     for submission in reversed(given):
+        if not _covers(submission, cell):
+            continue  # it will leave something of what is asked for undone
         queued = _queued(submission, known.get(submission.job))
         if queued is not None:
             return Standing(id, name, "queued", queued)
@@ -126,6 +130,13 @@ def _standing(
     if ended is not None and ended.state != "COMPLETED":
         return Standing(id, name, "failed", _ended(given[-1], ended.state))
     return Standing(id, name, "missing", ", ".join(lacking))
+
+
+def _covers(submission: pack.Submission, cell: Mapping[str, Any]) -> bool:
+    """Whether a job does all that is asked of a cell."""
+    packed = next(one for one in submission.cells if one["id"] == cell["id"])
+    keeps = cell.get("keep", "none") == "none" or packed["keep"] == cell["keep"]
+    return keeps and dict(cell["metrics"]).items() <= dict(packed["metrics"]).items()
 
 
 def _ended(submission: pack.Submission, state: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from sweep.grid import quiet, work
-from sweep.pack import load
+from sweep.pack import blame, load
 from sweep.progress import Progress
 from sweep.refusal import Interrupted, OutOfSpace, Refusal
 from sweep.workshop import Workshop
@@ -36,8 +36,8 @@ def main(words: list[str]) -> int:
     progress = Progress()
 
     def stop(number: int, _: FrameType | None) -> None:
-        log.info("%s: stops at the end of this block or batch", signal.Signals(number).name)
         progress.stopping = True
+        log.info("%s: stops at the end of this block or batch", signal.Signals(number).name)
 
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, stop)
@@ -46,16 +46,19 @@ def main(words: list[str]) -> int:
     failures: dict[str, str] = {}
     path, *without = words
     try:
-        work(load(Path(path), workshop, without), workshop, failures)
+        planned = load(Path(path), workshop, without)
+    except Refusal as refusal:
+        log.error("%s", refusal)
+        blame(Path(path), f"Refusal: {refusal}")
+        return FAILED
+    try:
+        work(planned, workshop, failures)
     except Interrupted as interrupted:
         log.info("%s; goes on when the job is started again", interrupted)
         return STOPPED
     except OutOfSpace as full:
         log.error("%s", full)
         return FULL
-    except Refusal as refusal:
-        log.error("%s", refusal)
-        return FAILED
     return FAILED if failures else DONE
 
 

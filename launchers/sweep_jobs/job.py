@@ -7,6 +7,7 @@ the worker is asked to stop at the next block or batch, and submitit has the job
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -37,10 +38,24 @@ class PackJob:
         packs: paths of their files.
         offline: whether the hub is not to be asked for anything.
         threads: of the worker; None: as many as the job has processors.
+        notice: seconds that a worker has to stop in before it is killed.
+        killed: ids of cells that have killed their worker, and are not run again.
     """
 
-    def __init__(self, packs: Sequence[str], offline: bool, threads: int | None = None) -> None:
-        self._given = (list(packs), offline, threads)
+    def __init__(
+        self,
+        packs: Sequence[str],
+        offline: bool,
+        *,
+        threads: int | None = None,
+        notice: float = 30.0,
+        killed: Sequence[str] = (),
+    ) -> None:
+        self._packs = list(packs)
+        self._offline = offline
+        self._threads = threads
+        self._notice = notice
+        self._killed = list(killed)
         self._pid: int | None = None
 
     def checkpoint(self) -> Any:
@@ -48,10 +63,19 @@ class PackJob:
         from submitit.helpers import DelayedSubmission
 
         if self._pid is not None:
-            _ask_to_stop(self._pid)
-            while _runs(self._pid):
+            _signal(self._pid, signal.SIGUSR2)
+            end = time.monotonic() + self._notice
+            while _runs(self._pid) and time.monotonic() < end:
                 time.sleep(LOOK)
-        return DelayedSubmission(PackJob(*self._given))
+            _signal(self._pid, signal.SIGKILL)  # in the middle of a long block, which is lost
+        again = PackJob(
+            self._packs,
+            self._offline,
+            threads=self._threads,
+            notice=self._notice,
+            killed=self._killed,
+        )
+        return DelayedSubmission(again)
 
     def __call__(self) -> None:
         """Run until every cell is done, has failed, or the worker was asked to stop.
@@ -59,17 +83,15 @@ class PackJob:
         Raises:
             Failed: cells failed, so that the job has failed too.
         """
-        packs, _, _ = self._given
-        done = [self._run(pack) for pack in packs]
+        done = [self._run(pack) for pack in self._packs]
         if not all(done):
             raise Failed("cells failed; see failure.txt in their folders")
 
     def _run(self, pack: str) -> bool:
         """One pack, with as many workers as it takes; whether all its cells are done."""
-        killed: list[str] = []
         while True:
             before = _killed_for_memory()
-            command = [sys.executable, "-m", "sweep.worker", pack, *killed]
+            command = [sys.executable, "-m", "sweep.worker", pack, *self._killed]
             worker = subprocess.Popen(command, env=self._environment())
             self._pid = worker.pid
             while (code := worker.poll()) is None:
@@ -78,20 +100,19 @@ class PackJob:
             if code == STOPPED:
                 raise Failed("stopped; the same command goes on with what is left")
             if code >= 0:
-                return code == DONE and not killed
+                return code == DONE and not self._killed
             cell = _blame(Path(pack), worker.pid, -code, _killed_for_memory() > before)
             if cell is None:
                 raise Failed(f"the worker was killed by signal {-code} before it began a cell")
-            killed.append(cell)
+            self._killed.append(cell)
 
     def _environment(self) -> dict[str, str]:
         """Of the worker: a thread for each processor of the job, and nothing from the network."""
-        _, offline, threads = self._given
         environment = dict(os.environ)
-        processors = threads or environment.get("SLURM_CPUS_PER_TASK")
-        if processors is not None:
-            environment.setdefault("OMP_NUM_THREADS", str(processors))
-        if offline:
+        processors = self._threads or environment.get("SLURM_CPUS_PER_TASK")
+        if processors is not None:  # what the login node has set is not meant for here
+            environment["OMP_NUM_THREADS"] = str(processors)
+        if self._offline:
             environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
         return environment
 
@@ -116,11 +137,10 @@ def _blame(pack: Path, pid: int, number: int, memory: bool) -> str | None:
     return None
 
 
-def _ask_to_stop(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGUSR2)
-    except ProcessLookupError:
-        return
+def _signal(pid: int, number: signal.Signals) -> None:
+    """To a child that is not yet reaped, so that its number is still its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _runs(pid: int) -> bool:

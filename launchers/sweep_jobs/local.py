@@ -50,21 +50,20 @@ class LocalJobs(Submitter):
 
     def submit(
         self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
-    ) -> list[tuple[str, Path]]:
+    ) -> Iterator[list[tuple[str, Path]]]:
         """See `Submitter`: every process is given all packs, in their order."""
         from submitit import LocalExecutor
 
         threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
         gpus = _gpus()
-        submitted: list[tuple[str, Path]] = []
         for number in range(self.jobs):
             executor = LocalExecutor(folder)
             given = {"visible_gpus": [gpus[number % len(gpus)]], "gpus_per_node": 1} if gpus else {}
             executor.update_parameters(timeout_min=WEEK, **given)
             with _silent():
-                job = executor.submit(PackJob([str(path) for path in paths], self.offline, threads))
-            submitted += [(job.job_id, path) for path in paths]
-        return submitted
+                packs = [str(path) for path in paths]
+                job = executor.submit(PackJob(packs, self.offline, threads=threads))
+            yield [(job.job_id, path) for path in paths]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,9 @@ from sweep.refusal import Refusal
 from sweep.slurm import max_array_size
 from sweep_jobs.job import PackJob
 from sweep_jobs.submit import Submitter
+
+MARGIN = 20
+"""Seconds of the notice of a job's end that are left for having it queued again."""
 
 
 @dataclass(frozen=True)
@@ -90,35 +93,49 @@ class SlurmJobs(Submitter):
 
     def submit(
         self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
-    ) -> list[tuple[str, Path]]:
+    ) -> Iterator[list[tuple[str, Path]]]:
         """See `Submitter`: packs that others wait for, then arrays that depend on their jobs."""
         first = [path for path, after in paths.items() if after is None and path in paths.values()]
-        job_of = dict(self._arrays(folder, name, first, []))
+        job_of: dict[Path, str] = {}
+        for submitted in self._arrays(folder, name, first, []):
+            job_of |= {path: job for job, path in submitted}
+            yield submitted
         groups: dict[tuple[str, ...], list[Path]] = {}
         for path, after in paths.items():
             if path not in job_of:
                 needs = tuple(before) if after is None else (job_of[after],)
                 groups.setdefault(needs, []).append(path)
         for needs, group in groups.items():
-            job_of |= self._arrays(folder, name, group, needs)
-        return [(job, path) for path, job in job_of.items()]
+            yield from self._arrays(folder, name, group, needs)
 
     def _arrays(
         self, folder: Path, name: str, paths: Sequence[Path], needs: Sequence[str]
-    ) -> dict[Path, str]:
-        """The job of every pack."""
+    ) -> Iterator[list[tuple[str, Path]]]:
+        """The jobs of the packs, array by array.
+
+        Raises:
+            Refusal: SLURM's own, of what it was asked for.
+        """
         from submitit import SlurmExecutor
+        from submitit.core.utils import FailedJobError
 
         size = self._array_size()
-        job_of: dict[Path, str] = {}
         for start in range(0, len(paths), size):
             executor = SlurmExecutor(folder, max_num_timeout=self.max_num_timeout)
             executor.update_parameters(**self._parameters(name, needs))
             part = paths[start : start + size]
-            with executor.batch():
-                jobs = [executor.submit(PackJob([str(path)], self.offline)) for path in part]
-            job_of |= {path: job.job_id for job, path in zip(jobs, part, strict=True)}
-        return job_of
+            notice = max(1, self.signal_delay_s - MARGIN)
+            try:
+                with executor.batch():
+                    jobs = [
+                        executor.submit(PackJob([str(path)], self.offline, notice=notice))
+                        for path in part
+                    ]
+            except FailedJobError as error:
+                said = [line for line in str(error).splitlines() if "rror" in line]
+                reason = f"sbatch refused it ({said[-1] if said else error})"
+                raise Refusal("hydra/launcher", "slurm", reason) from error
+            yield [(job.job_id, path) for job, path in zip(jobs, part, strict=True)]
 
     def _parameters(self, name: str, needs: Sequence[str]) -> dict[str, Any]:
         """In the words of submitit's executor, without what is left to the cluster."""
@@ -138,4 +155,5 @@ class SlurmJobs(Submitter):
         return {key: value for key, value in given.items() if value is not None}
 
     def _array_size(self) -> int:
-        return max_array_size() or self.max_array_size
+        size = max_array_size()
+        return self.max_array_size if size is None else max(1, size)

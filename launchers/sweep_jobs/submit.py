@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep import pack
+from sweep import pack, slurm
 from sweep.build import build
 from sweep.files import Folder
 from sweep.grid import announce, quiet, show_asked
@@ -61,7 +61,7 @@ class Submitter(ABC):
     @abstractmethod
     def submit(
         self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
-    ) -> list[tuple[str, Path]]:
+    ) -> Iterator[list[tuple[str, Path]]]:
         """Submit jobs for the packs.
 
         Args:
@@ -70,8 +70,8 @@ class Submitter(ABC):
             paths: every pack's file, and the file of the pack that must have ended before.
             before: jobs submitted earlier that must have ended before.
 
-        Returns:
-            Ids of jobs, each with a pack that it was given.
+        Yields:
+            Ids of jobs, each with a pack that it was given, as soon as they are submitted.
         """
 
 
@@ -92,11 +92,10 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     submitter.check()
     workshop = Workshop(Progress())
     planned = plan(configs, workshop, runs_here=False)
-    show_asked(planned)
     announce(planned)
     outputs = Path(planned.outputs)
-    ids = [cell.id for cell in planned.cells]
-    busy = {s.id for s in standings(outputs, ids) if s.state in ("running", "queued")}
+    asked = {cell.id: pack.described(cell) for cell in planned.cells}
+    busy = {s.id for s in standings(outputs, asked) if s.state in ("running", "queued")}
     todo = [
         cell
         for cell in planned.todo
@@ -110,6 +109,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
             _print(f"pack {number}: {names}")
         _print(f"dry run: {len(todo)} cells in {submitter.describe(len(made))}; nothing is queued")
         return
+    show_asked(planned)
     if made:
         _submit(planned, made, configs[0]["tracker"], submitter, workshop)
     _stand(planned)
@@ -137,8 +137,10 @@ def _submit(
             if one.opens:
                 dense[one.dense.id] = path
         earlier = _jobs_of(planned, {one.dense.id for one in made if one.dense.id not in dense})
-        submitted = submitter.submit(folder / "submitit", planned.name, paths, earlier)
-        pack.record(submitted, submitter.kind)
+        submitted: list[tuple[str, Path]] = []
+        for given in submitter.submit(folder / "submitit", planned.name, paths, earlier):
+            pack.record(given, submitter.kind)  # at once: what is queued is never unknown
+            submitted += given
     ids = sorted({job for job, _ in submitted}, key=lambda job: [int(n) for n in job.split("_")])
     _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
     _print(f"logs: {folder / 'submitit'}")
@@ -148,17 +150,20 @@ def _submit(
 def _jobs_of(planned: Plan, cells: set[str]) -> list[str]:
     """Jobs submitted earlier that still have these cells before them."""
     outputs = Path(planned.outputs)
-    waited = {s.id for s in standings(outputs, cells) if s.state in ("queued", "running")}
-    return [
+    asked = {cell.id: pack.described(cell) for cell in planned.cells if cell.id in cells}
+    waited = {s.id for s in standings(outputs, asked) if s.state in ("queued", "running")}
+    given = [
         submission.job
         for submission in pack.submissions(outputs)
         if submission.launcher == "slurm" and any(c["id"] in waited for c in submission.cells)
     ]
+    return [id for id, job in slurm.jobs(given).items() if job.waits or job.runs]
 
 
 def _stand(planned: Plan) -> None:
     """Where the sweep stands, and its table as far as there is one."""
-    found = standings(Path(planned.outputs), [cell.id for cell in planned.cells])
+    asked = {cell.id: pack.described(cell) for cell in planned.cells}
+    found = standings(Path(planned.outputs), asked)
     if any(standing.state == "done" for standing in found):
         sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
     for standing in found:
@@ -173,7 +178,7 @@ def _wait_for(planned: Plan) -> None:
     Raises:
         Failed: not everything is done then.
     """
-    ids = [cell.id for cell in planned.cells]
+    ids = {cell.id: pack.described(cell) for cell in planned.cells}
     said = ""
     while True:
         found = standings(Path(planned.outputs), ids)

@@ -255,12 +255,10 @@ def test_a_killed_or_failed_cell_does_not_take_its_pack_with_it(
     retried = user.said(*grid)
     assert len(jobs(retried)) == 1
     assert "4 done" in retried
-    faults = {"kill", "raise", "none"}
     weights = {
         json.loads((cell / "compression.json").read_text())["weights_sha256"]
         for cell in (user.outputs / "cells").glob("*faulty*")
     }
-    assert len(faults) == 3
     assert len(weights) == 1  # as if nothing had happened
 
 

@@ -308,9 +308,8 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(
         user.cluster.run("scontrol", "update", "nodename=testbed", "state=down", "reason=test")
         user.cluster.start("slurmd")
     user.finish()
-    assert set(user.cluster.run("sacct", "-n", "-X", "-P", "-o", "State", "-j", job).split()) == {
-        "COMPLETED"
-    }
+    asked = ("sacct", "-n", "-X", "-P", "-o", "State", "-j", job)  # which hears of it later
+    user.wait(lambda: set(user.cluster.run(*asked).split()) == {"COMPLETED"}, 30)
     attempts = sorted((user.cell("faulty") / "attempts").iterdir())
     ended = [json.loads(file.read_text())["ended"] for file in attempts]
     assert ended[-1] == "done"

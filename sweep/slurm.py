@@ -17,6 +17,7 @@ WAITING = {
     "SUSPENDED",
     "STOPPED",
 }
+UNREACHED = "UNREACHED"
 ACTIVE = {"RUNNING", "COMPLETING", "SIGNALING", "STAGE_OUT"}
 PATIENCE = 20
 """Seconds in which a controller must answer."""
@@ -39,7 +40,7 @@ class Job:
     @property
     def waits(self) -> bool:
         """Whether it is still to be started, or to be started again."""
-        return self.state in WAITING
+        return self.state in WAITING or self.state == UNREACHED
 
     @property
     def runs(self) -> bool:
@@ -51,15 +52,21 @@ def jobs(ids: Iterable[str]) -> dict[str, Job]:
     """The jobs (`12`, or `12_3` in an array) of which anything is known, by id.
 
     The controller is asked first, then the accounting for what the controller has forgotten; what
-    neither knows, or what cannot be asked here, is left out.
+    neither knows is left out. Where the controller does not answer, what the accounting does not
+    know is `UNREACHED`: it may well wait, and nobody should submit it again.
     """
     wanted = sorted(set(ids))
     if not wanted:
         return {}
+    arrays = ",".join(sorted({job.split("_")[0] for job in wanted}))
+    reached = _run(["squeue", "-h", "--states=all", "-o", "%i", "-j", arrays]) is not None
     found = _asked(["squeue", "-h", "-r", "--states=all", "-o", "%i|%T|%N|%r", "-j"], wanted)
     left = [job for job in wanted if job not in found]
     if left:
         found |= _asked(["sacct", "-n", "-P", "-X", "-o", "JobID,State,NodeList", "-j"], left)
+    if not reached:
+        unreached = Job(UNREACHED, reason="SLURM cannot be asked now")
+        found |= {job: unreached for job in wanted if job not in found}
     return found
 
 
@@ -105,4 +112,5 @@ def _run(command: Sequence[str]) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    forgotten = "Invalid job id" in done.stderr  # an answer: it knows none of them any more
+    return done.stdout if done.returncode == 0 or forgotten else None

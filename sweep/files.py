@@ -3,13 +3,13 @@
 outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and the identity
                            /compression.json       what became of every layer
                            /metrics/<metric>.json  values, data, settings, environment, as
-                                                   measured last; an earlier result with other
+                                                   asked for last; a result with other
                                                    settings is <metric>@<settings_id8>.json
                            /metrics/<metric>-<corpus>.jsonl      the rows behind the values
                            /generations/<metric>-<corpus>.jsonl  the same, of metrics that generate
                            /attempts/<n>.json      who worked or works on it, and how far it is
                            /blocks/                finished blocks of a compression that was stopped
-                           /failure.txt            why the cell failed, until it succeeds
+                           /failure.txt            why the cell failed, until the next attempt
                            /log.txt
                            /model/                 the compressed model, with keep=model
 outputs/reports/<sweep>/results.csv, results.md
@@ -204,7 +204,7 @@ class Folder:
         return file.read_text().splitlines()[0] if file.is_file() else None
 
     def clear_failure(self) -> None:
-        """The cell has succeeded."""
+        """The cell is begun again, or has succeeded."""
         (self.path / "failure.txt").unlink(missing_ok=True)
 
     def keep_model(self, save: Callable[[Path], None]) -> None:

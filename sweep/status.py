@@ -63,7 +63,7 @@ def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None
     for file in sorted(outputs.glob("cells/*/cell.yaml")):
         said = Folder(outputs, file.parent.name).cell()
         if said is not None:
-            cells[said["id"]] = {**said, "name": file.parent.name}
+            cells[said["id"]] = {**said, "name": file.parent.name, "keep": said["config"]["keep"]}
     for submission in pack.submissions(outputs):
         for cell in submission.cells:
             given.setdefault(cell["id"], []).append(submission)

@@ -6,6 +6,7 @@ without it the one point is run as a grid of one.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,7 @@ def main() -> None:
     """
     with in_one_line():
         sys.argv[1:] = arranged(sys.argv[1:])
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines
         _app()
 
 

@@ -23,7 +23,6 @@ _UNWRITABLE = {
 """What Hydra meets when it makes the folder for its own log."""
 
 FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"
-os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 from torch import Tensor
+
+os.environ.pop("HYDRA_FULL_ERROR", None)  # commands that tests run answer in one line
 
 settings.register_profile("sweep", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("sweep")

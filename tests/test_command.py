@@ -157,14 +157,11 @@ def test_a_study_may_be_asked_for_with_a_plus(said: Said) -> None:
     assert "seed=-1" in said("+study=demo", "seed=-1", "-m")
 
 
-_WITHOUT = {name: value for name, value in os.environ.items() if name != "HYDRA_FULL_ERROR"}
-
-
 def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "sweep", *words],
         cwd=cwd,
-        env={**_WITHOUT, **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -177,14 +174,14 @@ def test_fetch_reads_what_a_grid_needs_and_runs_nothing(
     words = ["method=wanda", f"calib.path={files['text']}", "calib=local", "calib.n_samples=2"]
     command = [sys.executable, "-m", "sweep.fetch", *words, "hydra/launcher=slurm", "-m"]
     command += ["hydra.launcher.partition=gpu", f"outputs={tmp_path}"]
-    done = subprocess.run(command, env=_WITHOUT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"calib local: {files['text']} at sha256:" in done.stdout
     assert "metric.tasks unnatural: " in done.stdout
     assert "2 cells have what they need" in done.stdout
     assert not (tmp_path / "cells").exists()
     missing = [*command[:3], "calib=local", "calib.path=/no.txt", f"outputs={tmp_path}"]
-    done = subprocess.run(missing, env=_WITHOUT, capture_output=True, text=True, check=False)
+    done = subprocess.run(missing, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "sweep: calib.path=/no.txt: no such file\n"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,19 @@ def test_the_command_starts_without_heavy_imports() -> None:
             if top and name.startswith("sweep."):
                 waiting.append(_part(name))
     assert {"explain", "config"} <= seen
+
+
+def test_importing_the_project_changes_no_environment() -> None:
+    paths = (path.relative_to(ROOT).with_suffix("") for path in _modules())
+    names = [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    code = (
+        "import importlib, os\n"
+        "before = dict(os.environ)\n"
+        f"for name in {names!r}:\n"
+        "    importlib.import_module(name)\n"
+        "changed = set(os.environ.items()) ^ set(before.items())\n"
+        "changed = {n for n, _ in changed if not n.startswith('TORCHINDUCTOR')}  # set by torch\n"
+        "assert not changed, changed\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

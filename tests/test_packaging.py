@@ -31,11 +31,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(installed: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A command in a folder of its own, with the wheel's code before the checkout's."""
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
     return subprocess.run(
         [sys.executable, *words],
         cwd=installed.parent,
-        env={**environment, "PYTHONPATH": str(installed)},
+        env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
         text=True,
         check=False,
@@ -67,10 +66,7 @@ def test_the_console_script_is_the_module() -> None:
     script = Path(sys.executable).parent / "sweep"
     if not script.is_file():
         pytest.skip("the package is not installed beside this interpreter")
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
-    done = subprocess.run(
-        [str(script), "seed=-1"], capture_output=True, text=True, check=False, env=environment
-    )
+    done = subprocess.run([str(script), "seed=-1"], capture_output=True, text=True, check=False)
     assert done.stderr == "sweep: seed=-1: must not be negative\n"
 
 

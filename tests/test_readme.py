@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -34,11 +33,9 @@ def section(name: str) -> str:
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     assert words[0] == "python"
-    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
     return subprocess.run(
         [sys.executable, *words[1:]],
         cwd=cwd,
-        env=environment,
         capture_output=True,
         text=True,
         check=False,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import hydra
@@ -47,10 +49,20 @@ def main() -> None:
 
     With HYDRA_FULL_ERROR=1 every error comes with its full trace.
     """
-    with in_one_line():
+    with in_one_line(), _hydra_raises():
         sys.argv[1:] = arranged(sys.argv[1:])
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing several lines
         _app()
+
+
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Meanwhile Hydra raises its errors, instead of printing several lines and ending."""
+    before = os.environ.get(name := "HYDRA_FULL_ERROR", "0")
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        os.environ[name] = before
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 It holds on a shared file system without locks. To take a cell is to make the file with the next
 number, by a hard link, which either makes it whole or finds it there. The holder rewrites its file
 every few seconds; one that has grown old, or whose process is gone from this machine, is no
-hindrance any more. Nothing is ever taken away, so nobody can take away what another has just made.
+hindrance any more. Nothing is ever taken away, so nobody can take away what another has just made;
+a holder that was taken for dead finds its successor's file, and leaves the cell to it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -21,12 +23,16 @@ from types import TracebackType
 from typing import Any
 
 from sweep.files import write, writing
+from sweep.refusal import Overtaken
 
 BEAT = 5.0
 """Seconds between two signs of life."""
 
 OLD = 60.0
 """Seconds without a sign of life after which a holder counts as dead."""
+
+_NO_LINKS = {errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV}
+"""What file systems without hard links say."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,11 @@ class Attempt:
         """Another process of this machine."""
         return cls(pid=pid, start=_start(pid))
 
+    @property
+    def process(self) -> tuple[str, str, int, int | None]:
+        """Equal for attempts of one process only."""
+        return self.host, self.boot, self.pid, self.start
+
     def runs_here(self) -> bool:
         """Whether the process is on this machine, and there."""
         here = bool(self.boot) and (self.host, self.boot) == (platform.node(), _boot())
@@ -80,10 +91,17 @@ class Holding:
         self._path = path
         self._attempt = attempt
         self._over = threading.Event()
+        self._overtaken = False
         self._thread = threading.Thread(target=self._live, daemon=True)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Said with the next sign of life."""
+        """Said with the next sign of life.
+
+        Raises:
+            Overtaken: this process was taken for dead, and another has the cell now.
+        """
+        if self._overtaken:
+            raise Overtaken(f"{self._path.parent.parent.name}: another process has taken it over")
         self._attempt = replace(self._attempt, doing=(what, done, total))
 
     def end(self, how: str) -> None:
@@ -110,8 +128,10 @@ class Holding:
             self._write()
 
     def _live(self) -> None:
+        successor = self._path.with_name(_name(int(self._path.stem) + 1))
         while not self._over.wait(BEAT):
             with suppress(Exception):
+                self._overtaken = self._overtaken or successor.exists()
                 self._write()
 
     def _write(self) -> None:
@@ -137,7 +157,7 @@ def take(cell: Path) -> Holding | None:
             with os.fdopen(handle, "w") as file:
                 file.write(_text(attempt))
             Path(whole).chmod(0o644)  # whoever shares the folder must see who holds the cell
-            os.link(whole, path)
+            _link(Path(whole), path)
         except FileExistsError:
             # NFS may have made the link, lost its answer, and been asked again: see open(2)
             if Path(whole).stat().st_nlink != 2:
@@ -145,6 +165,23 @@ def take(cell: Path) -> Holding | None:
         finally:
             Path(whole).unlink()
     return Holding(path, attempt)
+
+
+def _link(whole: Path, path: Path) -> None:
+    """Another name for a file, or a copy of it where the file system knows only one name.
+
+    Raises:
+        FileExistsError: the name is taken.
+    """
+    try:
+        os.link(whole, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with path.open("x") as file:
+            file.write(whole.read_text())
 
 
 def latest(cell: Path) -> tuple[Attempt, bool] | None:
@@ -174,8 +211,8 @@ def _latest(folder: Path) -> tuple[int, Attempt | None]:
         return numbers[-1], Attempt(**said)
     except OSError:  # somebody else's, who keeps it private: its age is all that can be known
         return numbers[-1], Attempt(host="?", boot="?", pid=0, start=None)
-    except (ValueError, TypeError, KeyError):
-        return numbers[-1], Attempt(ended="damaged")
+    except (ValueError, TypeError, KeyError):  # or half written, where there are no hard links
+        return numbers[-1], Attempt(host="?", boot="?", pid=0, start=None)
 
 
 def _name(number: int) -> str:

@@ -81,7 +81,7 @@ class Cell:
         settings, parts: what the configuration describes.
         identity: what is hashed.
         id: the hash, 64 hexadecimal digits.
-        model: its name: the option, or the folder of a local one.
+        model: its name: the option, the folder of a local one, or the repository of one on the hub.
         label: for people: `tiny-sparsegpt-50-c4`.
     """
 
@@ -121,6 +121,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     parts = _parts(config)
     with under("model"):
         folder = parts.checkpoint.folder()
+        config = {**config, "model": parts.checkpoint.pinned(config["model"])}
     identity: dict[str, Any] = {
         "numerics": NUMERICS,
         "model": fingerprint(folder),
@@ -128,8 +129,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         "method": {"_target_": config["method"]["_target_"]},
     }
     options = config["options"]
-    local = isinstance(getattr(parts.checkpoint, "path", None), str)
-    model = folder.resolve().name if local else options["model"]
+    model = parts.checkpoint.name() or options["model"]
     label = [model, options["method"]]
     if parts.method.compresses:
         identity["method"] = config["method"]

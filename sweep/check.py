@@ -87,7 +87,7 @@ def _check_layers(cell: Cell, workshop: Workshop) -> None:
         try:
             linears = anatomy.prunable(model)
         except ValueError as error:
-            raise Refusal("path", parts.checkpoint.folder(), str(error)) from error
+            raise parts.checkpoint.wrong(str(error)) from error
     try:
         chosen = anatomy.select(list(linears), parts.method.scope)
     except ValueError as error:

@@ -37,6 +37,19 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
+def device_works() -> bool:
+    """Whether the GPU still takes work from this process; after an illegal access it does not."""
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return True
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return False
+    return True
+
+
 def _commit() -> str | None:
     """The commit of a checkout, marked where files differ from it; None for an installed wheel."""
 

@@ -52,8 +52,9 @@ class Folder:
 
     def __init__(self, outputs: str | Path, name: str) -> None:
         cells = Path(outputs) / "cells"
-        there = sorted(cells.glob(f"*-{name[-8:]}")) if cells.is_dir() else []
-        self.path = there[0] if there else cells / name
+        self.path = cells / name
+        if not self.path.is_dir() and (there := sorted(cells.glob(f"*-{name[-8:]}"))):
+            self.path = there[0]
 
     @property
     def log(self) -> Path:
@@ -89,7 +90,9 @@ class Folder:
     def cell(self) -> dict[str, Any] | None:
         """What `write_cell` wrote."""
         file = self.path / "cell.yaml"
-        found: dict[str, Any] | None = yaml.safe_load(file.read_text()) if file.is_file() else None
+        if not file.is_file():
+            return None
+        found: dict[str, Any] = yaml.load(file.read_text(), Loader=_LOADER)  # noqa: S506 - safe
         return found
 
     def write_compression(self, record: Mapping[str, Any]) -> None:
@@ -219,6 +222,10 @@ class Folder:
                 partial.rename(self.model)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+
+
+# ten times as fast where PyYAML was built with libyaml; a status reads a thousand
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Plain(yaml.SafeDumper):

@@ -14,10 +14,11 @@ from typing import Any
 
 from sweep.attempt import Holding, latest, take
 from sweep.cell import Cell
+from sweep.environment import device_works
 from sweep.files import Folder, writing
 from sweep.plan import Plan, plan
 from sweep.progress import Lines, Progress, duration
-from sweep.refusal import Failed, Interrupted, OutOfSpace
+from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken
 from sweep.report import table
 from sweep.run import finished, run
 from sweep.workshop import Workshop
@@ -37,6 +38,7 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
         Refusal: a point of the grid cannot work; nothing has run.
         Failed: some cells failed.
         OutOfSpace: the disk is full; what was finished stays finished.
+        Broken: the GPU takes no more work; what was finished stays finished.
     """
     quiet()
     workshop = Workshop(Progress())
@@ -44,18 +46,19 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     show_asked(planned)
     announce(planned)
     failures: dict[str, str] = {}
-    full: OutOfSpace | None = None
+    ended: OutOfSpace | Broken | None = None
     try:
         work(planned, workshop, failures)
-    except OutOfSpace as error:
-        full = error
+    except (OutOfSpace, Broken) as error:
+        ended = error
     sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
     sys.stdout.flush()
     lines = [f"  {name}: {reason}" for name, reason in failures.items()]
-    if full is not None:
-        again = "  what is finished stays; free some space, or choose another outputs=DIR, and the "
-        again += "same command goes on from there"
-        raise OutOfSpace("\n".join([str(full), *lines, again])) from full
+    if ended is not None:
+        full = isinstance(ended, OutOfSpace)
+        help = "free some space, or choose another outputs=DIR, and " if full else ""
+        again = f"  what is finished stays; {help}the same command goes on from there"
+        raise type(ended)("\n".join([str(ended), *lines, again])) from ended
     if failures:
         count = f"{len(failures)} of {len(planned.todo)} cells failed"
         raise Failed("\n".join([count, *lines, "  the same command again retries only these"]))
@@ -82,6 +85,7 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
 
     Raises:
         OutOfSpace, Interrupted: see `sweep.run.run`.
+        Broken: the device takes no more work; the cell that broke it has failed.
     """
     queue = deque(planned.todo)
     held: Folder | None = None
@@ -105,16 +109,22 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
             _wait(held, idle, len(queue), workshop)
             continue
         idle = 0
-        with holding:
-            if finished(cell, folder):  # by whoever had it until a moment ago
-                continue
-            tried += 1
-            left = _left(started, tried - 1, tried + len(queue))
-            log.info("[%d/%d] %s%s", tried, tried + len(queue), cell.name, left)
-            failure = _attempt(cell, folder, planned, workshop, holding)
-            if failure is not None:
-                holding.end("failed")
-                failures[cell.name] = failure
+        try:
+            with holding:
+                if finished(cell, folder):  # by whoever had it until a moment ago
+                    continue
+                tried += 1
+                left = _left(started, tried - 1, tried + len(queue))
+                log.info("[%d/%d] %s%s", tried, tried + len(queue), cell.name, left)
+                failure = _attempt(cell, folder, planned, workshop, holding)
+        except Overtaken as overtaken:
+            log.warning("%s", overtaken)
+            queue.append(cell)
+            continue
+        if failure is not None:
+            failures[cell.name] = failure
+            if not device_works():
+                raise Broken("the GPU takes no more work from this process")
 
 
 def _wait(held: Folder | None, idle: int, waiting: int, workshop: Workshop) -> None:
@@ -140,12 +150,13 @@ def _attempt(
         failure: str | None = None
         try:
             spent = run(cell, Folder(dense.settings.outputs, dense.name), workshop, mirror)
-        except (OutOfSpace, Interrupted, KeyboardInterrupt) as stop:
+        except (OutOfSpace, Interrupted, Overtaken, KeyboardInterrupt) as stop:
             failure = type(stop).__name__
             holding.end("stopped")
             raise
         except Exception as error:  # noqa: BLE001 - one cell must not take the others with it
             failure = _in_words(error)
+            holding.end("failed")
             folder.write_failure(f"{failure}\n\n{traceback.format_exc()}")
             log.error("  failed: %s", failure)
         finally:

@@ -89,26 +89,43 @@ def save(
     return path
 
 
-def load(path: Path, workshop: Workshop, without: Iterable[str] = ()) -> Plan:
-    """The plan of one pack.
+def load(
+    path: Path, workshop: Workshop, failures: dict[str, str], without: Iterable[str] = ()
+) -> Plan:
+    """The plan of one pack: its cells, and the dense cell if nobody has finished that.
+
+    A cell whose data are not what they were when the pack was made has failed, as its folder then
+    says; the others are run.
 
     Args:
         path: of its file.
         workshop: of the job.
+        failures: is filled with the reasons, by the names of the cells that failed.
         without: ids of cells that are not to be run.
 
     Raises:
-        Refusal: a model or a data file is not what it was when the pack was made.
+        Refusal: the model is not what it was, so that no cell can be run.
     """
     content = json.loads(path.read_text(encoding="utf-8"))
     workshop.trust(content["fingerprints"])
-    dense = _made(content["dense"], workshop)
-    cells = [_made(cell, workshop) for cell in content["cells"]]
-    cells = [dense if cell.id == dense.id else cell for cell in cells]
+    try:
+        cells = [dense := _made(content["dense"], workshop)]
+    except Refusal as refusal:
+        for said in content["cells"]:
+            _blame(said, refusal)
+        raise
+    for said in content["cells"]:
+        if said["id"] == dense.id:
+            continue
+        try:
+            cells.append(_made(said, workshop))
+        except Refusal as refusal:
+            failures[said["name"]] = str(refusal)
+            _blame(said, refusal)
     return Plan(
-        cells=tuple({cell.id: cell for cell in (dense, *cells)}.values()),
+        cells=tuple(cells),
         todo=tuple(cell for cell in cells if cell.id not in set(without)),
-        points=len(cells),
+        points=len(content["cells"]),
         name=content["sweep"],
         tracker=build(content["tracker"], "tracker", Tracker),  # type: ignore[type-abstract]
     )
@@ -138,14 +155,6 @@ class Submission:
         return self.process is not None and self.process.runs_here()
 
 
-def blame(path: Path, reason: str) -> None:
-    """Leave in the folders of a pack's unfinished cells why none of them could be begun."""
-    for said in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        folder = Folder(said["config"]["outputs"], said["name"])
-        if any(folder.metric(name, id) is None for name, id in said["metrics"].items()):
-            folder.write_failure(f"{reason}\n")
-
-
 def record(submitted: Iterable[tuple[str, Path]], launcher: str) -> None:
     """Add to the sweep's list which jobs were given which packs."""
     for job, path in submitted:
@@ -160,14 +169,16 @@ def record(submitted: Iterable[tuple[str, Path]], launcher: str) -> None:
 def submissions(outputs: Path) -> Iterator[Submission]:
     """Every job that was ever given a pack below `outputs`, in their order."""
     found: list[tuple[float, Submission]] = []
+    packs: dict[Path, list[dict[str, Any]]] = {}  # of this machine's processes each has all
     for file in outputs.glob("jobs/*/submitted.jsonl"):
         for line in file.read_text().splitlines():
             said = json.loads(line)
             path = file.parent / said["pack"]
-            cells = json.loads(path.read_text())["cells"] if path.is_file() else []
+            if path not in packs:
+                packs[path] = json.loads(path.read_text())["cells"] if path.is_file() else []
             process = Attempt(**said["process"]) if "process" in said else None
             log = file.parent / "submitit" / f"{said['job']}_0_log.err"
-            submission = Submission(said["job"], said["launcher"], log, cells, process)
+            submission = Submission(said["job"], said["launcher"], log, packs[path], process)
             found.append((said["when"], submission))
     for _, submission in sorted(found, key=lambda pair: pair[0]):
         yield submission
@@ -185,6 +196,13 @@ def described(cell: Cell) -> dict[str, Any]:
 
 def _described(cell: Cell) -> dict[str, Any]:
     return {**described(cell), "config": cell.config}
+
+
+def _blame(said: Mapping[str, Any], refusal: Refusal) -> None:
+    """Leave in the folder of a cell that is not finished why it could not be begun."""
+    folder = Folder(said["config"]["outputs"], said["name"])
+    if any(folder.metric(name, id) is None for name, id in said["metrics"].items()):
+        folder.write_failure(f"Refusal: {refusal}\n")
 
 
 def _made(said: Mapping[str, Any], workshop: Workshop) -> Cell:

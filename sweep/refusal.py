@@ -67,5 +67,13 @@ class Interrupted(Stop):
     """Asked to stop, at a point where everything that is done is on disk or can be written."""
 
 
+class Overtaken(Stop):
+    """Another process works on the same cell, because this one gave no sign of life for long."""
+
+
+class Broken(Stop):
+    """The device takes no more work from this process; another process may find it well."""
+
+
 class Failed(Stop):
     """Some cells of a sweep failed; the others' results stand."""

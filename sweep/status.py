@@ -25,7 +25,7 @@ ORDER: tuple[State, ...] = ("done", "running", "queued", "failed", "missing")
 
 HELP = {
     "OUT_OF_MEMORY": "raise hydra.launcher.mem_gb, or lower batch_size",
-    "TIMEOUT": "raise hydra.launcher.timeout_min, or max_num_timeout",
+    "TIMEOUT": "the same command goes on; hydra.launcher.timeout_min and max_num_timeout limit it",
     "NODE_FAIL": "the same command submits it again",
     "CANCELLED": "the same command submits it again",
 }
@@ -58,27 +58,25 @@ def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None
         only: the cells that are asked for, by id, as `pack.described` gives them: with the metrics
             and the `keep` of now; None: all, with those of then.
     """
-    cells: dict[str, dict[str, Any]] = {}
+    begun = _begun(outputs) if only is None else {}
     given: dict[str, list[pack.Submission]] = {}
-    for file in sorted(outputs.glob("cells/*/cell.yaml")):
-        said = Folder(outputs, file.parent.name).cell()
-        if said is not None:
-            cells[said["id"]] = {**said, "name": file.parent.name, "keep": said["config"]["keep"]}
     for submission in pack.submissions(outputs):
         for cell in submission.cells:
             given.setdefault(cell["id"], []).append(submission)
-            cells[cell["id"]] = {**cells.get(cell["id"], {}), **cell}
-    if only is not None:
-        cells = {id: dict(cell) for id, cell in only.items()}
-    wanted = list(cells)
+            begun[cell["id"]] = {**begun.get(cell["id"], {}), **cell}
+    cells = begun if only is None else only
+    found = {id: _done(outputs, cell) for id, cell in cells.items()}
     known = slurm.jobs(
         submission.job
-        for id in wanted
+        for id, done in found.items()
         for submission in given.get(id, [])
-        if submission.launcher == "slurm"
+        if done is None and submission.launcher == "slurm"
     )
-    found = [_standing(outputs, cells[id], given.get(id, []), known) for id in wanted]
-    return sorted(found, key=lambda standing: standing.name)
+    listed = [
+        done or _standing(outputs, cells[id], given.get(id, []), known)
+        for id, done in found.items()
+    ]
+    return sorted(listed, key=lambda standing: standing.name)
 
 
 def summary(found: Iterable[Standing]) -> str:
@@ -101,19 +99,39 @@ def lines(found: Iterable[Standing]) -> list[str]:
     return [f"{s.name:{width}}  {s.state:7}  {s.about}".rstrip() for s in listed]
 
 
+def _begun(outputs: Path) -> dict[str, dict[str, Any]]:
+    """Cells that have a folder, with what was asked of them last."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted(outputs.glob("cells/*/cell.yaml")):
+        said = Folder(outputs, file.parent.name).cell()
+        if said is not None:
+            found[said["id"]] = {**said, "name": file.parent.name, "keep": said["config"]["keep"]}
+    return found
+
+
+def _lacking(folder: Folder, cell: Mapping[str, Any]) -> list[str]:
+    """Metrics of which there is no result."""
+    return [m for m, settings in cell["metrics"].items() if folder.metric(m, settings) is None]
+
+
+def _done(outputs: Path, cell: Mapping[str, Any]) -> Standing | None:
+    """Where a cell stands that is done."""
+    folder = Folder(outputs, cell["name"])
+    kept = cell.get("keep", "none") == "none" or folder.model.is_dir()
+    if folder.compression() is None or not kept or _lacking(folder, cell):
+        return None
+    return Standing(cell["id"], folder.path.name, "done", "", folder.seconds())
+
+
 def _standing(
     outputs: Path,
     cell: Mapping[str, Any],
     given: Sequence[pack.Submission],
     known: Mapping[str, slurm.Job],
 ) -> Standing:
-    """The first that holds: done, running, queued, failed, missing."""
+    """Of a cell that is not done, the first that holds: running, queued, failed, missing."""
     folder = Folder(outputs, cell["name"])
     id, name = cell["id"], folder.path.name
-    lacking = [m for m, settings in cell["metrics"].items() if folder.metric(m, settings) is None]
-    kept = cell.get("keep", "none") == "none" or folder.model.is_dir()
-    if folder.compression() is not None and not lacking and kept:
-        return Standing(id, name, "done", "", folder.seconds())
     last = latest(folder.path)
     if last is not None and last[1]:
         return Standing(id, name, "running", _running(last[0]))
@@ -129,7 +147,7 @@ def _standing(
     ended = known.get(given[-1].job) if given else None
     if ended is not None and ended.state != "COMPLETED":
         return Standing(id, name, "failed", _ended(given[-1], ended.state))
-    return Standing(id, name, "missing", ", ".join(lacking))
+    return Standing(id, name, "missing", ", ".join(_lacking(folder, cell)))
 
 
 def _covers(submission: pack.Submission, cell: Mapping[str, Any]) -> bool:
@@ -144,8 +162,10 @@ def _ended(submission: pack.Submission, state: str) -> str:
     said = submission.log.read_text(errors="replace")[-10_000:] if submission.log.is_file() else ""
     if re.search(r"memory limit|oom.kill|out of memory", said, re.IGNORECASE):
         state = "OUT_OF_MEMORY"  # where SLURM has no control groups it says FAILED
-    help = f"{HELP[state]} " if state in HELP else ""
-    return f"job {submission.job}: {state}; {help}({submission.log})"
+    if "timed-out too many times" in said:  # so ends a job that submitit does not queue again
+        state = "TIMEOUT"
+    help = f"; {HELP[state]}" if state in HELP else ""
+    return f"job {submission.job}: {state}{help} ({submission.log})"
 
 
 def _running(attempt: Attempt) -> str:
@@ -168,13 +188,16 @@ def _queued(submission: pack.Submission, job: slurm.Job | None) -> str | None:
 
 
 def main(words: list[str]) -> None:
-    """Print the status of the folders given; of `outputs` if none is."""
+    """Print the status of the folders given; of `outputs` if none is. Exit code 1: cells failed."""
+    failed = False
     for word in words or ["outputs"]:
         outputs = Path(word)
         if not (outputs / "cells").is_dir() and not (outputs / "jobs").is_dir():
             sys.exit(f"sweep.status: {word}: holds no cells; give a folder of outputs")
         found = standings(outputs)
         sys.stdout.write("\n".join([*lines(found), summary(found)]) + "\n")
+        failed = failed or any(standing.state == "failed" for standing in found)
+    sys.exit(int(failed))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 
 from sweep import attempt
 from sweep.attempt import Attempt, latest, take
+from sweep.refusal import Overtaken
 
 
 def hold(cell: Path) -> attempt.Holding:
@@ -119,11 +121,48 @@ def test_signs_of_life_say_how_far_it_is(tmp_path: Path, monkeypatch: pytest.Mon
         assert file.stat().st_mtime_ns > before
 
 
-def test_a_damaged_file_is_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / "attempts").mkdir()
-    (tmp_path / "attempts" / "001.json").write_text("{")
+def test_a_damaged_file_is_a_hindrance_until_it_is_old(tmp_path: Path) -> None:
+    file = tmp_path / "attempts" / "001.json"
+    file.parent.mkdir()
+    file.write_text("{")  # whoever makes it may be in the middle of that
+    assert take(tmp_path) is None
+    then = time.time() - attempt.OLD - 5
+    os.utime(file, (then, then))
     with hold(tmp_path):
         assert (tmp_path / "attempts" / "002.json").is_file()
+
+
+def test_a_holder_that_was_taken_for_dead_leaves_the_cell_to_its_successor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "BEAT", 0.02)
+
+    def work(own: attempt.Holding) -> None:
+        own.progress("blocks", 1, 2)
+        (tmp_path / "attempts" / "002.json").write_text(attempt._text(Attempt()))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            own.progress("blocks", 2, 2)
+            time.sleep(0.02)
+
+    with hold(tmp_path) as own, pytest.raises(Overtaken, match="another process has taken it over"):
+        work(own)
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_where_there_are_no_hard_links_a_cell_is_taken_once_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", link)
+    with hold(tmp_path):
+        assert take(tmp_path) is None
+        said = latest(tmp_path)
+        assert said is not None
+        assert said[0].process == Attempt().process
+    hold(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ SWEEP = ROOT / "sweep"
 
 FLOORS = (
     {"refusal", "world", "sparsity"},
-    {"words", "numerics"},
+    {"words", "numerics", "hub"},
     {"data", "model"},
     {"calib"},
     {"method", "metric"},

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -20,15 +19,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sweep.attempt import latest
+from sweep.attempt import Attempt, latest
 from sweep.files import Folder
 from sweep.refusal import Failed
 
-DONE, STOPPED = 0, 3
+DONE, STOPPED, BROKEN = 0, 3, 5
 """Exit codes of `sweep.worker`, which is not imported: it would load torch."""
 
 LOOK = 0.2
 """Seconds between two looks at the worker."""
+
+GRACE = 15 * 60.0
+"""Seconds in which whoever told a worker to end (SIGTERM) is expected to end the job, too."""
 
 
 class PackJob:
@@ -39,7 +41,7 @@ class PackJob:
         offline: whether the hub is not to be asked for anything.
         threads: of the worker; None: as many as the job has processors.
         notice: seconds that a worker has to stop in before it is killed.
-        killed: ids of cells that have killed their worker, and are not run again.
+        failed: ids of cells that have failed in this job, or killed it, and are not run again.
     """
 
     def __init__(
@@ -49,31 +51,28 @@ class PackJob:
         *,
         threads: int | None = None,
         notice: float = 30.0,
-        killed: Sequence[str] = (),
+        failed: Sequence[str] = (),
     ) -> None:
         self._packs = list(packs)
         self._offline = offline
         self._threads = threads
         self._notice = notice
-        self._killed = list(killed)
-        self._pid: int | None = None
+        self._failed = list(failed)
+        self._worker: _Worker | None = None
 
     def checkpoint(self) -> Any:
         """Called by submitit in a signal's handler: the worker stops, and the job is run again."""
         from submitit.helpers import DelayedSubmission
 
-        if self._pid is not None:
-            _signal(self._pid, signal.SIGUSR2)
-            end = time.monotonic() + self._notice
-            while _runs(self._pid) and time.monotonic() < end:
-                time.sleep(LOOK)
-            _signal(self._pid, signal.SIGKILL)  # in the middle of a long block, which is lost
+        if self._worker is not None:
+            self._worker.stop(self._notice)
+            self._failed += self._worker.failed()
         again = PackJob(
             self._packs,
             self._offline,
             threads=self._threads,
             notice=self._notice,
-            killed=self._killed,
+            failed=self._failed,
         )
         return DelayedSubmission(again)
 
@@ -83,28 +82,28 @@ class PackJob:
         Raises:
             Failed: cells failed, so that the job has failed too.
         """
-        done = [self._run(pack) for pack in self._packs]
+        done = [self._run(Path(pack)) for pack in self._packs]
         if not all(done):
             raise Failed("cells failed; see failure.txt in their folders")
 
-    def _run(self, pack: str) -> bool:
+    def _run(self, pack: Path) -> bool:
         """One pack, with as many workers as it takes; whether all its cells are done."""
         while True:
             before = _killed_for_memory()
-            command = [sys.executable, "-m", "sweep.worker", pack, *self._killed]
-            worker = subprocess.Popen(command, env=self._environment())
-            self._pid = worker.pid
-            while (code := worker.poll()) is None:
-                time.sleep(LOOK)
-            self._pid = None
+            self._worker = _Worker(pack, self._failed, self._environment())
+            code = self._worker.wait()
             if code == STOPPED:
+                # scancel and preemption tell the steps first, and end the job a while later
+                time.sleep(GRACE if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
                 raise Failed("stopped; the same command goes on with what is left")
-            if code >= 0:
-                return code == DONE and not self._killed
-            cell = _blame(Path(pack), worker.pid, -code, _killed_for_memory() > before)
-            if cell is None:
-                raise Failed(f"the worker was killed by signal {-code} before it began a cell")
-            self._killed.append(cell)
+            if code >= 0 and code != BROKEN:
+                return code == DONE and not self._failed
+            blamed = self._worker.failed()
+            if code < 0:
+                blamed += self._worker.blame(-code, _killed_for_memory() > before)
+            if not blamed:
+                raise Failed(f"the worker ended with {code} before it began a cell")
+            self._failed += blamed
 
     def _environment(self) -> dict[str, str]:
         """Of the worker: a thread for each processor of the job, and nothing from the network."""
@@ -117,15 +116,51 @@ class PackJob:
         return environment
 
 
-def _blame(pack: Path, pid: int, number: int, memory: bool) -> str | None:
-    """Say why the cell that a killed worker held has failed; its id."""
-    content = json.loads(pack.read_text())
-    for cell in (content["dense"], *content["cells"]):
-        folder = Folder(cell["config"]["outputs"], cell["name"])
-        last = latest(folder.path)
-        if last is None or last[0].ended is not None:
-            continue
-        if (last[0].host, last[0].pid) == (platform.node(), pid):
+class _Worker:
+    """A process with the cells of a pack.
+
+    Args:
+        pack: path of its file.
+        without: ids of cells that are not to be run.
+        environment: of the process.
+    """
+
+    def __init__(self, pack: Path, without: Sequence[str], environment: dict[str, str]) -> None:
+        self._pack = pack
+        command = [sys.executable, "-m", "sweep.worker", str(pack), *without]
+        self._process = subprocess.Popen(command, env=environment)
+        self._attempt = Attempt.of(self._process.pid)
+
+    def wait(self) -> int:
+        """Its exit code; negative: the signal by which it was killed."""
+        while (code := self._process.poll()) is None:
+            time.sleep(LOOK)
+        return code
+
+    def stop(self, notice: float) -> None:
+        """Have it end at the next block or batch; kill it if it is still in that when time is up.
+
+        What the killed one had in hand since it last wrote finished blocks is lost.
+        """
+        self._signal(signal.SIGUSR2)
+        end = time.monotonic() + notice
+        while self._runs() and time.monotonic() < end:
+            time.sleep(LOOK)
+        self._signal(signal.SIGKILL)
+
+    def failed(self) -> list[str]:
+        """Ids of the cells that have failed in it."""
+        return [id for id, _, attempt in self._attempts() if attempt.ended == "failed"]
+
+    def blame(self, number: int, memory: bool) -> list[str]:
+        """Say why the cell that it held when it was killed has failed; its id.
+
+        Args:
+            number: of the signal.
+            memory: whether the job's memory had run out.
+        """
+        held = [(id, folder) for id, folder, attempt in self._attempts() if attempt.ended is None]
+        for _, folder in held:
             why = f"Killed: by signal {number} ({signal.Signals(number).name})"
             if memory:
                 why = "OutOfMemory: killed because the job's memory ran out; raise "
@@ -133,30 +168,49 @@ def _blame(pack: Path, pid: int, number: int, memory: bool) -> str | None:
             elif number == signal.SIGKILL:
                 why += "; if memory ran out: raise hydra.launcher.mem_gb, or lower batch_size"
             folder.write_failure(why + "\n")
-            return str(cell["id"])
-    return None
+        return [id for id, _ in held]
+
+    def _attempts(self) -> list[tuple[str, Folder, Attempt]]:
+        """The cells that this process was the last to have in its hands."""
+        content = json.loads(self._pack.read_text())
+        cells = {cell["id"]: cell for cell in (content["dense"], *content["cells"])}
+        found: list[tuple[str, Folder, Attempt]] = []
+        for id, cell in cells.items():
+            folder = Folder(cell["config"]["outputs"], cell["name"])
+            last = latest(folder.path)
+            if last is not None and last[0].process == self._attempt.process:
+                found.append((id, folder, last[0]))
+        return found
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To a child that is not yet reaped, so that its number is still its own."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, number)
+
+    def _runs(self) -> bool:
+        """Whether it runs; without reaping it, which the interrupted main program will do."""
+        try:
+            return os.waitid(os.P_PID, self._process.pid, _ENDED) is None
+        except ChildProcessError:
+            return False
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
-    """To a child that is not yet reaped, so that its number is still its own."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _runs(pid: int) -> bool:
-    """Whether a child runs; without reaping it, which the interrupted main program will do."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    except ChildProcessError:
-        return False
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 def _killed_for_memory() -> int:
     """How many processes of this control group the kernel has killed for their memory."""
     try:
-        group = Path("/proc/self/cgroup").read_text().rpartition("::")[2].strip()
-        events = Path(f"/sys/fs/cgroup{group}/memory.events").read_text()
+        groups = Path("/proc/self/cgroup").read_text()
     except OSError:
         return 0
-    number = re.search(r"^oom_kill (\d+)", events, re.MULTILINE)
-    return int(number[1]) if number else 0
+    for pattern, file in (
+        (r"^0::(.*)$", "/sys/fs/cgroup{}/memory.events"),  # version 2
+        (r"^\d+:memory:(.*)$", "/sys/fs/cgroup/memory{}/memory.oom_control"),  # version 1
+    ):
+        group = re.search(pattern, groups, re.MULTILINE)
+        with contextlib.suppress(OSError):
+            events = Path(file.format(group[1])).read_text() if group else ""
+            if number := re.search(r"^oom_kill (\d+)", events, re.MULTILINE):
+                return int(number[1])
+    return 0

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from sweep.refusal import Refusal
 from sweep_jobs.job import PackJob
-from sweep_jobs.submit import Submitter
+from sweep_jobs.submit import Given, Submitter
 
 WEEK = 7 * 24 * 60
 """submitit wants a limit, in minutes."""
@@ -49,7 +50,7 @@ class LocalJobs(Submitter):
         return f"{packs} packs for {self.jobs} processes on this machine"
 
     def submit(
-        self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
+        self, folder: Path, name: str, given: Sequence[Given]
     ) -> Iterator[list[tuple[str, Path]]]:
         """See `Submitter`: every process is given all packs, in their order."""
         from submitit import LocalExecutor
@@ -58,12 +59,12 @@ class LocalJobs(Submitter):
         gpus = _gpus()
         for number in range(self.jobs):
             executor = LocalExecutor(folder)
-            given = {"visible_gpus": [gpus[number % len(gpus)]], "gpus_per_node": 1} if gpus else {}
-            executor.update_parameters(timeout_min=WEEK, **given)
-            with _silent():
-                packs = [str(path) for path in paths]
+            own = {"visible_gpus": [gpus[number % len(gpus)]], "gpus_per_node": 1} if gpus else {}
+            executor.update_parameters(timeout_min=WEEK, **own)
+            packs = [str(one.path) for one in given]
+            with _silent(), nullcontext() if self.wait else _detached():
                 job = executor.submit(PackJob(packs, self.offline, threads=threads))
-            yield [(job.job_id, path) for path in paths]
+            yield [(job.job_id, one.path) for one in given]
 
 
 @contextmanager
@@ -82,6 +83,20 @@ def _silent() -> Iterator[None]:
             os.dup2(kept, number)
             os.close(kept)
         os.close(nowhere)
+
+
+@contextmanager
+def _detached() -> Iterator[None]:
+    """What is started meanwhile outlives the terminal, and is not meant by its Ctrl-C."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _OF_TERMINALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_OF_TERMINALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 def _gpus() -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from sweep.refusal import Refusal
 from sweep.slurm import max_array_size
 from sweep_jobs.job import PackJob
-from sweep_jobs.submit import Submitter
+from sweep_jobs.submit import Given, Submitter
 
 MARGIN = 20
 """Seconds of the notice of a job's end that are left for having it queued again."""
@@ -26,7 +26,8 @@ class SlurmJobs(Submitter):
         mem_gb: of a node.
         timeout_min: of a job; a job that needs longer goes on in the next, `max_num_timeout` times.
         signal_delay_s: how long before its end a job is told of it.
-        array_parallelism: how many jobs of an array run at once.
+        array_parallelism: how many jobs run at once; where a sweep has several arrays, because one
+            would be larger than the cluster allows, each has its share, and at least one.
         max_array_size: of the cluster, where `scontrol` does not tell.
         setup: lines of shell before the job.
         srun_args, additional_parameters: handed on to srun and to sbatch.
@@ -92,26 +93,40 @@ class SlurmJobs(Submitter):
         return f"{packs} jobs, arrays of at most {size}, {self.array_parallelism} at once"
 
     def submit(
-        self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
+        self, folder: Path, name: str, given: Sequence[Given]
     ) -> Iterator[list[tuple[str, Path]]]:
-        """See `Submitter`: packs that others wait for, then arrays that depend on their jobs."""
-        first = [path for path, after in paths.items() if after is None and path in paths.values()]
-        job_of: dict[Path, str] = {}
-        for submitted in self._arrays(folder, name, first, []):
-            job_of |= {path: job for job, path in submitted}
-            yield submitted
-        groups: dict[tuple[str, ...], list[Path]] = {}
-        for path, after in paths.items():
-            if path not in job_of:
-                needs = tuple(before) if after is None else (job_of[after],)
-                groups.setdefault(needs, []).append(path)
-        for needs, group in groups.items():
-            yield from self._arrays(folder, name, group, needs)
+        """See `Submitter`: packs that others wait for, then arrays that depend on their jobs.
 
-    def _arrays(
-        self, folder: Path, name: str, paths: Sequence[Path], needs: Sequence[str]
-    ) -> Iterator[list[tuple[str, Path]]]:
-        """The jobs of the packs, array by array.
+        Raises:
+            Refusal: SLURM's own, of what it was asked for.
+        """
+        awaited = {one.after for one in given}
+        job_of: dict[Path, str] = {}
+        for phase in (
+            [one for one in given if one.path in awaited],
+            [one for one in given if one.path not in awaited],
+        ):
+            groups: dict[tuple[str, ...], list[Path]] = {}
+            for one in phase:
+                needs = one.jobs if one.after is None else (job_of[one.after],)
+                groups.setdefault(needs, []).append(one.path)
+            size = self._array_size()
+            arrays = [
+                (needs, group[start : start + size])
+                for needs, group in groups.items()
+                for start in range(0, len(group), size)
+            ]
+            for needs, array in arrays:
+                # the arrays of a phase run at the same time, and share what is allowed
+                share = self.array_parallelism * len(array) // len(phase)
+                jobs = self._array(folder, name, array, needs, max(1, share))
+                job_of |= {path: job for job, path in jobs}
+                yield jobs
+
+    def _array(
+        self, folder: Path, name: str, paths: Sequence[Path], needs: Sequence[str], at_once: int
+    ) -> list[tuple[str, Path]]:
+        """Submit one; its jobs.
 
         Raises:
             Refusal: SLURM's own, of what it was asked for.
@@ -119,28 +134,25 @@ class SlurmJobs(Submitter):
         from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError
 
-        size = self._array_size()
-        for start in range(0, len(paths), size):
-            executor = SlurmExecutor(folder, max_num_timeout=self.max_num_timeout)
-            executor.update_parameters(**self._parameters(name, needs))
-            part = paths[start : start + size]
-            notice = max(1, self.signal_delay_s - MARGIN)
-            try:
-                with executor.batch():
-                    jobs = [
-                        executor.submit(PackJob([str(path)], self.offline, notice=notice))
-                        for path in part
-                    ]
-            except FailedJobError as error:
-                said = [line for line in str(error).splitlines() if "rror" in line]
-                reason = f"sbatch refused it ({said[-1] if said else error})"
-                raise Refusal("hydra/launcher", "slurm", reason) from error
-            yield [(job.job_id, path) for job, path in zip(jobs, part, strict=True)]
+        executor = SlurmExecutor(folder, max_num_timeout=self.max_num_timeout)
+        executor.update_parameters(**self._parameters(name, needs), array_parallelism=at_once)
+        notice = max(1, self.signal_delay_s - MARGIN)
+        try:
+            with executor.batch():
+                jobs = [
+                    executor.submit(PackJob([str(path)], self.offline, notice=notice))
+                    for path in paths
+                ]
+        except FailedJobError as error:
+            said = [line for line in str(error).splitlines() if "rror" in line]
+            reason = f"sbatch refused it ({said[-1] if said else error})"
+            raise Refusal("hydra/launcher", "slurm", reason) from error
+        return [(job.job_id, path) for job, path in zip(jobs, paths, strict=True)]
 
     def _parameters(self, name: str, needs: Sequence[str]) -> dict[str, Any]:
         """In the words of submitit's executor, without what is left to the cluster."""
         names = "partition qos account constraint gres gpus_per_node nodes cpus_per_task"
-        names += " array_parallelism signal_delay_s"
+        names += " signal_delay_s"
         given: dict[str, Any] = {key: getattr(self, key) for key in names.split()}
         given |= {
             "job_name": name,

@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -29,6 +30,21 @@ log = logging.getLogger("sweep")
 
 LOOK = 5.0
 """Seconds between two looks at a sweep that is waited for."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """A pack that a job is to be given.
+
+    Attributes:
+        path: of its file.
+        after: the pack, among those submitted with it, whose job must have ended before.
+        jobs: submitted earlier, which must have ended before.
+    """
+
+    path: Path
+    after: Path | None = None
+    jobs: tuple[str, ...] = ()
 
 
 class Submitter(ABC):
@@ -60,15 +76,14 @@ class Submitter(ABC):
 
     @abstractmethod
     def submit(
-        self, folder: Path, name: str, paths: Mapping[Path, Path | None], before: Sequence[str]
+        self, folder: Path, name: str, given: Sequence[Given]
     ) -> Iterator[list[tuple[str, Path]]]:
         """Submit jobs for the packs.
 
         Args:
             folder: for what submitit writes.
             name: of the sweep.
-            paths: every pack's file, and the file of the pack that must have ended before.
-            before: jobs submitted earlier that must have ended before.
+            given: the packs, those for which others wait before them.
 
         Yields:
             Ids of jobs, each with a pack that it was given, as soon as they are submitted.
@@ -95,7 +110,8 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     announce(planned)
     outputs = Path(planned.outputs)
     asked = {cell.id: pack.described(cell) for cell in planned.cells}
-    busy = {s.id for s in standings(outputs, asked) if s.state in ("running", "queued")}
+    found = standings(outputs, asked)
+    busy = {s.id for s in found if s.state in ("running", "queued")}
     todo = [
         cell
         for cell in planned.todo
@@ -111,6 +127,9 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
         return
     show_asked(planned)
     if made:
+        for standing in found:
+            if standing.state == "failed":
+                _print(f"failed before, submitted again: {standing.name}: {standing.about}")
         _submit(planned, made, configs[0]["tracker"], submitter, workshop)
     _stand(planned)
     if submitter.wait:
@@ -129,35 +148,41 @@ def _submit(
     stamp = time.strftime("%Y%m%d-%H%M%S")
     with _private(submitter.private):
         folder = pack.folder(planned)
-        paths: dict[Path, Path | None] = {}
+        given: list[Given] = []
         dense: dict[str, Path] = {}
+        earlier = _jobs_of(planned, {one.dense.id for one in made})
         for number, one in enumerate(made):
             path = pack.save(one, planned, f"{stamp}-{os.getpid()}-{number:04d}", tracker, workshop)
-            paths[path] = None if one.opens else dense.get(one.dense.id)
+            given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
             if one.opens:
                 dense[one.dense.id] = path
-        earlier = _jobs_of(planned, {one.dense.id for one in made if one.dense.id not in dense})
         submitted: list[tuple[str, Path]] = []
-        for given in submitter.submit(folder / "submitit", planned.name, paths, earlier):
-            pack.record(given, submitter.kind)  # at once: what is queued is never unknown
-            submitted += given
+        for jobs in submitter.submit(folder / "submitit", planned.name, given):
+            pack.record(jobs, submitter.kind)  # at once: what is queued is never unknown
+            submitted += jobs
     ids = sorted({job for job, _ in submitted}, key=lambda job: [int(n) for n in job.split("_")])
     _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
     _print(f"logs: {folder / 'submitit'}")
     _print(f"look: python -m sweep.status {planned.outputs}   (or the same command again)")
 
 
-def _jobs_of(planned: Plan, cells: set[str]) -> list[str]:
-    """Jobs submitted earlier that still have these cells before them."""
+def _jobs_of(planned: Plan, cells: set[str]) -> dict[str, tuple[str, ...]]:
+    """Jobs submitted earlier that still have these cells before them, by the cells' ids."""
     outputs = Path(planned.outputs)
     asked = {cell.id: pack.described(cell) for cell in planned.cells if cell.id in cells}
     waited = {s.id for s in standings(outputs, asked) if s.state in ("queued", "running")}
-    given = [
-        submission.job
+    given = {
+        (cell["id"], submission.job)
         for submission in pack.submissions(outputs)
-        if submission.launcher == "slurm" and any(c["id"] in waited for c in submission.cells)
-    ]
-    return [id for id, job in slurm.jobs(given).items() if job.waits or job.runs]
+        for cell in submission.cells
+        if submission.launcher == "slurm" and cell["id"] in waited
+    }
+    known = slurm.jobs(job for _, job in given)
+    left = {job for job, said in known.items() if said.waits or said.runs}
+    return {
+        cell: tuple(sorted(job for one, job in given if one == cell and job in left))
+        for cell in waited
+    }
 
 
 def _stand(planned: Plan) -> None:

@@ -1,26 +1,18 @@
-"""Rows from the Hugging Face hub, through `datasets`: its cache, its mirrors, its offline mode.
-
-Where the hub is out of reach the libraries would try again for half a minute, with a line for each
-time, before they look into their cache; so they are told to work offline as soon as that is known.
-"""
+"""Rows from the Hugging Face hub, through `datasets`: its cache, its mirrors, its offline mode."""
 
 from __future__ import annotations
 
 import hashlib
 import random
 import re
-import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
+from sweep.hub import asking
 from sweep.refusal import Refusal
 
 HELD_OUT = 0.1
@@ -31,9 +23,6 @@ FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parque
 
 COMMIT = re.compile("[0-9a-f]{40}")
 """A revision that fixes the rows."""
-
-PATIENCE = 3.0
-"""Seconds in which somebody must answer at the hub's address; else the cache alone is asked."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +62,7 @@ class Documents(Source):
         Blank ones count in evaluation: the published perplexities on WikiText join all its rows.
         """
         where = self.calibration if part == "calibration" else self.evaluation
-        with _asking(self.corpus, self.repo):
+        with asking("source", self.corpus, self.repo):
             if self.files:
                 data = _file(self.repo, self.revision, where)
             else:
@@ -111,7 +100,7 @@ class Instructions(Source):
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The rows of the part; the content hash decides to which part a row belongs."""
-        with _asking(self.corpus, self.repo):
+        with asking("source", self.corpus, self.repo):
             data = _split(self.repo, self.config, self.revision, "train")
         columns = set(data.column_names)
         if "instruction" not in columns or not columns & {"output", "instances"}:
@@ -178,58 +167,3 @@ def _file(repo: str, revision: str, name: str) -> Any:
     path = hf_hub_download(repo, name, repo_type="dataset", revision=revision)
     kind = FORMATS[Path(name.removesuffix(".gz")).suffix]
     return datasets.load_dataset(kind, data_files={"rows": path}, split="rows")
-
-
-@contextmanager
-def _asking(corpus: str, repo: str) -> Iterator[None]:
-    """Raises: Refusal: what is asked for is not to be had."""
-    from datasets.exceptions import DatasetNotFoundError
-
-    try:
-        with _offline_where_out_of_reach():
-            yield
-    except (OSError, DatasetNotFoundError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise Refusal(
-            "source",
-            corpus,
-            f"{repo} is neither in the cache nor to be had from the hub ({first}); where there "
-            "is a network, python -m sweep.fetch with the words of this command fetches it",
-        ) from error
-
-
-@contextmanager
-def _offline_where_out_of_reach() -> Iterator[None]:
-    """The libraries' own offline mode, as if HF_HUB_OFFLINE were set, and none of their remarks."""
-    from datasets import config
-    from datasets.utils import logging
-    from huggingface_hub import constants
-
-    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE, logging.get_verbosity()
-    if not config.HF_HUB_OFFLINE and not _answers(config.HF_ENDPOINT):
-        config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-        logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before[:2]
-        logging.set_verbosity(before[2])
-
-
-def _answers(endpoint: str) -> bool:
-    """Whether a connection can be had; through a proxy it is taken for granted."""
-    if getproxies().keys() & {"all", "http", "https"}:
-        return True
-    address = urlsplit(endpoint)
-    port = address.port or (443 if address.scheme == "https" else 80)
-    answered: list[bool] = []
-
-    def knock() -> None:
-        with suppress(OSError), socket.create_connection((address.hostname, port), PATIENCE):
-            answered.append(True)
-
-    # in a thread, because neither looking up a name nor trying its addresses in turn has a limit
-    thread = Thread(target=knock, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    return bool(answered)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,7 +45,23 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def source(self) -> str:
-        """`embedded` or `local`: what kind of model a result speaks of."""
+        """`embedded`, `local` or `hub`: what kind of model a result speaks of."""
+
+    @abstractmethod
+    def name(self) -> str | None:
+        """What it is called in the cell's name; None: as the option of the configuration."""
+
+    def pinned(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Its part of a configuration, so that it means the same model for ever.
+
+        Raises:
+            Refusal: see `folder`.
+        """
+        return node
+
+    def wrong(self, reason: str) -> Refusal:
+        """What is wrong with it, by the setting that chose it."""
+        return Refusal("path", self.folder(), reason)
 
 
 def check_folder(path: str, pickles: bool) -> Path:
@@ -105,7 +122,7 @@ def read_config(checkpoint: Checkpoint) -> Any:
         )
     except Exception as error:  # every family fails in its own way over a value it cannot take
         reason = f"its config.json cannot be used ({_first_line(error)})"
-        raise Refusal("path", folder, reason) from error
+        raise checkpoint.wrong(reason) from error
 
 
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
@@ -123,9 +140,9 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = f"its tokenizer cannot be loaded ({_first_line(error)})"
-        raise Refusal("path", folder, reason) from error
+        raise checkpoint.wrong(reason) from error
     if tokenizer.eos_token_id is None:
-        raise Refusal("path", folder, "its tokenizer has no end-of-sequence token")
+        raise checkpoint.wrong("its tokenizer has no end-of-sequence token")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
@@ -144,7 +161,7 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
     config = read_config(checkpoint)
     if getattr(config, "is_encoder_decoder", False):  # of BART, half a model would be made
         reason = f"is an encoder-decoder ({config.model_type}); give a causal language model"
-        raise Refusal("path", checkpoint.folder(), reason)
+        raise checkpoint.wrong(reason)
     try:
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(
@@ -152,11 +169,11 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
             )
     except Exception as error:  # as in read_config
         reason = f"its config.json makes no causal language model ({_first_line(error)})"
-        raise Refusal("path", checkpoint.folder(), reason) from error
+        raise checkpoint.wrong(reason) from error
     try:
         prunable(model)
     except ValueError as error:
-        raise Refusal("path", checkpoint.folder(), str(error)) from error
+        raise checkpoint.wrong(str(error)) from error
     return model
 
 
@@ -173,24 +190,24 @@ def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
     Raises:
         Refusal: a file that is missing, damaged or cut short, or a tensor of another shape.
     """
-    folder = checkpoint.folder()
     expected = {name: list(tensor.shape) for name, tensor in bones.state_dict().items()}
     if hasattr(read_config(checkpoint), "quantization_config"):  # weights are packed
         expected = {}
-    shards = _shards(folder)
+    shards = _shards(checkpoint)
     if not shards and not checkpoint.pickles:
         reason = f"holds no weights to load (no {SAFETENSORS}, and no index of its parts)"
-        raise Refusal("path", folder, reason)
+        raise checkpoint.wrong(reason)
     for file in shards:
-        for name, shape in _shapes(folder, file).items():
+        for name, shape in _shapes(checkpoint, file).items():
             # of as many values, it may be a layout that is converted when the model is loaded
             if math.prod(shape) != math.prod(expected.get(name, shape)):
                 reason = f"{file}: {name} is {shape}, by config.json it is {expected[name]}"
-                raise Refusal("path", folder, reason)
+                raise checkpoint.wrong(reason)
 
 
-def _shards(folder: Path) -> list[str]:
+def _shards(checkpoint: Checkpoint) -> list[str]:
     """The safetensors from which the model is loaded: one, or those that an index names."""
+    folder = checkpoint.folder()
     index = folder / f"{SAFETENSORS}.index.json"
     if (folder / SAFETENSORS).is_file():
         return [SAFETENSORS]
@@ -200,22 +217,22 @@ def _shards(folder: Path) -> list[str]:
         return sorted(set(json.loads(index.read_text())["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"its {index.name} cannot be used ({_first_line(error)})"
-        raise Refusal("path", folder, reason) from error
+        raise checkpoint.wrong(reason) from error
 
 
-def _shapes(folder: Path, file: str) -> dict[str, list[int]]:
+def _shapes(checkpoint: Checkpoint, file: str) -> dict[str, list[int]]:
     """Shapes by name, from the header of one file."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / file, framework="pt") as tensors:
+        with safe_open(checkpoint.folder() / file, framework="pt") as tensors:
             names = list(tensors.keys())
             return {name: tensors.get_slice(name).get_shape() for name in names}
     except FileNotFoundError as error:
-        raise Refusal("path", folder, f"lacks {file}, which its index names") from error
+        raise checkpoint.wrong(f"lacks {file}, which its index names") from error
     except (OSError, SafetensorError) as error:
         reason = f"{file} is damaged or cut short ({_first_line(error)})"
-        raise Refusal("path", folder, reason) from error
+        raise checkpoint.wrong(reason) from error
 
 
 def load(checkpoint: Checkpoint) -> Any:
@@ -239,10 +256,10 @@ def load(checkpoint: Checkpoint) -> Any:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = f"its weights cannot be loaded ({_first_line(error)})"
-        raise Refusal("path", folder, reason) from error
+        raise checkpoint.wrong(reason) from error
     missing = sorted(report["missing_keys"])
     if missing:
-        raise Refusal("path", folder, f"its weights lack {', '.join(missing[:3])}")
+        raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")
     return model.to(choose_device(checkpoint.device)).eval().requires_grad_(False)
 
 

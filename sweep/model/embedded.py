@@ -35,3 +35,6 @@ class Tiny(Checkpoint):
     def source(self) -> str:
         """`embedded`."""
         return "embedded"
+
+    def name(self) -> None:
+        """The option's."""

@@ -33,3 +33,7 @@ class Local(Checkpoint):
     def source(self) -> str:
         """`local`."""
         return "local"
+
+    def name(self) -> str:
+        """The folder's."""
+        return self.folder().resolve().name

@@ -16,7 +16,7 @@ import pytest
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from sweep.data import hub as hub_module
+from sweep import hub as hub_module
 from sweep.data.hub import HELD_OUT, Documents, Instructions, held_out
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Part, Source

@@ -6,6 +6,7 @@ import csv
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -39,7 +40,7 @@ def run(outputs: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def status(outputs: Path) -> str:
     words = [sys.executable, "-m", "sweep.status", str(outputs)]
-    return subprocess.check_output(words, text=True)
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 
 def table(outputs: Path) -> list[dict[str, str]]:
@@ -94,6 +95,24 @@ def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path)
     assert "missing" in text
     subprocess.run(start, capture_output=True, check=True)
     assert status(tmp_path).endswith("2 done\n")
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_detached_processes_outlive_the_terminal_and_are_as_private_as_asked(
+    tmp_path: Path, private: bool
+) -> None:
+    words = [*command(tmp_path, "hydra/launcher=local", f"hydra.launcher.private={private}")]
+    words = [*words, "hydra.launcher.wait=false", "hydra.launcher.jobs=1", "method=magnitude"]
+    terminal = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
+    assert terminal.wait() == 0
+    os.killpg(terminal.pid, signal.SIGHUP)
+    deadline = time.monotonic() + 100
+    while not status(tmp_path).endswith("2 done\n"):
+        assert time.monotonic() < deadline, status(tmp_path)
+        time.sleep(0.5)
+    (multirun,) = tmp_path.glob("logs/**/multirun.yaml")
+    for path in (multirun, *(tmp_path / "jobs").rglob("*")):
+        assert bool(stat.S_IMODE(path.stat().st_mode) & 0o077) is not private, path
 
 
 def test_settings_are_checked_by_name(tmp_path: Path) -> None:

@@ -73,7 +73,11 @@ class Sweeps:
 
     def status(self) -> str:
         command = [sys.executable, "-m", "sweep.status", str(self.outputs)]
-        return subprocess.check_output(command, env=self.environment(), text=True)
+        done = subprocess.run(
+            command, env=self.environment(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == (" failed" in done.stdout.splitlines()[-1]), done.stderr
+        return done.stdout
 
     def wait(self, until: Callable[[], Any], seconds: float = 150) -> Any:
         """Until something is true; it."""
@@ -284,7 +288,11 @@ STOPPED = (
     ("where", "how"),
     [
         ("layer none", "requeue"),
+        ("layer none", "signal"),
+        ("layer none", "preempt"),
+        ("layer none", "term"),
         ("layer none", "timeout"),
+        ("layer none", "long"),
         ("layer none", "node"),
         ("step", "requeue"),
     ],
@@ -296,13 +304,22 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(
     (dense,) = (whole.outputs / "cells").glob("*dense*")
     shutil.copytree(dense, user.outputs / "cells" / dense.name)
     slow = {"LAYER_PAUSE": "0.2"} if where != "step" else {"STEP_PAUSE": "0.6"}
-    if how == "timeout":
+    if how in ("timeout", "long"):
         slow = {"LAYER_PAUSE": "1.5"}
     user.pauses = slow
     limits = () if how == "timeout" else ("hydra.launcher.timeout_min=9",)
+    if how == "long":  # a block takes ten times the notice
+        limits = (*limits, "hydra.launcher.signal_delay_s=21")
     (job,) = jobs(user.said(*STOPPED, *limits))
     user.wait(lambda: user.notes(where) >= 8)
-    if how == "requeue":
+    if how in ("signal", "long"):
+        user.cluster.run("scancel", "--signal=USR2", job)
+    if how == "preempt":
+        user.cluster.run("srun", "--partition=urgent", "--cpus-per-task=4", "true")
+    if how == "term":
+        user.cluster.run("scancel", "--signal=TERM", job)
+        user.wait(lambda: '"stopped"' in (user.cell("faulty") / "attempts/001.json").read_text())
+    if how in ("requeue", "term"):
         user.cluster.run("scontrol", "requeue", job)
     if how == "node":
         user.cluster.kill_node()
@@ -314,11 +331,68 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(
     attempts = sorted((user.cell("faulty") / "attempts").iterdir())
     ended = [json.loads(file.read_text())["ended"] for file in attempts]
     assert ended[-1] == "done"
-    assert set(ended[:-1]) == {None if how == "node" else "stopped"}
+    assert set(ended[:-1]) == {None if how in ("node", "long") else "stopped"}
     compression = json.loads((user.cell("faulty") / "compression.json").read_text())
-    if how != "node":  # finished blocks are not compressed again
+    if how not in ("node", "long"):  # finished blocks are not compressed again
         assert user.notes("layer none") == len(compression["layers"])
     same(user.results(), whole.results())
+
+
+def test_a_job_that_was_timed_out_too_often_is_named_and_goes_on_when_asked(
+    whole: Sweeps, sweeps: Callable[[str], Sweeps]
+) -> None:
+    user = sweeps("user")
+    user.pauses = {"LAYER_PAUSE": "0.2"}
+    limits = ("hydra.launcher.timeout_min=9", "hydra.launcher.max_num_timeout=0")
+    (_, job) = jobs(user.said(*STOPPED, *limits))
+    user.wait(lambda: user.notes("layer none") >= 8)
+    user.cluster.run("scancel", "--signal=USR2", job)
+    user.finish()
+    user.wait(lambda: "TIMEOUT; the same command goes on" in user.status(), 30)
+    user.pauses = {}
+    again = user.said(*STOPPED, *limits)
+    assert "failed before, submitted again: tiny-faulty" in again
+    assert len(jobs(again)) == 1
+    user.finish()
+    compression = json.loads((user.cell("faulty") / "compression.json").read_text())
+    assert user.notes("layer none") == len(compression["layers"])
+    same(user.results(), whole.results())
+
+
+def test_a_cell_that_failed_is_not_tried_again_by_the_requeued_job_of_its_pack(
+    sweeps: Callable[[str], Sweeps],
+) -> None:
+    user = sweeps("user")
+    user.pauses = {"LAYER_PAUSE": "0.2"}
+    grid = ("method=faulty", "method.fault=raise,none", *SMALL, "hydra.launcher.cells_per_job=2")
+    submitted = user.said(*grid)
+    (_, pack) = jobs(submitted)
+    user.wait(lambda: user.notes("layer none") >= 8)
+    user.cluster.run("scancel", "--signal=USR2", pack)
+    user.finish()
+    assert states(user.cluster, submitted)[pack] == "FAILED"
+    assert user.notes("layer raise") == 10
+    assert "2 done, 1 failed" in user.status()
+    user.pauses = {}
+    assert "RuntimeError: as asked" in user.said(*grid)
+    user.finish()
+    assert "3 done" in user.status()
+
+
+def test_a_dense_cell_whose_job_is_cancelled_is_run_once_by_the_jobs_that_wait_for_it(
+    sweeps: Callable[[str], Sweeps],
+) -> None:
+    user = sweeps("user")
+    submitted = user.said(
+        "method=wanda,magnitude", *SMALL, "+hydra.launcher.additional_parameters.hold=true"
+    )
+    dense, *others = jobs(submitted)
+    user.cluster.run("scancel", dense)
+    user.cluster.run("scontrol", "release", others[0].split("_")[0])
+    user.finish()
+    assert "3 done" in user.status()
+    for cell in (user.outputs / "cells").iterdir():
+        assert [file.name for file in (cell / "attempts").iterdir()] == ["001.json"]
 
 
 def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
@@ -331,11 +405,16 @@ def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
     user.cluster.stop("slurmctld")
     try:
         assert "2 queued" in user.status()  # as far as anybody knows
+        refused = user.said("method=magnitude", *SMALL, code=1).splitlines()[-1]
+        assert refused.startswith("sweep: hydra/launcher=slurm: sbatch refused it (")
+        assert "magnitude" not in user.status()
     finally:
         user.cluster.start("slurmctld")
     assert "2 queued" in user.status()
     assert not jobs(user.said(*words))
-    user.cluster.run("scancel", *jobs(submitted))
+    kept = user.said(*words, "keep=model")  # which no queued job will do
+    assert len(jobs(kept)) == 1
+    user.cluster.run("scancel", *jobs(submitted), *jobs(kept))
     user.finish()
     user.wait(lambda: user.status().count("CANCELLED") == 2)
     assert user.status().count("CANCELLED; the same command submits it again") == 2

@@ -1,0 +1,83 @@
+"""A causal language model from the Hugging Face hub, or from its cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sweep.hub import asking
+from sweep.model.checkpoint import Checkpoint, Device, DType, check_folder
+from sweep.refusal import Refusal
+
+FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
+"""Of a repository; what lies in its folders is the same model in other formats."""
+
+
+@dataclass(frozen=True)
+class Hub(Checkpoint):
+    """Any Hugging Face causal language model on the hub.
+
+    Attributes:
+        repo: its repository.
+        revision: branch, tag or commit.
+        dtype: of the weights; statistics and solvers are in float32 in any case.
+        device: where it runs.
+        pickles: also read pickled weights, which can run code.
+        trust_remote_code: also run model code that stands in the repository.
+    """
+
+    repo: str
+    revision: str = "main"
+    dtype: DType = "float32"
+    device: Device = "auto"
+    pickles: bool = False
+    trust_remote_code: bool = False
+
+    def folder(self) -> Path:
+        """The snapshot in the cache, fetched if it is not there."""
+        folder = _snapshot(self.repo, self.revision, self.pickles)
+        try:
+            return check_folder(str(folder), self.pickles)
+        except Refusal as refusal:
+            raise Refusal("repo", self.repo, refusal.reason) from refusal
+
+    def source(self) -> str:
+        """`hub`."""
+        return "hub"
+
+    def name(self) -> str:
+        """The repository's, without its owner."""
+        return self.repo.rpartition("/")[2]
+
+    def pinned(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With the commit that a branch or tag stands for now."""
+        return {**node, "revision": self.folder().name}
+
+    def wrong(self, reason: str) -> Refusal:
+        """By the repository, not by the folder in the cache."""
+        return Refusal("repo", self.repo, reason)
+
+
+@cache
+def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
+    """The folder of one commit, complete.
+
+    Raises:
+        Refusal: it is not to be had.
+    """
+    from huggingface_hub import constants, snapshot_download
+
+    files = [*FILES, "*.bin"] if pickles else [*FILES]
+    with asking("repo", repo, repo):
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=files,
+                ignore_patterns=["*/*"],
+                local_files_only=constants.HF_HUB_OFFLINE,
+            )
+        )

@@ -1,0 +1,103 @@
+"""`model=hub` against a hub on the loopback address, with the libraries that ask the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sweep.model.embedded import WEIGHTS
+from tests.loopback_hub import LoopbackHub
+
+WORDS = (
+    "method=magnitude",
+    "corpora=embedded",
+    "seqlen=256",
+    "metric=[perplexity]",
+    "metric.perplexity.n_samples=2",
+    "tracker=none",
+)
+
+
+@dataclass
+class User:
+    """Who runs commands with a cache of their own."""
+
+    hub: LoopbackHub
+    folder: Path
+
+    def run(
+        self, *words: str, module: str = "sweep", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        own = {"HF_ENDPOINT": self.hub.address, "HF_HOME": str(self.folder / "hf")}
+        return subprocess.run(
+            [sys.executable, "-m", module, *WORDS, f"outputs={self.folder / 'outputs'}", *words],
+            env={**os.environ, **own, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def user(tmp_path: Path) -> Iterator[User]:
+    with LoopbackHub({"made/tiny": WEIGHTS}).listening() as hub:
+        yield User(hub, tmp_path)
+
+
+def test_what_was_fetched_is_compressed_without_the_hub(user: User) -> None:
+    fetched = user.run("model=hub", "model.repo=made/tiny", module="sweep.fetch")
+    assert fetched.returncode == 0, fetched.stderr
+    commit = user.hub.commit("made/tiny")
+    assert f"snapshots/{commit}\n" in fetched.stdout
+    assert any("model.safetensors" in request for request in user.hub.asked)
+    user.hub.asked.clear()
+    done = user.run("model=hub", "model.repo=made/tiny", HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert not user.hub.asked
+    (cell,) = (user.folder / "outputs" / "cells").glob("tiny-magnitude-50-*")
+    assert f"revision: {commit}\n" in (cell / "cell.yaml").read_text()
+    result = json.loads((cell / "metrics" / "perplexity.json").read_text())
+    assert result["model_source"] == "hub"
+    again = user.run("model=hub", "model.repo=made/tiny", f"model.revision={commit}")
+    assert ", 0 to run" in again.stderr  # the same model by another name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model=hub",), "model.repo"),
+        (("model=hub", "model.repo=made/none"), "the hub has no made/none, or only for those who"),
+        (("model=llama2_7b",), "the hub has no meta-llama/Llama-2-7b-hf, or only for those who"),
+        (("model=hub", "model.repo=made/tiny", "model.revision=v9"), "has no such revision"),
+        (("model=hub", "model.repo=made/gated"), "made/gated is gated; ask for access on its page"),
+        (("model=hub", "model.repo=made/empty"), "model.repo=made/empty: holds no weights"),
+    ],
+)
+def test_what_is_not_to_be_had_is_one_line(
+    user: User, words: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    user.hub.repos["made/gated"] = WEIGHTS
+    user.hub.gated.add("made/gated")
+    user.hub.repos["made/empty"] = tmp_path / "empty"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text((WEIGHTS / "config.json").read_text())
+    done = user.run(*words)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert done.stderr.startswith("sweep: model")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_hub_the_command_that_fetches_is_named(user: User) -> None:
+    done = user.run("model=hub", "model.repo=made/tiny", HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    assert "made/tiny is neither in the cache nor to be had from the hub" in done.stderr
+    assert "python -m sweep.fetch with the words of this command fetches it" in done.stderr
+    assert done.stderr.count("\n") == 1

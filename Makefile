@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: .venv/installed-check
 	$(BIN)/ruff format --check .

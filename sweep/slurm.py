@@ -58,13 +58,12 @@ def jobs(ids: Iterable[str]) -> dict[str, Job]:
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    arrays = ",".join(sorted({job.split("_")[0] for job in wanted}))
-    reached = _run(["squeue", "-h", "--states=all", "-o", "%i", "-j", arrays]) is not None
-    found = _asked(["squeue", "-h", "-r", "--states=all", "-o", "%i|%T|%N|%r", "-j"], wanted)
+    said = _asked(["squeue", "-h", "-r", "--states=all", "-o", "%i|%T|%N|%r", "-j"], wanted)
+    found = said or {}
     left = [job for job in wanted if job not in found]
     if left:
-        found |= _asked(["sacct", "-n", "-P", "-X", "-o", "JobID,State,NodeList", "-j"], left)
-    if not reached:
+        found |= _asked(["sacct", "-n", "-P", "-X", "-o", "JobID,State,NodeList", "-j"], left) or {}
+    if said is None:
         unreached = Job(UNREACHED, reason="SLURM cannot be asked now")
         found |= {job: unreached for job in wanted if job not in found}
     return found
@@ -77,11 +76,17 @@ def max_array_size() -> int | None:
     return int(number[1]) if number else None
 
 
-def _asked(command: Sequence[str], wanted: Sequence[str]) -> dict[str, Job]:
-    """The answer's lines that are about jobs asked for; arrays are asked for as a whole."""
+def _asked(command: Sequence[str], wanted: Sequence[str]) -> dict[str, Job] | None:
+    """The answer's lines that are about jobs asked for; arrays are asked for as a whole.
+
+    None: there is no answer.
+    """
     arrays = sorted({job.split("_")[0] for job in wanted})
+    said = _run([*command, ",".join(arrays)])
+    if said is None:
+        return None
     found: dict[str, Job] = {}
-    for line in (_run([*command, ",".join(arrays)]) or "").splitlines():
+    for line in said.splitlines():
         ids, state, node, *reason = line.split("|")
         # "CANCELLED by 0" names who did it; of a job that was requeued the last line counts
         node = "" if node == "None assigned" else node

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep import pack, slurm
+from sweep import slurm
 from sweep.attempt import Attempt, latest
 from sweep.files import Folder
 from sweep.progress import duration
+from sweep.submitted import Submission, submissions
 
 State = Literal["done", "running", "queued", "failed", "missing"]
 ORDER: tuple[State, ...] = ("done", "running", "queued", "failed", "missing")
@@ -40,6 +41,7 @@ class Standing:
         id, name: the cell.
         state: where it stands.
         about: the node, since when and what is done; or why; or which job.
+        job: of SLURM, in which it runs or will run.
         seconds: that it took, if it is done and that is known.
     """
 
@@ -47,6 +49,7 @@ class Standing:
     name: str
     state: State
     about: str = ""
+    job: str | None = None
     seconds: float | None = None
 
 
@@ -55,12 +58,12 @@ def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None
 
     Args:
         outputs: the folder.
-        only: the cells that are asked for, by id, as `pack.described` gives them: with the metrics
-            and the `keep` of now; None: all, with those of then.
+        only: the cells that are asked for, by id, as `sweep.pack.described` gives them: with the
+            metrics and the `keep` of now; None: all, with those of then.
     """
     begun = _begun(outputs) if only is None else {}
-    given: dict[str, list[pack.Submission]] = {}
-    for submission in pack.submissions(outputs):
+    given: dict[str, list[Submission]] = {}
+    for submission in submissions(outputs):
         for cell in submission.cells:
             given.setdefault(cell["id"], []).append(submission)
             begun[cell["id"]] = {**begun.get(cell["id"], {}), **cell}
@@ -120,13 +123,13 @@ def _done(outputs: Path, cell: Mapping[str, Any]) -> Standing | None:
     kept = cell.get("keep", "none") == "none" or folder.model.is_dir()
     if folder.compression() is None or not kept or _lacking(folder, cell):
         return None
-    return Standing(cell["id"], folder.path.name, "done", "", folder.seconds())
+    return Standing(cell["id"], folder.path.name, "done", seconds=folder.seconds())
 
 
 def _standing(
     outputs: Path,
     cell: Mapping[str, Any],
-    given: Sequence[pack.Submission],
+    given: Sequence[Submission],
     known: Mapping[str, slurm.Job],
 ) -> Standing:
     """Of a cell that is not done, the first that holds: running, queued, failed, missing."""
@@ -134,13 +137,14 @@ def _standing(
     id, name = cell["id"], folder.path.name
     last = latest(folder.path)
     if last is not None and last[1]:
-        return Standing(id, name, "running", _running(last[0]))
+        return Standing(id, name, "running", _running(last[0]), last[0].job)
     for submission in reversed(given):
         if not _covers(submission, cell):
             continue  # it will leave something of what is asked for undone
         queued = _queued(submission, known.get(submission.job))
         if queued is not None:
-            return Standing(id, name, "queued", queued)
+            job = submission.job if submission.launcher == "slurm" else None
+            return Standing(id, name, "queued", queued, job)
     failure = folder.failure()
     if failure is not None:
         return Standing(id, name, "failed", f"{failure} ({folder.log})")
@@ -150,14 +154,14 @@ def _standing(
     return Standing(id, name, "missing", ", ".join(_lacking(folder, cell)))
 
 
-def _covers(submission: pack.Submission, cell: Mapping[str, Any]) -> bool:
+def _covers(submission: Submission, cell: Mapping[str, Any]) -> bool:
     """Whether a job does all that is asked of a cell."""
     packed = next(one for one in submission.cells if one["id"] == cell["id"])
     keeps = cell.get("keep", "none") == "none" or packed["keep"] == cell["keep"]
     return keeps and dict(cell["metrics"]).items() <= dict(packed["metrics"]).items()
 
 
-def _ended(submission: pack.Submission, state: str) -> str:
+def _ended(submission: Submission, state: str) -> str:
     """Why a job ended that could not say so itself."""
     said = submission.log.read_text(errors="replace")[-10_000:] if submission.log.is_file() else ""
     if re.search(r"memory limit|oom.kill|out of memory", said, re.IGNORECASE):
@@ -175,7 +179,7 @@ def _running(attempt: Attempt) -> str:
     return f"on {attempt.host}{job}, for {since}{doing}"
 
 
-def _queued(submission: pack.Submission, job: slurm.Job | None) -> str | None:
+def _queued(submission: Submission, job: slurm.Job | None) -> str | None:
     """The job in whose pack a cell waits; None if no job will come to it any more."""
     if submission.alive:
         return f"process {submission.job}"

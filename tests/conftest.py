@@ -15,6 +15,10 @@ from hypothesis import settings
 from torch import Tensor
 
 os.environ.pop("HYDRA_FULL_ERROR", None)  # commands that tests run answer in one line
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side, and each on its share of processors
+    THREADS = max(1, len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    torch.set_num_threads(THREADS)
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)  # of commands that they run
 
 settings.register_profile("sweep", deadline=None, derandomize=True, database=None, max_examples=60)
 settings.load_profile("sweep")

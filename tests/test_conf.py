@@ -14,12 +14,14 @@ from omegaconf import OmegaConf
 
 from sweep.cell import make
 from sweep.config import CONF
+from sweep.model import hub
 
 Frozen = Callable[..., dict[str, Any]]
 
 
 NEEDED = {
     "model=local": ["model.path={model}"],
+    "model=hub": ["model.repo=a/model"],
     "calib=local": ["calib.path={text}"],
     "calib=tokens": ["calib.path={tokens}"],
     "sparsity=n_of_m": ["sparsity.n=1", "sparsity.m=4"],
@@ -37,8 +39,9 @@ STUDIES = sorted(file.stem for file in (CONF / "study").glob("*.yaml"))
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_builds(
-    option: str, frozen: Frozen, files: dict[str, Path]
+    option: str, frozen: Frozen, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hub, "_snapshot", lambda repo, revision, pickles: files["model"])
     needed = [text.format(**files) for text in NEEDED.get(option, [])]
     cell = make(frozen(option, *needed), lambda folder: str(folder))
     assert cell.name.endswith(cell.id[:8])

@@ -20,7 +20,7 @@ FLOORS = (
     {"method", "metric"},
     {"build", "files", "progress"},
     {"attempt", "blocks", "config"},
-    {"cell"},
+    {"cell", "submitted"},
     {"slurm", "environment", "workshop", "track"},
     {"record"},
     {"check", "run", "report"},
@@ -36,7 +36,7 @@ FLOORS = (
 DOORS = {
     "wandb": {"sweep/track.py"},
     "submitit": set(),
-    "datasets": {"sweep/data/hub.py"},
+    "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
     "rich": {"sweep/report/table.py"},
     "hydra": {"sweep/__main__.py", "sweep/explain.py"},
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep import pack, slurm
+from sweep import pack
 from sweep.build import build
 from sweep.files import Folder
 from sweep.grid import announce, quiet, show_asked
@@ -23,7 +23,8 @@ from sweep.progress import Progress
 from sweep.refusal import Failed
 from sweep.report import table
 from sweep.run import finished
-from sweep.status import standings, summary
+from sweep.status import Standing, standings, summary
+from sweep.submitted import record
 from sweep.workshop import Workshop
 
 log = logging.getLogger("sweep")
@@ -130,7 +131,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
         for standing in found:
             if standing.state == "failed":
                 _print(f"failed before, submitted again: {standing.name}: {standing.about}")
-        _submit(planned, made, configs[0]["tracker"], submitter, workshop)
+        _submit(planned, made, found, configs[0]["tracker"], submitter, workshop)
     _stand(planned)
     if submitter.wait:
         _wait_for(planned)
@@ -139,6 +140,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
 def _submit(
     planned: Plan,
     made: Sequence[Pack],
+    found: Sequence[Standing],
     tracker: Mapping[str, Any],
     submitter: Submitter,
     workshop: Workshop,
@@ -150,7 +152,7 @@ def _submit(
         folder = pack.folder(planned)
         given: list[Given] = []
         dense: dict[str, Path] = {}
-        earlier = _jobs_of(planned, {one.dense.id for one in made})
+        earlier = {s.id: (s.job,) for s in found if s.job is not None}
         for number, one in enumerate(made):
             path = pack.save(one, planned, f"{stamp}-{os.getpid()}-{number:04d}", tracker, workshop)
             given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
@@ -158,31 +160,12 @@ def _submit(
                 dense[one.dense.id] = path
         submitted: list[tuple[str, Path]] = []
         for jobs in submitter.submit(folder / "submitit", planned.name, given):
-            pack.record(jobs, submitter.kind)  # at once: what is queued is never unknown
+            record(jobs, submitter.kind)  # at once: what is queued is never unknown
             submitted += jobs
     ids = sorted({job for job, _ in submitted}, key=lambda job: [int(n) for n in job.split("_")])
     _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
     _print(f"logs: {folder / 'submitit'}")
     _print(f"look: python -m sweep.status {planned.outputs}   (or the same command again)")
-
-
-def _jobs_of(planned: Plan, cells: set[str]) -> dict[str, tuple[str, ...]]:
-    """Jobs submitted earlier that still have these cells before them, by the cells' ids."""
-    outputs = Path(planned.outputs)
-    asked = {cell.id: pack.described(cell) for cell in planned.cells if cell.id in cells}
-    waited = {s.id for s in standings(outputs, asked) if s.state in ("queued", "running")}
-    given = {
-        (cell["id"], submission.job)
-        for submission in pack.submissions(outputs)
-        for cell in submission.cells
-        if submission.launcher == "slurm" and cell["id"] in waited
-    }
-    known = slurm.jobs(job for _, job in given)
-    left = {job for job, said in known.items() if said.waits or said.runs}
-    return {
-        cell: tuple(sorted(job for one, job in given if one == cell and job in left))
-        for cell in waited
-    }
 
 
 def _stand(planned: Plan) -> None:

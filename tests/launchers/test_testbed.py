@@ -170,9 +170,9 @@ def test_a_lost_node_takes_its_jobs_and_comes_back(cluster: Cluster) -> None:
     assert cluster.run("srun", "echo", "back") == "back"
 
 
-def test_down_ends_what_up_started_and_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
+def test_down_ends_what_up_started_and_nothing_else(cluster: Cluster, short: Path) -> None:
     """By the command line, on a host whose name has no address."""
-    folder, script = tmp_path / "slurm", [sys.executable, slurm.__file__]
+    folder, script = short / "slurm", [sys.executable, slurm.__file__]
     hidden = ["unshare", "--uts", "sh", "-c", 'hostname nowhere.invalid && exec "$@"', "sh"]
     up = subprocess.run([*hidden, *script, "up", folder], capture_output=True, text=True)
     assert up.stdout == f"export SLURM_CONF={folder}/slurm.conf\n", up.stderr
@@ -191,8 +191,8 @@ def test_down_ends_what_up_started_and_nothing_else(cluster: Cluster, tmp_path: 
     bystander.wait()
 
 
-def test_down_ends_what_a_killed_up_left(cluster: Cluster, tmp_path: Path) -> None:
-    script, killed = [sys.executable, slurm.__file__], Cluster(tmp_path / "slurm")
+def test_down_ends_what_a_killed_up_left(cluster: Cluster, short: Path) -> None:
+    script, killed = [sys.executable, slurm.__file__], Cluster(short / "slurm")
     with subprocess.Popen([*script, "up", killed.folder]) as up:
         until(lambda: bool(killed.processes()))  # the database is being made
         up.kill()

@@ -1,0 +1,71 @@
+"""Which jobs were given which cells. Read in an instant: nothing here loads a model's libraries.
+
+outputs/jobs/<sweep>/<pack>.json      the cells of one job (sweep.pack)
+outputs/jobs/<sweep>/submitted.jsonl  which job was given which pack, and when
+outputs/jobs/<sweep>/submitit/        submitit's files, and what the jobs printed
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sweep.attempt import Attempt
+from sweep.files import writing
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job that was given a pack.
+
+    Attributes:
+        job: its id; of a process of this machine, its number.
+        launcher: `slurm` or `local`.
+        log: what it printed to stderr.
+        cells: of the pack, as `described`.
+        process: the process, where the job is one.
+    """
+
+    job: str
+    launcher: str
+    log: Path
+    cells: Sequence[Mapping[str, Any]]
+    process: Attempt | None
+
+    @property
+    def alive(self) -> bool:
+        """Of a process: whether it is there. Of a job of SLURM, SLURM knows."""
+        return self.process is not None and self.process.runs_here()
+
+
+def record(submitted: Iterable[tuple[str, Path]], launcher: str) -> None:
+    """Add to the sweep's list which jobs were given which packs."""
+    for job, path in submitted:
+        line = {"job": job, "pack": path.name, "launcher": launcher, "when": time.time()}
+        if launcher == "local":
+            line["process"] = asdict(Attempt.of(int(job)))
+        # one write of less than a page at the end of a file does not mix with another's
+        with writing(path), (path.parent / "submitted.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def submissions(outputs: Path) -> Iterator[Submission]:
+    """Every job that was ever given a pack below `outputs`, in their order."""
+    found: list[tuple[float, Submission]] = []
+    packs: dict[Path, list[dict[str, Any]]] = {}  # of this machine's processes each has all
+    for file in outputs.glob("jobs/*/submitted.jsonl"):
+        for line in file.read_text().splitlines():
+            said = json.loads(line)
+            path = file.parent / said["pack"]
+            if path not in packs:
+                packs[path] = json.loads(path.read_text())["cells"] if path.is_file() else []
+            process = Attempt(**said["process"]) if "process" in said else None
+            log = file.parent / "submitit" / f"{said['job']}_0_log.err"
+            submission = Submission(said["job"], said["launcher"], log, packs[path], process)
+            found.append((said["when"], submission))
+    for _, submission in sorted(found, key=lambda pair: pair[0]):
+        yield submission

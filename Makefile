@@ -1,7 +1,7 @@
 # The four commands of this project. Everything is installed into .venv and nowhere else.
 #
 #   make demo    the README's sweep on the embedded model
-#   make test    pytest
+#   make test    pytest, four files at a time: some only wait for SLURM
 #   make check   ruff and mypy
 #   make venv    only the environment
 
@@ -17,7 +17,7 @@ demo: .venv/installed
 	$(BIN)/python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/installed-check
 	$(BIN)/ruff format --check .

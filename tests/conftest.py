@@ -25,6 +25,15 @@ settings.load_profile("sweep")
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
+LONGEST = ("slurm_stopped", "slurm_failures", "slurm", "claims", "readme", "local", "testbed")
+"""Files of tests, by how long they take; first, so that none is left over at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    names = [f"test_{name}" for name in LONGEST]
+    items.sort(key=lambda item: (names + [item.path.stem]).index(item.path.stem))
+
+
 SIZES: dict[str, Any] = {
     "vocab_size": 40,
     "hidden_size": 16,

@@ -135,7 +135,7 @@ def test_jobs_do_without_the_hub_and_say_what_would_fetch_what_they_miss(
     user.finish()
     assert len(hub.asked) == asked
     assert "2 done" in user.status()
-    words = (*words, "sparsity.ratio=0.7", "hydra.launcher.setup=[export HF_HOME=/nowhere]")
+    words = (*words, "sparsity.ratio=0.7", "hydra.launcher.setup=['export HF_HOME=/nowhere']")
     user.said(*words)
     user.finish()
     (failed,) = (line for line in user.status().splitlines() if " failed " in line)

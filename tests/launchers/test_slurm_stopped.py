@@ -51,10 +51,10 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(
     shutil.copytree(dense, user.outputs / "cells" / dense.name)
     slow = {"LAYER_PAUSE": "0.2"} if where != "step" else {"STEP_PAUSE": "0.6"}
     if how in ("timeout", "long"):
-        slow = {"LAYER_PAUSE": "1.5"}
+        slow = {"LAYER_PAUSE": "1.5" if how == "timeout" else "0.6"}
     user.pauses = slow
     limits = () if how == "timeout" else ("hydra.launcher.timeout_min=9",)
-    if how == "long":  # a block takes ten times the notice
+    if how == "long":  # a block takes four times the notice
         limits = (*limits, "hydra.launcher.signal_delay_s=21")
     (job,) = jobs(user.said(*STOPPED, *limits))
     user.wait(lambda: user.notes(where) >= 8)

@@ -1,15 +1,18 @@
-# The four commands of this project. Everything is installed into .venv and nowhere else.
+# The commands of this project. Everything is installed into .venv and nowhere else.
 #
-#   make demo    the README's sweep on the embedded model
-#   make test    pytest, four files at a time: some only wait for SLURM
-#   make check   ruff and mypy
-#   make venv    only the environment
+#   make demo         the README's sweep on the embedded model
+#   make test         pytest, as many files at a time as there are processors
+#   make test-slurm   the tests that bring up a real SLURM; they skip where it is not installed
+#   make check        ruff and mypy
+#   make venv         only the environment
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: venv demo test check
+SPREAD := --dist loadfile --no-loadscope-reorder
+
+.PHONY: venv demo test test-slurm check
 
 venv: .venv/installed
 
@@ -17,7 +20,11 @@ demo: .venv/installed
 	$(BIN)/python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m "not slurm" --numprocesses auto --maxprocesses 8 $(SPREAD)
+
+# more than there are processors, because they wait for SLURM much of the time
+test-slurm: .venv/installed-test
+	$(BIN)/python -m pytest -m slurm --numprocesses 4 $(SPREAD)
 
 check: .venv/installed-check
 	$(BIN)/ruff format --check .

@@ -29,9 +29,13 @@ LONGEST = ("slurm_stopped", "slurm_failures", "slurm", "claims", "readme", "loca
 """Files of tests, by how long they take; first, so that none is left over at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the command's -m is obeyed
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("slurm")
     names = [f"test_{name}" for name in LONGEST]
-    items.sort(key=lambda item: (names + [item.path.stem]).index(item.path.stem))
+    items.sort(key=lambda item: [*names, item.path.stem].index(item.path.stem))
 
 
 SIZES: dict[str, Any] = {

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sweep import grid
 from sweep.data.source import Origin, Source
 from sweep.method.method import Compressed, Layer, Method
 from sweep.method.sparsegpt import SparseGPT
@@ -31,7 +32,7 @@ class Faulty(Method):
     """SparseGPT that does something at its tenth layer, over all processes, and never again.
 
     Attributes:
-        fault: `none`, `raise`, `kill` or `memory`.
+        fault: `none`, `raise`, `kill`, `gpu` or `memory`.
     """
 
     fault: str = "none"
@@ -51,6 +52,9 @@ class Faulty(Method):
         if note(f"layer {self.fault}") == 10:
             if self.fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault == "gpu":  # none is here; what is looked at is what comes of it
+                grid.device_works = lambda: False
+                raise RuntimeError("CUDA error: an illegal memory access was encountered")
             if self.fault == "raise":
                 raise RuntimeError("as asked")
             if self.fault == "memory":

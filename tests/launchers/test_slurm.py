@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -65,12 +66,18 @@ def test_what_is_queued_does_not_change_with_a_yaml_and_an_array_may_be_long(
         "method=mine",
         "sparsity.ratio=0.1,0.2,0.3,0.4,0.5,0.6,0.7",
         *SMALL,
+        "hydra.launcher.array_parallelism=4",
         "+hydra.launcher.additional_parameters.hold=true",
     )
     assert {job.split("_")[0] for job in jobs(submitted)} == {
         *(str(int(jobs(submitted)[0]) + i) for i in range(3)),
     }  # dense, an array of five, one of two
     assert len(jobs(submitted)) == 8
+    throttles = [
+        re.search(r"ArrayTaskThrottle=(\d+)", user.cluster.run("scontrol", "show", "job", array))
+        for array in sorted({job.split("_")[0] for job in jobs(submitted)}, key=int)
+    ]
+    assert [found and found[1] for found in throttles[1:]] == ["2", "1"]  # of the four allowed
     user.wait(lambda: "JobHeldUser" in user.status(), 30)
     (user.folder / "conf" / "method" / "mine.yaml").write_text("broken: [\n")
     for job in {job.split("_")[0] for job in jobs(submitted)}:
@@ -154,6 +161,14 @@ def test_the_readmes_example_is_planned_as_it_says(
     assert "dry run: 16 cells in 6 jobs" in said
     assert "It is 16 cells" in readme
     assert "in 6 jobs" in readme
+
+
+def test_one_wrong_cell_and_nothing_is_queued(sweeps: Callable[[str], Sweeps]) -> None:
+    user = sweeps("user")
+    said = user.said("method=wanda", "sparsity.ratio=0.5,1.5", *SMALL, code=1)
+    assert said.splitlines()[-1].startswith("sweep: sparsity.ratio=1.5: must be")
+    assert not user.cluster.run("squeue", "-h")
+    assert not (user.outputs / "jobs").exists()
 
 
 def test_without_sbatch_the_launcher_is_refused_by_name(tmp_path: Path) -> None:

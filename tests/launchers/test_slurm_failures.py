@@ -12,19 +12,23 @@ def test_a_killed_or_failed_cell_does_not_take_its_pack_with_it(
     sweeps: Callable[[str], Sweeps],
 ) -> None:
     user = sweeps("user")
-    grid = ("method=faulty", "method.fault=kill,raise,none", *SMALL)
-    grid = (*grid, "hydra.launcher.cells_per_job=3", "hydra.launcher.wait=true")
+    grid = ("method=faulty", "method.fault=kill,raise,gpu,none", *SMALL)
+    grid = (*grid, "hydra.launcher.cells_per_job=4", "hydra.launcher.wait=true")
     said = user.said(*grid, code=1)
     (_, pack) = jobs(said)
     assert states(user.cluster, said)[pack] == "FAILED"
-    assert "2 of 4 cells are not done" in said
+    assert "3 of 5 cells are not done" in said
     failed = [line for line in user.status().splitlines() if " failed " in line]
-    assert len(failed) == 2
-    for why in ("Killed: by signal 9 (SIGKILL); if memory ran out", "RuntimeError: as asked"):
+    assert len(failed) == 3
+    for why in (
+        "Killed: by signal 9 (SIGKILL); if memory ran out",
+        "RuntimeError: as asked",
+        "CUDA error",
+    ):
         assert any(why in line and "log.txt" in line for line in failed)
     retried = user.said(*grid)
     assert len(jobs(retried)) == 1
-    assert "4 done" in retried
+    assert "5 done" in retried
     weights = {
         json.loads((cell / "compression.json").read_text())["weights_sha256"]
         for cell in (user.outputs / "cells").glob("*faulty*")

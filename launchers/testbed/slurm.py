@@ -26,7 +26,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -253,7 +252,7 @@ class Cluster:
 
     def _write(self) -> None:
         """Configuration, key, devices and an empty database."""
-        for name in ("state", "spool", "log"):
+        for name in ("state", "spool", "log", "tmp"):
             (self.folder / name).mkdir(parents=True)
         fields = {
             "folder": self.folder,
@@ -319,7 +318,8 @@ class Cluster:
 
     def _database(self) -> list[str]:
         small = "--innodb-log-file-size=4M"
-        return ["--no-defaults", "--user=root", f"--datadir={self.folder}/database", small]
+        own = [f"--datadir={self.folder}/database", f"--tmpdir={self.folder}/tmp"]
+        return ["--no-defaults", "--user=root", *own, small]
 
     def _socket(self, name: str) -> str:
         return f"{self.folder}/{name}.socket"
@@ -351,10 +351,14 @@ def _loopback() -> tuple[str, list[str]]:
 
 
 def _ports(address: str, *names: str) -> dict[str, int]:
-    """Free ports, below those that the kernel lends: a stopped daemon finds its own again."""
+    """Free ports, below those that the kernel lends: a stopped daemon finds its own again.
+
+    Clusters that start at the same time begin their search at different places.
+    """
     ports: dict[str, int] = {}
+    port = 10_000 + len(names) * os.getpid() % 20_000
     while len(ports) < len(names):
-        port = random.randrange(10_000, 30_000)
+        port += 1
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind((address, port))
             if port not in ports.values():

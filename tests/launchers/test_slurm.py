@@ -166,7 +166,7 @@ def test_the_readmes_example_is_planned_as_it_says(
 def test_one_wrong_cell_and_nothing_is_queued(sweeps: Callable[[str], Sweeps]) -> None:
     user = sweeps("user")
     said = user.said("method=wanda", "sparsity.ratio=0.5,1.5", *SMALL, code=1)
-    assert said.splitlines()[-1].startswith("sweep: sparsity.ratio=1.5: must be")
+    assert said.splitlines()[-1].startswith("sweep: sparsity.ratio=1.5: the share of zeros")
     assert not user.cluster.run("squeue", "-h")
     assert not (user.outputs / "jobs").exists()
 

@@ -7,13 +7,12 @@ rows against evaluation rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
 
-from sweep.cell import Cell
+from sweep.cell import Cell, Parts
 from sweep.model import anatomy
 from sweep.model.checkpoint import check_device
 from sweep.refusal import Refusal, under
@@ -82,17 +81,12 @@ def _check_layers(cell: Cell, workshop: Workshop) -> None:
     parts = cell.parts
     if not parts.method.compresses:
         return
-    with under("model"):
-        model = workshop.skeleton(parts.checkpoint)
-        try:
-            linears = anatomy.prunable(model)
-        except ValueError as error:
-            raise parts.checkpoint.wrong(str(error)) from error
+    linears = workshop.linears(parts.checkpoint)
     try:
         chosen = anatomy.select(list(linears), parts.method.scope)
     except ValueError as error:
         raise Refusal("", "", str(error)) from error
-    _check_coverage(parts.method.scope, model, linears)
+    _check_coverage(parts, workshop)
     for name in chosen:
         try:
             parts.pattern.check(name, linears[name].in_features)
@@ -100,15 +94,16 @@ def _check_layers(cell: Cell, workshop: Workshop) -> None:
             raise Refusal("sparsity", parts.pattern.label, str(error)) from error
 
 
-def _check_coverage(scope: str, model: nn.Module, linears: Mapping[str, nn.Linear]) -> None:
+def _check_coverage(parts: Parts, workshop: Workshop) -> None:
     """Raises: Refusal: `all` would not be all: experts whose weights are one tensor, say."""
+    scope = parts.method.scope
     if anatomy.SCOPES.get(scope) != "" and scope != "mlp":
         return
-    inside = sum(linear.weight.numel() for linear in linears.values())
-    missed = 1 - inside / anatomy.weights_in_blocks(model)
+    missed = workshop.outside(parts.checkpoint)
     if missed > MISSED:
+        name = type(workshop.skeleton(parts.checkpoint)).__name__
         reason = (
-            f"{100 * missed:.0f} % of the weights in the blocks of {type(model).__name__} are not "
+            f"{100 * missed:.0f} % of the weights in the blocks of {name} are not "
             "in a torch.nn.Linear and would stay dense; say which part you mean: attention, or a "
             "regular expression over the names of linears"
         )

@@ -79,6 +79,20 @@ class Workshop:
         """The model's architecture without weights."""
         return self._once("skeleton", _key(checkpoint), lambda: skeleton(checkpoint))
 
+    def linears(self, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
+        """The linears in the blocks of that architecture, by name."""
+        bones = self.skeleton(checkpoint)
+        return self._once("linears", _key(checkpoint), lambda: anatomy.prunable(bones))
+
+    def outside(self, checkpoint: Checkpoint) -> float:
+        """Share of the weights in the blocks that are in no linear."""
+
+        def share() -> float:
+            inside = sum(linear.weight.numel() for linear in self.linears(checkpoint).values())
+            return 1 - inside / anatomy.weights_in_blocks(self.skeleton(checkpoint))
+
+        return self._once("outside", _key(checkpoint), share)
+
     def check_weights(self, checkpoint: Checkpoint) -> None:
         """See `sweep.model.checkpoint.check_weights`; once for all cells of the model."""
         check = partial(check_weights, checkpoint, self.skeleton(checkpoint))

@@ -100,7 +100,8 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
         settings: its fields, as set below `hydra.launcher`.
 
     Raises:
-        Refusal: a point of the grid cannot work, or jobs cannot be submitted; nothing is queued.
+        Refusal: a point of the grid cannot work, and nothing is queued; or jobs cannot be
+            submitted, beyond those whose ids have been printed.
         Failed: with `wait`, cells failed.
     """
     submitter = build({"_target_": target, **settings}, "hydra.launcher", Submitter)  # type: ignore[type-abstract]
@@ -159,13 +160,20 @@ def _submit(
             if one.opens:
                 dense[one.dense.id] = path
         submitted: list[tuple[str, Path]] = []
-        for jobs in submitter.submit(folder / "submitit", planned.name, given):
-            record(jobs, submitter.kind)  # at once: what is queued is never unknown
-            submitted += jobs
-    ids = sorted({job for job, _ in submitted}, key=lambda job: [int(n) for n in job.split("_")])
-    _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
+        try:
+            for jobs in submitter.submit(folder / "submitit", planned.name, given):
+                record(jobs, submitter.kind)  # at once: what is queued is never unknown
+                submitted += jobs
+        finally:  # a later array may be refused
+            if submitted:
+                _print_jobs({job for job, _ in submitted})
     _print(f"logs: {folder / 'submitit'}")
     _print(f"look: python -m sweep.status {planned.outputs}   (or the same command again)")
+
+
+def _print_jobs(jobs: set[str]) -> None:
+    ids = sorted(jobs, key=lambda job: [int(number) for number in job.split("_")])
+    _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
 
 
 def _stand(planned: Plan) -> None:

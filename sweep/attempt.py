@@ -159,8 +159,8 @@ def take(cell: Path) -> Holding | None:
             Path(whole).chmod(0o644)  # whoever shares the folder must see who holds the cell
             _link(Path(whole), path)
         except FileExistsError:
-            # NFS may have made the link, lost its answer, and been asked again: see open(2)
-            if Path(whole).stat().st_nlink != 2:
+            # NFS may have made the link, lost its answer, and been asked again
+            if path.read_text() != _text(attempt):
                 return None
         finally:
             Path(whole).unlink()

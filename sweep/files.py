@@ -13,7 +13,8 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                            /log.txt
                            /model/                 the compressed model, with keep=model
 outputs/reports/<sweep>/results.csv, results.md
-outputs/cache/, outputs/logs/, outputs/wandb/
+outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
+outputs/logs/, outputs/wandb/
 """
 
 from __future__ import annotations
@@ -206,6 +207,11 @@ class Folder:
         file = self.path / "failure.txt"
         return file.read_text().splitlines()[0] if file.is_file() else None
 
+    def failed_since(self, file: Path) -> bool:
+        """Whether the cell failed after a file was written, and has not succeeded."""
+        failure = self.path / "failure.txt"
+        return failure.is_file() and failure.stat().st_mtime > file.stat().st_mtime
+
     def clear_failure(self) -> None:
         """The cell is begun again, or has succeeded."""
         (self.path / "failure.txt").unlink(missing_ok=True)
@@ -226,6 +232,16 @@ class Folder:
 
 # ten times as fast where PyYAML was built with libyaml; a status reads a thousand
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def fingerprints(outputs: str | Path) -> dict[str, str]:
+    """Content hashes of models' folders that an earlier command has read."""
+    return _read_json(Path(outputs) / "cache" / "fingerprints.json") or {}
+
+
+def write_fingerprints(outputs: str | Path, known: Mapping[str, str]) -> None:
+    """Remember them: of a large model it takes minutes to read all files."""
+    write(Path(outputs) / "cache" / "fingerprints.json", _json(known))
 
 
 class _Plain(yaml.SafeDumper):
@@ -258,7 +274,7 @@ def replacing(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
         try:
             os.close(handle)
-            Path(name).chmod(0o666 & ~_umask())  # as open() would have made it
+            Path(name).chmod(0o666 & ~umask())  # as open() would have made it
             yield Path(name)
             with open(name, "rb") as file:  # noqa: PTH123 - the file is synced, whoever wrote it
                 os.fsync(file.fileno())
@@ -293,8 +309,14 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _umask() -> int:
-    """Of this process; it can only be read by setting it."""
+def umask() -> int:
+    """Of this process. Read where Linux tells it: to set it and back would meet other threads."""
+    try:
+        said = re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    except OSError:
+        said = None
+    if said is not None:
+        return int(said[1], 8)
     before = os.umask(0o077)
     os.umask(before)
     return before
@@ -322,10 +344,13 @@ def _aside(metric: str, settings_id: str) -> str:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None where there is none, or one that was damaged from outside."""
-    if not path.is_file():
-        return None
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        reason = "is somebody else's, who keeps it private; ask for access, or take another folder"
+        raise Refusal("outputs", path, reason) from error
     except ValueError as error:
         log.warning("%s: damaged (%s), taken as missing", path, error)
         return None

@@ -88,7 +88,7 @@ def save(
 def load(
     path: Path, workshop: Workshop, failures: dict[str, str], without: Iterable[str] = ()
 ) -> Plan:
-    """The plan of one pack: its cells, and the dense cell if nobody has finished that.
+    """The plan of one pack: its cells, and the dense cell if nobody has tried that since.
 
     A cell whose data are not what they were when the pack was made has failed, as its folder then
     says; the others are run.
@@ -118,9 +118,12 @@ def load(
         except Refusal as refusal:
             failures[said["name"]] = str(refusal)
             _blame(said, refusal)
+    left_out = set(without)
+    if Folder(dense.settings.outputs, dense.name).failed_since(path):
+        left_out |= {dense.id} - {said["id"] for said in content["cells"]}
     return Plan(
         cells=tuple(cells),
-        todo=tuple(cell for cell in cells if cell.id not in set(without)),
+        todo=tuple(cell for cell in cells if cell.id not in left_out),
         points=len(content["cells"]),
         name=content["sweep"],
         tracker=build(content["tracker"], "tracker", Tracker),  # type: ignore[type-abstract]

@@ -9,7 +9,7 @@ from typing import Any
 from sweep.build import build
 from sweep.cell import Cell, digest, make
 from sweep.check import check
-from sweep.files import Folder, check_writable
+from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
 from sweep.refusal import Refusal
 from sweep.run import finished
 from sweep.track import Tracker
@@ -68,6 +68,8 @@ def plan(
     """
     for key in ("outputs", "name", "tracker"):
         _check_one(key, configs)
+    remembered = fingerprints(configs[0]["outputs"])
+    workshop.trust(remembered)
     points = [make(config, workshop.fingerprint) for config in configs]
     dense = [make(config, workshop.fingerprint) for config in _dense_points(configs)]
     cells: dict[str, Cell] = {}
@@ -79,6 +81,8 @@ def plan(
     ordered = tuple(cell for group in by_model.values() for cell in group)
     tracker = build(configs[0]["tracker"], "tracker", Tracker)  # type: ignore[type-abstract]
     check_writable(ordered[0].settings.outputs)
+    if workshop.fingerprints() != remembered:
+        write_fingerprints(ordered[0].settings.outputs, workshop.fingerprints())
     todo = tuple(
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )

@@ -138,20 +138,29 @@ def _standing(
     last = latest(folder.path)
     if last is not None and last[1]:
         return Standing(id, name, "running", _running(last[0]), last[0].job)
+    failure = folder.failure()
     for submission in reversed(given):
         if not _covers(submission, cell):
             continue  # it will leave something of what is asked for undone
+        if failure is not None and last is not None and _of(last[0], submission):
+            continue  # a job does not come back to a cell that has failed in it
         queued = _queued(submission, known.get(submission.job))
         if queued is not None:
             job = submission.job if submission.launcher == "slurm" else None
             return Standing(id, name, "queued", queued, job)
-    failure = folder.failure()
     if failure is not None:
         return Standing(id, name, "failed", f"{failure} ({folder.log})")
     ended = known.get(given[-1].job) if given else None
     if ended is not None and ended.state != "COMPLETED":
         return Standing(id, name, "failed", _ended(given[-1], ended.state))
     return Standing(id, name, "missing", ", ".join(_lacking(folder, cell)))
+
+
+def _of(attempt: Attempt, submission: Submission) -> bool:
+    """Whether a cell was begun by a job, or by a process that was started with it."""
+    if submission.launcher == "slurm":
+        return attempt.job == submission.job
+    return attempt.began >= submission.when
 
 
 def _covers(submission: Submission, cell: Mapping[str, Any]) -> bool:

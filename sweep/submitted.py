@@ -1,13 +1,16 @@
 """Which jobs were given which cells. Read in an instant: nothing here loads a model's libraries.
 
 outputs/jobs/<sweep>/<pack>.json      the cells of one job (sweep.pack)
-outputs/jobs/<sweep>/submitted.jsonl  which job was given which pack, and when
+outputs/jobs/<sweep>/submitted-<host>-<process>.jsonl  which job was given which pack, and when
 outputs/jobs/<sweep>/submitit/        submitit's files, and what the jobs printed
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import os
+import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,6 +19,8 @@ from typing import Any
 
 from sweep.attempt import Attempt
 from sweep.files import writing
+
+log = logging.getLogger("sweep")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Submission:
         log: what it printed to stderr.
         cells: of the pack, as `described`.
         process: the process, where the job is one.
+        when: seconds since the epoch.
     """
 
     job: str
@@ -35,6 +41,7 @@ class Submission:
     log: Path
     cells: Sequence[Mapping[str, Any]]
     process: Attempt | None
+    when: float
 
     @property
     def alive(self) -> bool:
@@ -48,24 +55,30 @@ def record(submitted: Iterable[tuple[str, Path]], launcher: str) -> None:
         line = {"job": job, "pack": path.name, "launcher": launcher, "when": time.time()}
         if launcher == "local":
             line["process"] = asdict(Attempt.of(int(job)))
-        # one write of less than a page at the end of a file does not mix with another's
-        with writing(path), (path.parent / "submitted.jsonl").open("a") as file:
+        # one writer a file: what several machines append may mix on a shared file system
+        name = f"submitted-{platform.node()}-{os.getpid()}.jsonl"
+        with writing(path), (path.parent / name).open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
 def submissions(outputs: Path) -> Iterator[Submission]:
     """Every job that was ever given a pack below `outputs`, in their order."""
-    found: list[tuple[float, Submission]] = []
+    found: list[Submission] = []
     packs: dict[Path, list[dict[str, Any]]] = {}  # of this machine's processes each has all
-    for file in outputs.glob("jobs/*/submitted.jsonl"):
+    for file in outputs.glob("jobs/*/submitted*.jsonl"):
         for line in file.read_text().splitlines():
-            said = json.loads(line)
+            try:
+                said = json.loads(line)
+            except ValueError:
+                log.warning("%s: damaged, a line of it is left out", file)
+                continue
             path = file.parent / said["pack"]
             if path not in packs:
                 packs[path] = json.loads(path.read_text())["cells"] if path.is_file() else []
             process = Attempt(**said["process"]) if "process" in said else None
-            log = file.parent / "submitit" / f"{said['job']}_0_log.err"
-            submission = Submission(said["job"], said["launcher"], log, packs[path], process)
-            found.append((said["when"], submission))
-    for _, submission in sorted(found, key=lambda pair: pair[0]):
-        yield submission
+            errors = file.parent / "submitit" / f"{said['job']}_0_log.err"
+            when = said["when"]
+            found.append(
+                Submission(said["job"], said["launcher"], errors, packs[path], process, when)
+            )
+    yield from sorted(found, key=lambda submission: submission.when)

@@ -149,6 +149,21 @@ def test_a_holder_that_was_taken_for_dead_leaves_the_cell_to_its_successor(
         work(own)
 
 
+def test_a_link_whose_answer_was_lost_is_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file server that is asked again says that the name is taken."""
+    made = os.link
+
+    def link(whole: Path, path: Path) -> None:
+        made(whole, path)
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "link", link)
+    with hold(tmp_path):
+        assert take(tmp_path) is None
+
+
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
 def test_where_there_are_no_hard_links_a_cell_is_taken_once_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from safetensors import SafetensorError
 
 from sweep import files
-from sweep.files import Folder, check_writable, write
+from sweep.files import Folder, check_writable, umask, write
 from sweep.refusal import OutOfSpace, Refusal
 
 
@@ -127,6 +128,29 @@ def test_outputs_below_a_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Refusal, match=r"outputs=.*file/outputs: cannot be written to"):
         check_writable(str(tmp_path / "file" / "outputs"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
+def test_what_somebody_else_keeps_private_is_refused_by_name(tmp_path: Path) -> None:
+    cell = Folder(tmp_path, "tiny-wanda-12345678")
+    cell.write_compression({"sparsity": 0.5})
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    cell.path.chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(Refusal, match="is somebody else's, who keeps it private"):
+            cell.compression()
+    finally:
+        os.seteuid(0)
+
+
+def test_the_umask_is_read_without_being_set() -> None:
+    before = os.umask(0o027)
+    try:
+        assert umask() == 0o027
+    finally:
+        os.umask(before)
 
 
 def test_a_kept_model_is_whole_or_not_there(tmp_path: Path) -> None:

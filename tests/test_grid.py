@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from sweep.grid import sweep
 from sweep.method.wanda import Wanda
 from sweep.metric.perplexity import Perplexity
 from sweep.model.checkpoint import fingerprint
+from sweep.model.embedded import WEIGHTS
 from sweep.plan import plan
 from sweep.progress import Progress
 from sweep.refusal import Failed, OutOfSpace, Refusal
@@ -79,6 +81,27 @@ class TestPlan:
         configs = [small(f"method={method}") for method in ("wanda", "dense")]
         planned = plan(configs, Workshop(Progress()))
         assert [cell.label for cell in planned.cells] == ["tiny-dense", "tiny-wanda-50-c4"]
+
+    def test_a_models_files_are_read_once_for_all_commands_on_them(
+        self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "model"
+        shutil.copytree(WEIGHTS, folder)
+        read: list[Path] = []
+
+        def noted(folder: Path) -> str:
+            read.append(folder)
+            return fingerprint(folder)
+
+        monkeypatch.setattr("sweep.workshop.fingerprint", noted)
+        config = small("model=local", f"model.path={folder}", "corpora=embedded", "seqlen=256")
+        first, second = (plan([config], Workshop(Progress())) for _ in range(2))
+        assert read == [folder]
+        assert [cell.id for cell in first.cells] == [cell.id for cell in second.cells]
+        (folder / "generation_config.json").write_text('{"changed": true}')
+        third = plan([config], Workshop(Progress()))
+        assert read == [folder] * 2
+        assert third.cells[0].id != first.cells[0].id
 
     def test_metrics_of_the_same_cell_are_joined(self, small: Frozen) -> None:
         points = [small("metric=[perplexity]"), small("metric=[divergence]")]

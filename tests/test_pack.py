@@ -71,6 +71,14 @@ def test_a_pack_holds_what_was_planned_and_the_dense_cell_if_nobody_has_done_tha
     assert first not in [cell.id for cell in loaded.todo]
 
 
+def test_a_dense_cell_that_has_failed_since_is_not_tried_by_every_job(planned: Plan) -> None:
+    path = saved(planned)
+    dense = planned.cells[0]
+    Folder(dense.settings.outputs, dense.name).write_failure("OutOfMemory: killed")
+    loaded = pack.load(path, Workshop(Progress()), {})
+    assert [cell.id for cell in loaded.todo] == [cell.id for cell in planned.cells[1:]]
+
+
 def test_a_cell_whose_data_changed_has_failed_and_the_others_run(
     planned: Plan, text: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,7 +39,10 @@ class PackJob:
     Args:
         packs: paths of their files.
         offline: whether the hub is not to be asked for anything.
+        umask: of the worker, whose results are as private as the user's other files; that of the
+            job itself may be stricter.
         threads: of the worker; None: as many as the job has processors.
+        gpu: the one that the worker may use, as CUDA_VISIBLE_DEVICES names it; None: all.
         notice: seconds that a worker has to stop in before it is killed.
         failed: ids of cells that have failed in this job, or killed it, and are not run again.
     """
@@ -48,14 +51,18 @@ class PackJob:
         self,
         packs: Sequence[str],
         offline: bool,
+        umask: int,
         *,
         threads: int | None = None,
+        gpu: str | None = None,
         notice: float = 30.0,
         failed: Sequence[str] = (),
     ) -> None:
         self._packs = list(packs)
         self._offline = offline
+        self._umask = umask
         self._threads = threads
+        self._gpu = gpu
         self._notice = notice
         self._failed = list(failed)
         self._worker: _Worker | None = None
@@ -70,7 +77,9 @@ class PackJob:
         again = PackJob(
             self._packs,
             self._offline,
+            self._umask,
             threads=self._threads,
+            gpu=self._gpu,
             notice=self._notice,
             failed=self._failed,
         )
@@ -90,9 +99,9 @@ class PackJob:
         """One pack, with as many workers as it takes; whether all its cells are done."""
         while True:
             before = _killed_for_memory()
-            self._worker = _Worker(pack, self._failed, self._environment())
+            self._worker = _Worker(pack, self._failed, self._environment(), self._umask)
             code = self._worker.wait()
-            if code == STOPPED:
+            if code in (STOPPED, -signal.SIGTERM, -signal.SIGUSR2):  # it had not begun to listen
                 # scancel and preemption tell the steps first, and end the job a while later
                 time.sleep(GRACE if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
                 raise Failed("stopped; the same command goes on with what is left")
@@ -111,6 +120,8 @@ class PackJob:
         processors = self._threads or environment.get("SLURM_CPUS_PER_TASK")
         if processors is not None:  # what the login node has set is not meant for here
             environment["OMP_NUM_THREADS"] = str(processors)
+        if self._gpu is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpu
         if self._offline:
             environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
         return environment
@@ -122,13 +133,15 @@ class _Worker:
     Args:
         pack: path of its file.
         without: ids of cells that are not to be run.
-        environment: of the process.
+        environment, umask: of the process.
     """
 
-    def __init__(self, pack: Path, without: Sequence[str], environment: dict[str, str]) -> None:
+    def __init__(
+        self, pack: Path, without: Sequence[str], environment: dict[str, str], umask: int
+    ) -> None:
         self._pack = pack
         command = [sys.executable, "-m", "sweep.worker", str(pack), *without]
-        self._process = subprocess.Popen(command, env=environment)
+        self._process = subprocess.Popen(command, env=environment, umask=umask)
         self._attempt = Attempt.of(self._process.pid)
 
     def wait(self) -> int:
@@ -198,19 +211,19 @@ class _Worker:
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
-def _killed_for_memory() -> int:
+def _killed_for_memory(root: Path = Path("/")) -> int:
     """How many processes of this control group the kernel has killed for their memory."""
     try:
-        groups = Path("/proc/self/cgroup").read_text()
+        groups = (root / "proc/self/cgroup").read_text()
     except OSError:
         return 0
     for pattern, file in (
-        (r"^0::(.*)$", "/sys/fs/cgroup{}/memory.events"),  # version 2
-        (r"^\d+:memory:(.*)$", "/sys/fs/cgroup/memory{}/memory.oom_control"),  # version 1
+        (r"^0::(.*)$", "sys/fs/cgroup{}/memory.events"),  # version 2
+        (r"^\d+:memory:(.*)$", "sys/fs/cgroup/memory{}/memory.oom_control"),  # version 1
     ):
         group = re.search(pattern, groups, re.MULTILINE)
         with contextlib.suppress(OSError):
-            events = Path(file.format(group[1])).read_text() if group else ""
+            events = (root / file.format(group[1])).read_text() if group else ""
             if number := re.search(r"^oom_kill (\d+)", events, re.MULTILINE):
                 return int(number[1])
     return 0

@@ -50,7 +50,7 @@ class LocalJobs(Submitter):
         return f"{packs} packs for {self.jobs} processes on this machine"
 
     def submit(
-        self, folder: Path, name: str, given: Sequence[Given]
+        self, folder: Path, name: str, given: Sequence[Given], umask: int
     ) -> Iterator[list[tuple[str, Path]]]:
         """See `Submitter`: every process is given all packs, in their order."""
         from submitit import LocalExecutor
@@ -59,11 +59,11 @@ class LocalJobs(Submitter):
         gpus = _gpus()
         for number in range(self.jobs):
             executor = LocalExecutor(folder)
-            own = {"visible_gpus": [gpus[number % len(gpus)]], "gpus_per_node": 1} if gpus else {}
-            executor.update_parameters(timeout_min=WEEK, **own)
+            executor.update_parameters(timeout_min=WEEK)
             packs = [str(one.path) for one in given]
+            gpu = gpus[number % len(gpus)] if gpus else None
             with _silent(), nullcontext() if self.wait else _detached():
-                job = executor.submit(PackJob(packs, self.offline, threads=threads))
+                job = executor.submit(PackJob(packs, self.offline, umask, threads=threads, gpu=gpu))
             yield [(job.job_id, one.path) for one in given]
 
 
@@ -99,11 +99,11 @@ def _detached() -> Iterator[None]:
 _OF_TERMINALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
-def _gpus() -> list[int]:
+def _gpus() -> list[str]:
     """The GPUs that this process may use, by the numbers that CUDA_VISIBLE_DEVICES takes."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        return [int(number) for number in visible.split(",") if number.strip().isdigit()]
+        return [name.strip() for name in visible.split(",") if name.strip()]
     import torch
 
-    return list(range(torch.cuda.device_count()))
+    return [str(number) for number in range(torch.cuda.device_count())]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +17,9 @@ from sweep_jobs.submit import Given, Submitter
 
 MARGIN = 20
 """Seconds of the notice of a job's end that are left for having it queued again."""
+
+USUAL = 1001
+"""SLURM's own limit of an array, where nobody has set another."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class SlurmJobs(Submitter):
         signal_delay_s: how long before its end a job is told of it.
         array_parallelism: how many jobs run at once; where a sweep has several arrays, because one
             would be larger than the cluster allows, each has its share, and at least one.
-        max_array_size: of the cluster, where `scontrol` does not tell.
+        max_array_size: jobs of an array, if fewer than the cluster allows, or where `scontrol`
+            does not tell what that is.
         setup: lines of shell before the job.
         srun_args, additional_parameters: handed on to srun and to sbatch.
         cells_per_job: cells of one model that run in one job and share what is loaded.
@@ -55,7 +61,7 @@ class SlurmJobs(Submitter):
     setup: list[str] = field(default_factory=list)
     srun_args: list[str] = field(default_factory=list)
     additional_parameters: dict[str, Any] = field(default_factory=dict)
-    max_array_size: int = 1001
+    max_array_size: int | None = None
     cells_per_job: int = 1
     wait: bool = False
     dry_run: bool = False
@@ -71,11 +77,14 @@ class SlurmJobs(Submitter):
             "array_parallelism",
             "max_array_size",
         ):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise Refusal(name, getattr(self, name), "must be at least 1")
         for name in ("max_num_timeout", "signal_delay_s"):
             if getattr(self, name) < 0:
                 raise Refusal(name, getattr(self, name), "must not be negative")
+        if self.nodes > 1:
+            reason = "a cell runs on one node; several GPUs of a node come with gpus_per_node"
+            raise Refusal("nodes", self.nodes, reason)
         if self.signal_delay_s >= 60 * self.timeout_min:
             reason = f"must be less than timeout_min={self.timeout_min} (in seconds)"
             raise Refusal("signal_delay_s", self.signal_delay_s, reason)
@@ -93,7 +102,7 @@ class SlurmJobs(Submitter):
         return f"{packs} jobs, arrays of at most {size}, {self.array_parallelism} at once"
 
     def submit(
-        self, folder: Path, name: str, given: Sequence[Given]
+        self, folder: Path, name: str, given: Sequence[Given], umask: int
     ) -> Iterator[list[tuple[str, Path]]]:
         """See `Submitter`: packs that others wait for, then arrays that depend on their jobs.
 
@@ -116,17 +125,21 @@ class SlurmJobs(Submitter):
                 for needs, group in groups.items()
                 for start in range(0, len(group), size)
             ]
-            for needs, array in arrays:
-                # the arrays of a phase run at the same time, and share what is allowed
-                share = self.array_parallelism * len(array) // len(phase)
-                jobs = self._array(folder, name, array, needs, max(1, share))
+            at_once = shares(self.array_parallelism, [len(array) for _, array in arrays])
+            for (needs, array), share in zip(arrays, at_once, strict=True):
+                pack_jobs = [
+                    PackJob([str(path)], self.offline, umask, notice=self._notice())
+                    for path in array
+                ]
+                ids = self._array(folder, pack_jobs, self._parameters(name, needs, share))
+                jobs = list(zip(ids, array, strict=True))
                 job_of |= {path: job for job, path in jobs}
                 yield jobs
 
     def _array(
-        self, folder: Path, name: str, paths: Sequence[Path], needs: Sequence[str], at_once: int
-    ) -> list[tuple[str, Path]]:
-        """Submit one; its jobs.
+        self, folder: Path, jobs: Sequence[PackJob], parameters: Mapping[str, Any]
+    ) -> list[str]:
+        """Submit one; the ids of its jobs.
 
         Raises:
             Refusal: SLURM's own, of what it was asked for.
@@ -135,24 +148,26 @@ class SlurmJobs(Submitter):
         from submitit.core.utils import FailedJobError
 
         executor = SlurmExecutor(folder, max_num_timeout=self.max_num_timeout)
-        executor.update_parameters(**self._parameters(name, needs), array_parallelism=at_once)
-        notice = max(1, self.signal_delay_s - MARGIN)
+        executor.update_parameters(**parameters)
         try:
-            with executor.batch():
-                jobs = [
-                    executor.submit(PackJob([str(path)], self.offline, notice=notice))
-                    for path in paths
-                ]
+            with _outside_of_jobs(), executor.batch():
+                submitted = [executor.submit(job) for job in jobs]
         except FailedJobError as error:
             said = [line for line in str(error).splitlines() if "rror" in line]
             reason = f"sbatch refused it ({said[-1] if said else error})"
             raise Refusal("hydra/launcher", "slurm", reason) from error
-        return [(job.job_id, path) for job, path in zip(jobs, paths, strict=True)]
+        return [job.job_id for job in submitted]
 
-    def _parameters(self, name: str, needs: Sequence[str]) -> dict[str, Any]:
+    def _notice(self) -> int:
+        """Seconds that a worker has to stop in."""
+        return max(1, self.signal_delay_s - MARGIN)
+
+    def _parameters(self, name: str, needs: Sequence[str], at_once: int) -> dict[str, Any]:
         """In the words of submitit's executor, without what is left to the cluster."""
         names = "partition qos account constraint gres gpus_per_node nodes cpus_per_task"
         names += " signal_delay_s"
+        # since SLURM 22.05 srun does not inherit it from sbatch
+        own = [] if self.cpus_per_task is None else [f"--cpus-per-task={self.cpus_per_task}"]
         given: dict[str, Any] = {key: getattr(self, key) for key in names.split()}
         given |= {
             "job_name": name,
@@ -160,12 +175,40 @@ class SlurmJobs(Submitter):
             "ntasks_per_node": 1,
             "mem": None if self.mem_gb is None else f"{round(1024 * self.mem_gb)}M",
             "setup": self.setup or None,
-            "srun_args": self.srun_args or None,
+            "array_parallelism": at_once,
+            "srun_args": [*own, *self.srun_args] or None,
             "dependency": f"afterany:{':'.join(needs)}" if needs else None,
             "additional_parameters": {"requeue": True, **self.additional_parameters},
         }
         return {key: value for key, value in given.items() if value is not None}
 
     def _array_size(self) -> int:
-        size = max_array_size()
-        return self.max_array_size if size is None else max(1, size)
+        """The smaller of what is set and what the cluster allows, as far as they are known."""
+        known = [size for size in (self.max_array_size, max_array_size()) if size is not None]
+        return max(1, min(known, default=USUAL))
+
+
+def shares(at_once: int, lengths: Sequence[int]) -> list[int]:
+    """How many jobs of each array may run at once: by their lengths, at least one each."""
+    if not lengths:
+        return []
+    whole = [max(1, at_once * length // sum(lengths)) for length in lengths]
+    left = at_once - sum(whole)
+    longest = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    for i in longest[: max(0, left)]:
+        whole[i] += 1
+    return whole
+
+
+@contextmanager
+def _outside_of_jobs() -> Iterator[None]:
+    """What a job of SLURM, from inside of which this may run, has set is not meant for another."""
+    from submitit.helpers import clean_env
+
+    if "SLURM_JOB_ID" not in os.environ:
+        yield
+        return
+    where = {key: os.environ[key] for key in ("SLURM_CONF",) if key in os.environ}
+    with clean_env():
+        os.environ |= where
+        yield

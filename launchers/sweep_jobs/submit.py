@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -15,7 +16,7 @@ from typing import Any, ClassVar
 
 from sweep import pack
 from sweep.build import build
-from sweep.files import Folder
+from sweep.files import Folder, umask
 from sweep.grid import announce, quiet, show_asked
 from sweep.pack import Pack
 from sweep.plan import Plan, plan
@@ -31,6 +32,9 @@ log = logging.getLogger("sweep")
 
 LOOK = 5.0
 """Seconds between two looks at a sweep that is waited for."""
+
+SETTLE = 60.0
+"""Seconds in which a shared file system may still not show here what a job has written there."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class Submitter(ABC):
 
     @abstractmethod
     def submit(
-        self, folder: Path, name: str, given: Sequence[Given]
+        self, folder: Path, name: str, given: Sequence[Given], umask: int
     ) -> Iterator[list[tuple[str, Path]]]:
         """Submit jobs for the packs.
 
@@ -85,6 +89,7 @@ class Submitter(ABC):
             folder: for what submitit writes.
             name: of the sweep.
             given: the packs, those for which others wait before them.
+            umask: with which the workers are to write results.
 
         Yields:
             Ids of jobs, each with a pack that it was given, as soon as they are submitted.
@@ -148,20 +153,21 @@ def _submit(
 ) -> None:
     if submitter.offline and "mode" in tracker:
         tracker = {**tracker, "mode": "offline"}
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node()}-{os.getpid()}"
+    users = umask()
     with _private(submitter.private):
         folder = pack.folder(planned)
         given: list[Given] = []
         dense: dict[str, Path] = {}
         earlier = {s.id: (s.job,) for s in found if s.job is not None}
         for number, one in enumerate(made):
-            path = pack.save(one, planned, f"{stamp}-{os.getpid()}-{number:04d}", tracker, workshop)
+            path = pack.save(one, planned, f"{stamp}-{number:04d}", tracker, workshop)
             given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
             if one.opens:
                 dense[one.dense.id] = path
         submitted: list[tuple[str, Path]] = []
         try:
-            for jobs in submitter.submit(folder / "submitit", planned.name, given):
+            for jobs in submitter.submit(folder / "submitit", planned.name, given, users):
                 record(jobs, submitter.kind)  # at once: what is queued is never unknown
                 submitted += jobs
         finally:  # a later array may be refused
@@ -196,11 +202,15 @@ def _wait_for(planned: Plan) -> None:
     """
     ids = {cell.id: pack.described(cell) for cell in planned.cells}
     said = ""
+    ended = time.monotonic()
     while True:
         found = standings(Path(planned.outputs), ids)
         if (now := summary(found)) != said:
             log.info("%s", said := now)
-        if not any(standing.state in ("queued", "running") for standing in found):
+        states = {standing.state for standing in found}
+        if states & {"queued", "running"}:
+            ended = time.monotonic()
+        elif "missing" not in states or time.monotonic() - ended > SETTLE:
             break
         time.sleep(LOOK)
     _stand(planned)

@@ -49,6 +49,7 @@ class Faulty(Method):
     def compress(self, weight: Any, seen: Statistic | None, pattern: Pattern) -> Compressed:
         time.sleep(float(os.environ.get("LAYER_PAUSE", 0)))
         done = SparseGPT().compress(weight, seen, pattern)
+        note(f"gpu {os.environ.get('CUDA_VISIBLE_DEVICES')}")
         if note(f"layer {self.fault}") == 10:
             if self.fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)

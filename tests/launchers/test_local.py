@@ -135,6 +135,8 @@ def test_status_of_a_folder_without_cells_says_so(tmp_path: Path) -> None:
 
 def test_gpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
-    assert local._gpus() == [2, 5]
+    assert local._gpus() == ["2", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937,MIG-4ab1")
+    assert local._gpus() == ["GPU-8932f937", "MIG-4ab1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert local._gpus() == []

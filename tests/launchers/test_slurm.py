@@ -77,7 +77,7 @@ def test_what_is_queued_does_not_change_with_a_yaml_and_an_array_may_be_long(
         re.search(r"ArrayTaskThrottle=(\d+)", user.cluster.run("scontrol", "show", "job", array))
         for array in sorted({job.split("_")[0] for job in jobs(submitted)}, key=int)
     ]
-    assert [found and found[1] for found in throttles[1:]] == ["2", "1"]  # of the four allowed
+    assert [found and found[1] for found in throttles[1:]] == ["3", "1"]  # of the four allowed
     user.wait(lambda: "JobHeldUser" in user.status(), 30)
     (user.folder / "conf" / "method" / "mine.yaml").write_text("broken: [\n")
     for job in {job.split("_")[0] for job in jobs(submitted)}:
@@ -88,7 +88,11 @@ def test_what_is_queued_does_not_change_with_a_yaml_and_an_array_may_be_long(
     assert {"self_attn" in layer["name"] for layer in compression["layers"]} == {True}
 
 
-def test_two_launches_at_once_compute_every_cell_once(sweeps: Callable[[str], Sweeps]) -> None:
+def test_two_launches_at_once_compute_every_cell_once(
+    sweeps: Callable[[str], Sweeps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "1")  # as from inside of an interactive job, whose
+    monkeypatch.setenv("SBATCH_PARTITION", "nowhere")  # settings are not meant for others
     user = sweeps("user")
     both = [user.start("method=wanda,sparsegpt,magnitude", *SMALL) for _ in range(2)]
     said = [process.communicate(timeout=100) for process in both]
@@ -119,6 +123,12 @@ def test_a_job_holds_no_secret_and_is_private(
         assert b"5ecret" not in file.read_bytes(), file
     for path in (user.outputs / "jobs").rglob("*"):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+    for file in (user.outputs / "cells").rglob("*.json"):  # results are like any other file
+        assert stat.S_IMODE(file.stat().st_mode) & 0o044 == 0o044, file
+    scripts = [file.read_text() for file in user.outputs.glob("jobs/*/submitit/*.sh")]
+    assert len(scripts) == 2
+    for script in scripts:  # srun does not inherit it
+        assert re.search(r"^srun .*--cpus-per-task=\d", script, re.MULTILINE)
 
 
 @pytest.fixture

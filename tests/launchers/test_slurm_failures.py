@@ -14,6 +14,7 @@ def test_a_killed_or_failed_cell_does_not_take_its_pack_with_it(
     user = sweeps("user")
     grid = ("method=faulty", "method.fault=kill,raise,gpu,none", *SMALL)
     grid = (*grid, "hydra.launcher.cells_per_job=4", "hydra.launcher.wait=true")
+    grid = (*grid, "hydra.launcher.gpus_per_node=1")
     said = user.said(*grid, code=1)
     (_, pack) = jobs(said)
     assert states(user.cluster, said)[pack] == "FAILED"
@@ -34,6 +35,8 @@ def test_a_killed_or_failed_cell_does_not_take_its_pack_with_it(
         for cell in (user.outputs / "cells").glob("*faulty*")
     }
     assert len(weights) == 1  # as if nothing had happened
+    assert user.notes("gpu 0") + user.notes("gpu 1") > 0
+    assert not user.notes("gpu None")
 
 
 def test_a_dense_cell_whose_job_is_cancelled_is_run_once_by_the_jobs_that_wait_for_it(
@@ -103,6 +106,7 @@ def test_a_cell_that_failed_is_not_tried_again_by_the_requeued_job_of_its_pack(
     submitted = user.said(*grid)
     (_, pack) = jobs(submitted)
     user.wait(lambda: user.notes("layer none") >= 8)
+    assert "1 running, 1 failed" in user.status()  # and not when the pack has ended
     user.cluster.run("scancel", "--signal=USR2", pack)
     user.finish()
     assert states(user.cluster, submitted)[pack] == "FAILED"

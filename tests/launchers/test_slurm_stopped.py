@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 
 import pytest
@@ -37,6 +38,7 @@ STOPPED = (
         ("layer none", "signal"),
         ("layer none", "preempt"),
         ("layer none", "term"),
+        ("start", "term"),
         ("layer none", "timeout"),
         ("layer none", "long"),
         ("layer none", "node"),
@@ -57,13 +59,19 @@ def test_a_job_that_is_stopped_goes_on_where_it_was(
     if how == "long":  # a block takes four times the notice
         limits = (*limits, "hydra.launcher.signal_delay_s=21")
     (job,) = jobs(user.said(*STOPPED, *limits))
-    user.wait(lambda: user.notes(where) >= 8)
+    if where == "start":  # the worker does not listen yet
+        user.wait(lambda: "RUNNING" in user.cluster.run("squeue", "-h", "-o", "%T"))
+    else:
+        user.wait(lambda: user.notes(where) >= 8)
     if how in ("signal", "long"):
         user.cluster.run("scancel", "--signal=USR2", job)
     if how == "preempt":
         user.cluster.run("srun", "--partition=urgent", "--cpus-per-task=4", "true")
     if how == "term":
         user.cluster.run("scancel", "--signal=TERM", job)
+    if how == "term" and where == "start":
+        time.sleep(3)
+    elif how == "term":
         user.wait(lambda: '"stopped"' in (user.cell("faulty") / "attempts/001.json").read_text())
     if how in ("requeue", "term"):
         user.cluster.run("scontrol", "requeue", job)

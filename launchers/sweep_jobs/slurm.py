@@ -18,6 +18,12 @@ from sweep_jobs.submit import Given, Submitter
 MARGIN = 20
 """Seconds of the notice of a job's end that are left for having it queued again."""
 
+TOLD_TOO_EARLY = (
+    "code=$?; [ $code -eq 140 ] && [ ${SLURM_RESTART_COUNT:-0} -lt 10 ]"
+    " && scontrol requeue $SLURM_JOB_ID; exit $code"
+)
+"""After the job: it is queued again if it died of USR2, which came before it could listen."""
+
 USUAL = 1001
 """SLURM's own limit of an array, where nobody has set another."""
 
@@ -175,6 +181,7 @@ class SlurmJobs(Submitter):
             "ntasks_per_node": 1,
             "mem": None if self.mem_gb is None else f"{round(1024 * self.mem_gb)}M",
             "setup": self.setup or None,
+            "teardown": [TOLD_TOO_EARLY],
             "array_parallelism": at_once,
             "srun_args": [*own, *self.srun_args] or None,
             "dependency": f"afterany:{':'.join(needs)}" if needs else None,

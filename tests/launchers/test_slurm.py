@@ -125,7 +125,7 @@ def test_a_job_holds_no_secret_and_is_private(
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
     for file in (user.outputs / "cells").rglob("*.json"):  # results are like any other file
         assert stat.S_IMODE(file.stat().st_mode) & 0o044 == 0o044, file
-    scripts = [file.read_text() for file in user.outputs.glob("jobs/*/submitit/*.sh")]
+    scripts = [file.read_text() for file in user.outputs.glob("jobs/*/submitit/*_submission.sh")]
     assert len(scripts) == 2
     for script in scripts:  # srun does not inherit it
         assert re.search(r"^srun .*--cpus-per-task=\d", script, re.MULTILINE)

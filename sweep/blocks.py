@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
 
 from sweep.files import Folder, replacing
-from sweep.method.walk import Finished
+from sweep.method.walk import Finished, Outcome
 
 EVERY = 60.0
 """Seconds of compression that a process which is killed without warning may lose."""
 
-Remarks = Mapping[str, Sequence[str]]
+Outcomes = Mapping[str, Outcome]
 
 
 class Blocks(Finished):
@@ -33,10 +33,10 @@ class Blocks(Finished):
 
     def __init__(self, folder: Folder) -> None:
         self._path = folder.path / "blocks"
-        self._unwritten: list[tuple[int, Mapping[str, nn.Linear], Remarks]] = []
+        self._unwritten: list[tuple[int, Mapping[str, nn.Linear], Outcomes]] = []
         self._written = time.monotonic()
 
-    def restore(self, number: int, linears: Mapping[str, nn.Linear]) -> Remarks | None:
+    def restore(self, number: int, linears: Mapping[str, nn.Linear]) -> Outcomes | None:
         """See `Finished`."""
         from safetensors import safe_open
 
@@ -44,15 +44,18 @@ class Blocks(Finished):
         if not file.is_file():
             return None
         with safe_open(file, framework="pt") as saved:
-            metadata = saved.metadata()
+            said = {name: json.loads(text) for name, text in saved.metadata().items()}
+            if said.keys() != linears.keys():
+                return None
             for name, linear in linears.items():
                 linear.weight.copy_(saved.get_tensor(name))
-        found: Remarks = json.loads(metadata["remarks"])
-        return found
+        return {
+            name: Outcome(tuple(one["remarks"]), one["output_error"]) for name, one in said.items()
+        }
 
-    def keep(self, number: int, linears: Mapping[str, nn.Linear], remarks: Remarks) -> None:
+    def keep(self, number: int, linears: Mapping[str, nn.Linear], outcomes: Outcomes) -> None:
         """See `Finished`."""
-        self._unwritten.append((number, linears, remarks))
+        self._unwritten.append((number, linears, outcomes))
         if time.monotonic() - self._written > EVERY:
             self.write()
 
@@ -65,11 +68,11 @@ class Blocks(Finished):
         from safetensors.torch import save_file
 
         while self._unwritten:
-            number, linears, remarks = self._unwritten[0]
+            number, linears, outcomes = self._unwritten[0]
             weights = {
                 name: linear.weight.detach().cpu().contiguous() for name, linear in linears.items()
             }
-            metadata = {"remarks": json.dumps({name: list(said) for name, said in remarks.items()})}
+            metadata = {name: json.dumps(outcome._asdict()) for name, outcome in outcomes.items()}
             with replacing(self._file(number)) as partial:
                 save_file(weights, partial, metadata)
             self._unwritten.pop(0)

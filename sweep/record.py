@@ -108,4 +108,5 @@ def _calibration(cell: Cell, windows: Windows | None) -> dict[str, Any] | None:
 def _layer(record: LayerRecord) -> dict[str, Any]:
     layer: dict[str, Any] = {"name": record.name, "shape": [record.rows, record.cols]}
     layer |= {"zeros": record.zeros, "sparsity": record.sparsity}
+    layer |= {"output_error": record.output_error}
     return layer | ({"remarks": list(record.remarks)} if record.remarks else {})

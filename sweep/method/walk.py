@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from sweep.method.method import Layer, Method
 from sweep.model import anatomy
 from sweep.numerics.moments import Statistic
+from sweep.numerics.output_error import InputSample
 from sweep.sparsity.pattern import Pattern
 
 Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
@@ -32,21 +33,33 @@ def silent(items: Iterable[nn.Module], what: str, total: int) -> Iterable[nn.Mod
     return items
 
 
+class Outcome(NamedTuple):
+    """What is known of a layer once it is compressed, besides its weight.
+
+    Attributes:
+        remarks: of the method.
+        output_error: see `sweep.numerics.output_error`; None where no data were read.
+    """
+
+    remarks: tuple[str, ...] = ()
+    output_error: float | None = None
+
+
 class Finished(ABC):
     """Blocks that an earlier, interrupted walk has compressed, and that a later one need not."""
 
     @abstractmethod
     def restore(
         self, number: int, linears: Mapping[str, nn.Linear]
-    ) -> Mapping[str, Sequence[str]] | None:
-        """Puts the block's compressed weights in place and gives the remarks on them, by layer.
+    ) -> Mapping[str, Outcome] | None:
+        """Puts the block's compressed weights in place and gives what is known of them, by layer.
 
         None if the block is not among the finished.
         """
 
     @abstractmethod
     def keep(
-        self, number: int, linears: Mapping[str, nn.Linear], remarks: Mapping[str, Sequence[str]]
+        self, number: int, linears: Mapping[str, nn.Linear], outcomes: Mapping[str, Outcome]
     ) -> None:
         """The block is finished."""
 
@@ -56,18 +69,18 @@ class Nothing(Finished):
 
     def restore(
         self, number: int, linears: Mapping[str, nn.Linear]
-    ) -> Mapping[str, Sequence[str]] | None:
+    ) -> Mapping[str, Outcome] | None:
         """Nothing."""
 
     def keep(
-        self, number: int, linears: Mapping[str, nn.Linear], remarks: Mapping[str, Sequence[str]]
+        self, number: int, linears: Mapping[str, nn.Linear], outcomes: Mapping[str, Outcome]
     ) -> None:
         """Nothing."""
 
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """What became of a layer: the zeros in its weight, counted, and what its method remarked."""
+    """What became of a layer: the zeros in its weight, counted, and its `Outcome`."""
 
     name: str
     rows: int
@@ -75,6 +88,14 @@ class LayerRecord:
     zeros: int
     sparsity: float
     remarks: tuple[str, ...]
+    output_error: float | None
+
+
+class _Seen(NamedTuple):
+    """What was seen of a linear's inputs; nothing of them where no data are read."""
+
+    statistic: Statistic | None = None
+    sample: InputSample | None = None
 
 
 class _Call(NamedTuple):
@@ -141,7 +162,7 @@ def walk(
     patterns = method.allocate({name: linear.weight for name, linear in chosen.items()}, pattern)
     for name, own in patterns.items():
         own.check(name, chosen[name].in_features)
-    remarks: dict[str, tuple[str, ...]] = {}
+    outcomes: dict[str, Outcome] = {}
     model.eval()
     batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
     blocks = anatomy.blocks(model)
@@ -153,16 +174,16 @@ def walk(
         if earlier is None and here:
             seen = _observe(batches, block, here, method) if batches else {}
             earlier = {
-                name: _compress(name, linear, method, patterns[name], seen.pop(name, None))
+                name: _compress(name, linear, method, patterns[name], seen.pop(name, _Seen()))
                 for name, linear in here.items()
             }
             finished.keep(number, here, earlier)
-        remarks |= {name: tuple(said) for name, said in (earlier or {}).items()}
+        outcomes |= earlier or {}
         left -= len(here)
         if left:  # nothing looks at what comes out of the last block in scope
             for batch in batches:
                 batch.advance(block)
-    return [_record(name, linear, remarks.get(name, ())) for name, linear in chosen.items()]
+    return [_record(name, linear, outcomes.get(name, Outcome())) for name, linear in chosen.items()]
 
 
 def _batches(
@@ -215,10 +236,11 @@ def _arrivals(
 
 def _observe(
     batches: list[_Batch], block: nn.Module, linears: Mapping[str, nn.Linear], method: Method
-) -> dict[str, Statistic | None]:
-    """The statistics of a block's linears; linears fed by the very same tensor share one."""
+) -> dict[str, _Seen]:
+    """What a block's linears are fed; linears fed by the very same tensor share it."""
     owners: dict[str, str] = {}
-    statistics: dict[str, Statistic | None] = {}
+    seen: dict[str, _Seen] = {}
+    total = sum(int(batch.mask.sum()) for batch in batches)
     for batch in batches:
         with _recording(linears) as inputs:
             batch.run(block)
@@ -230,20 +252,22 @@ def _observe(
             if owner != name:
                 continue
             linear = linears[name]
-            if name not in statistics:
+            if name not in seen:
                 layer = Layer(name, linear.out_features, linear.in_features)
-                statistics[name] = method.observe(layer)
-            statistic = statistics[name]
+                seen[name] = _Seen(method.observe(layer), InputSample(total))
+            statistic, sample = seen[name]
+            tokens = torch.cat([_tokens(name, x, batch) for x in tensors])
             if statistic is not None:
-                tokens = torch.cat([_tokens(name, x, batch) for x in tensors])
                 statistic.add(tokens, len(batch.mask))
+            if sample is not None:
+                sample.add(tokens)
     for name in linears:
         if name not in owners:
             raise RuntimeError(f"{name}: no calibration token reached it")
-        seen = statistics[owners[name]]
-        if owners[name] == name and seen is not None and not seen.finite():
+        statistic = seen[owners[name]].statistic
+        if owners[name] == name and statistic is not None and not statistic.finite():
             raise FloatingPointError(f"{name}: its calibration inputs hold NaN or infinity")
-    return {name: statistics[owners[name]] for name in linears}
+    return {name: seen[owners[name]] for name in linears}
 
 
 def _tokens(name: str, x: Float[Tensor, "*batch in"], batch: _Batch) -> Float[Tensor, "tokens in"]:
@@ -259,22 +283,24 @@ def _tokens(name: str, x: Float[Tensor, "*batch in"], batch: _Batch) -> Float[Te
 
 
 def _compress(
-    name: str, linear: nn.Linear, method: Method, pattern: Pattern, seen: Statistic | None
-) -> tuple[str, ...]:
-    """Puts the method's weight in place of the layer's, and returns its remarks."""
+    name: str, linear: nn.Linear, method: Method, pattern: Pattern, seen: _Seen
+) -> Outcome:
+    """Puts the method's weight in place of the layer's, and returns what is known of it."""
     try:
-        compressed = method.compress(linear.weight.detach().float(), seen, pattern)
+        compressed = method.compress(linear.weight.detach().float(), seen.statistic, pattern)
     except FloatingPointError as error:
         raise FloatingPointError(f"{name}: {error}") from error
-    _check_finite(compressed.weight.to(linear.weight.dtype), f"{name}: its compressed weight")
-    linear.weight.copy_(compressed.weight)
-    return compressed.remarks
+    stored = compressed.weight.to(linear.weight.dtype)
+    _check_finite(stored, f"{name}: its compressed weight")
+    output_error = None if seen.sample is None else seen.sample.error(linear.weight, stored)
+    linear.weight.copy_(stored)
+    return Outcome(compressed.remarks, output_error)
 
 
-def _record(name: str, linear: nn.Linear, remarks: tuple[str, ...]) -> LayerRecord:
+def _record(name: str, linear: nn.Linear, outcome: Outcome) -> LayerRecord:
     rows, cols = linear.weight.shape
     zeros = int((linear.weight == 0).sum())
-    return LayerRecord(name, rows, cols, zeros, zeros / (rows * cols), remarks)
+    return LayerRecord(name, rows, cols, zeros, zeros / (rows * cols), *outcome)
 
 
 def _check_finite(tensor: Tensor, what: str) -> None:

@@ -183,6 +183,28 @@ def test_only_what_is_in_scope_changes(
     assert sorted(changed) == sorted(f"{name}.weight" for name in inside)
 
 
+@pytest.mark.parametrize("method", [Wanda(), SparseGPT(), Magnitude()])
+def test_a_record_holds_the_error_of_the_output_where_data_were_read(
+    build: Build, windows: Windows, method: Method
+) -> None:
+    model = build()
+    before = copy.deepcopy(model)
+    records = walk(model, method, HALF, windows=windows, batch_size=4)
+    if not method.reads_data:
+        assert {record.output_error for record in records} == {None}
+        return
+    fed = plain_inputs(before, windows[0])
+    model.requires_grad_(False), before.requires_grad_(False)
+    linears, dense = anatomy.prunable(model), anatomy.prunable(before)
+    for record in records:
+        if not record.name.startswith("model.layers.0."):
+            continue  # what reaches the blocks behind has passed compressed ones
+        after, was = (fed[record.name] @ of[record.name].weight.T for of in (linears, dense))
+        expected = float((after - was).norm() / was.norm())
+        assert record.output_error == pytest.approx(expected, rel=1e-4)
+    assert all(record.output_error for record in records)
+
+
 def test_a_record_counts_the_zeros_of_the_weight(build: Build, windows: Windows) -> None:
     model = build()
     for record in walk(model, SparseGPT(), NofM(2, 4), windows=windows):

@@ -1,0 +1,57 @@
+"""How far a compressed linear's output is from the dense one's: what layer-wise pruning minimises.
+
+    ||X W'^T - X W^T||_F / ||X W^T||_F        (Frantar & Alistarh 2023, arXiv 2301.00774, eq. 1,
+                                               as a share of the dense output; without the bias)
+
+X are calibration inputs as the layer meets them: behind compressed blocks. All of them would be as
+large as the activations of a model, so it is taken on evenly spaced tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+TOKENS = 1024
+"""Tokens on which the error is taken, about: as many linears have inputs, a block has outputs."""
+
+
+class InputSample:
+    """Every `stride`-th token that reaches a linear, whatever the batches in which they come.
+
+    Args:
+        total: tokens that are expected.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._stride = math.ceil(max(1, total) / TOKENS)
+        self._next = 0  # position of the next token to keep, from the beginning of what comes next
+        self._kept: list[Tensor] = []
+
+    def add(self, x: Float[Tensor, "tokens in"]) -> None:
+        """More inputs; what is kept of them is a copy in their dtype."""
+        if self._next < len(x):
+            self._kept.append(x[self._next :: self._stride].detach().clone())
+            taken = len(self._kept[-1])
+            self._next += taken * self._stride
+        self._next -= len(x)
+
+    def error(
+        self, dense: Float[Tensor, "out in"], compressed: Float[Tensor, "out in"]
+    ) -> float | None:
+        """The relative error of the output, computed in fp32; 0 where nothing differs.
+
+        None where it differs from a dense output that is zero on all tokens.
+        """
+        change = compressed.float() - dense.float()
+        difference = before = torch.zeros((), dtype=torch.float64, device=dense.device)
+        for x in self._kept:
+            tokens = x.float()
+            difference = difference + (tokens @ change.T).double().square().sum()
+            before = before + (tokens @ dense.float().T).double().square().sum()
+        if float(difference) == 0.0:
+            return 0.0
+        return math.sqrt(float(difference) / float(before)) if float(before) else None

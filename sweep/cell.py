@@ -53,6 +53,7 @@ class Settings:
         batch_size: sequences in one forward pass.
         keep: whether the compressed model is left in the cell's folder.
         name: of the sweep.
+        report: what is made at a sweep's end: the page with its figures too, or tables only.
     """
 
     outputs: str
@@ -60,6 +61,7 @@ class Settings:
     batch_size: int
     keep: Literal["none", "model"]
     name: str | None
+    report: Literal["page", "table"]
 
     def __post_init__(self) -> None:
         """Raises: Refusal: a value out of range."""
@@ -81,8 +83,11 @@ class Cell:
         settings, parts: what the configuration describes.
         identity: what is hashed.
         id: the hash, 64 hexadecimal digits.
-        model: its name: the option, the folder of a local one, or the repository of one on the hub.
         label: for people: `tiny-sparsegpt-50-c4`.
+        about: what a row of a table says of it: `model` (the option, the folder of a local one, or
+            the repository of one on the hub), `weights` (equal for cells of the same model in the
+            same dtype), `method`, `compresses`, `sparsity` (the pattern's label), `ratio` (share of
+            zeros asked for), `calib`, `seed`; None where it has none.
     """
 
     config: Mapping[str, Any]
@@ -90,13 +95,22 @@ class Cell:
     parts: Parts
     identity: Mapping[str, Any]
     id: str
-    model: str
     label: str
+    about: Mapping[str, Any]
 
     @property
     def name(self) -> str:
         """Label and the first eight digits of the id: the name of the cell's folder."""
         return f"{self.label}-{self.id[:8]}"
+
+    def described(self) -> dict[str, Any]:
+        """What a status needs to know: `id`, `name`, `metrics` (ids of settings), `keep`."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "metrics": {name: self.metric_id(name) for name in self.parts.metrics},
+            "keep": self.settings.keep,
+        }
 
     def metric_id(self, metric: str) -> str:
         """Hash of a metric's settings and data: a result with another one is not this result."""
@@ -131,17 +145,26 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     options = config["options"]
     model = parts.checkpoint.name() or options["model"]
     label = [model, options["method"]]
+    about: dict[str, Any] = {
+        "model": model,
+        "weights": digest([identity["model"], identity["dtype"]])[:8],
+        "method": options["method"],
+        "compresses": parts.method.compresses,
+    }
+    about |= dict.fromkeys(("sparsity", "ratio", "calib", "seed"))
     if parts.method.compresses:
         identity["method"] = config["method"]
         identity["sparsity"] = config["sparsity"]
         label.append(parts.pattern.label)
+        about |= {"sparsity": parts.pattern.label, "ratio": parts.pattern.sparsity}
     if parts.calibration is not None:
         with under("calib"):
             data = _fixed(parts.calibration.origins())
         identity |= {"calib": _without_paths(config["calib"]), "data": data}
         label.append(options["calib"])
+        about["calib"] = options["calib"]
         if parts.calibration.draws():
-            identity["seed"] = settings.seed
+            identity["seed"] = about["seed"] = settings.seed
             label += [f"seed{settings.seed}"] if settings.seed else []
     return Cell(
         config=config,
@@ -149,8 +172,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         parts=parts,
         identity=identity,
         id=digest(identity),
-        model=model,
         label=re.sub(r"[^\w.-]", "", "-".join(label).replace(":", "of")),
+        about=about,
     )
 
 

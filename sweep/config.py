@@ -21,7 +21,10 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 """The folder of options: inside an installed package, beside it in a checkout."""
 
 GROUPS = ("model", "method", "sparsity", "calib")
-OTHERS = ("metric", "tracker", "outputs", "name", "seed", "batch_size", "keep", "seqlen")
+SWEEPS = ("tracker", "outputs", "name", "report")
+"""Keys that belong to the sweep; the others are a cell's."""
+
+OTHERS = ("metric", *SWEEPS, "seed", "batch_size", "keep", "seqlen")
 BESIDE = ("path", "key", "field")
 """Settings that stand beside a `source` and belong to it."""
 

@@ -12,7 +12,8 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                            /failure.txt            why the cell failed, until the next attempt
                            /log.txt
                            /model/                 the compressed model, with keep=model
-outputs/reports/<sweep>/results.csv, results.md
+outputs/reports/<sweep>/sweep.json                 which cells the sweep has
+                       /report.html, results.csv, … see sweep/report
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
 outputs/logs/, outputs/wandb/
 """
@@ -73,15 +74,17 @@ class Folder:
         identity: Mapping[str, Any],
         metrics: Mapping[str, str],
         config: Mapping[str, Any],
+        about: Mapping[str, Any],
     ) -> None:
         """`cell.yaml`; written first, so that a folder always says what it is.
 
         Args:
-            id, identity, config: the cell's.
+            id, identity, config, about: the cell's.
             metrics: that are asked for, with the ids of their settings.
         """
         content = {
             "id": id,
+            "about": dict(about),
             "identity": dict(identity),
             "metrics": dict(metrics),
             "config": dict(config),
@@ -154,6 +157,10 @@ class Folder:
             except (OSError, ValueError) as error:
                 log.warning("%s: damaged (%s), taken as missing", file, error)
         return found
+
+    def result_file(self, metric: str, settings_id: str) -> Path:
+        """Where the result with these settings lies, or would lie."""
+        return self._result(self._stem(metric, settings_id) or metric)
 
     def put_first(self, metric: str, settings_id: str) -> None:
         """Let `<metric>.json` be the result with these settings, if that was set aside."""

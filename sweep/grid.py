@@ -19,7 +19,7 @@ from sweep.files import Folder, writing
 from sweep.plan import Plan, plan
 from sweep.progress import Lines, Progress, duration
 from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken
-from sweep.report import table
+from sweep.report.write import conclude
 from sweep.run import finished, run
 from sweep.workshop import Workshop
 
@@ -51,7 +51,8 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
         work(planned, workshop, failures)
     except (OutOfSpace, Broken) as error:
         ended = error
-    sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
+    page = planned.cells[0].settings.report == "page"
+    sys.stdout.write(conclude(planned.outputs, planned.name, planned.cells, page=page))
     sys.stdout.flush()
     lines = [f"  {name}: {reason}" for name, reason in failures.items()]
     if ended is not None:
@@ -187,8 +188,8 @@ def announce(planned: Plan) -> None:
         todo,
         cells - todo,
     )
-    for name in table.stand_ins(planned.cells):
-        log.info("%s", name)
+    for line in planned.stand_ins:
+        log.info("%s", line)
 
 
 def _left(started: float, done: int, total: int) -> str:

@@ -130,18 +130,8 @@ def load(
     )
 
 
-def described(cell: Cell) -> dict[str, Any]:
-    """What a status needs to know of a cell: `id`, `name`, `metrics` (ids of settings), `keep`."""
-    return {
-        "id": cell.id,
-        "name": cell.name,
-        "metrics": {name: cell.metric_id(name) for name in cell.parts.metrics},
-        "keep": cell.settings.keep,
-    }
-
-
 def _described(cell: Cell) -> dict[str, Any]:
-    return {**described(cell), "config": cell.config}
+    return {**cell.described(), "config": cell.config}
 
 
 def _blame(said: Mapping[str, Any], refusal: Refusal) -> None:

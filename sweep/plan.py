@@ -9,8 +9,10 @@ from typing import Any
 from sweep.build import build
 from sweep.cell import Cell, digest, make
 from sweep.check import check
+from sweep.config import SWEEPS
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
 from sweep.refusal import Refusal
+from sweep.report.table import stand_ins
 from sweep.run import finished
 from sweep.track import Tracker
 from sweep.workshop import Workshop
@@ -41,6 +43,14 @@ class Plan:
         """The folder below which the sweep writes."""
         return self.cells[0].settings.outputs
 
+    @property
+    def stand_ins(self) -> list[str]:
+        """One line that says which of its corpora are stand-ins; none if all are real."""
+        parts = [cell.parts for cell in self.cells]
+        origins = [o for p in parts if p.calibration is not None for o in p.calibration.origins()]
+        origins += [o for p in parts for metric in p.metrics.values() for o in metric.origins()]
+        return stand_ins({origin.corpus: origin.source for origin in origins})
+
     def dense(self, cell: Cell) -> Cell:
         """The dense cell of the cell's model."""
         model = of_same_model(cell)
@@ -66,7 +76,7 @@ def plan(
     Raises:
         Refusal: the first point that cannot work.
     """
-    for key in ("outputs", "name", "tracker"):
+    for key in SWEEPS:
         _check_one(key, configs)
     remembered = fingerprints(configs[0]["outputs"])
     workshop.trust(remembered)
@@ -75,7 +85,7 @@ def plan(
     cells: dict[str, Cell] = {}
     for cell in (*dense, *points):
         cells[cell.id] = _merged(cells[cell.id], cell) if cell.id in cells else cell
-    by_model: dict[tuple[Any, ...], list[Cell]] = {}
+    by_model: dict[str, list[Cell]] = {}
     for cell in cells.values():
         by_model.setdefault(of_same_model(cell), []).append(cell)
     ordered = tuple(cell for group in by_model.values() for cell in group)
@@ -139,6 +149,6 @@ def _merged(first: Cell, second: Cell) -> Cell:
     return replace(first, config=config, settings=settings, parts=parts)
 
 
-def of_same_model(cell: Cell) -> tuple[Any, ...]:
+def of_same_model(cell: Cell) -> str:
     """Equal for cells of the same model in the same dtype."""
-    return cell.identity["model"], cell.identity["dtype"]
+    return str(cell.about["weights"])

@@ -69,7 +69,7 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
     """
     folder = Folder(cell.settings.outputs, cell.name)
     asked = {name: cell.metric_id(name) for name in cell.parts.metrics}
-    folder.write_cell(cell.id, cell.identity, asked, cell.config)
+    folder.write_cell(cell.id, cell.identity, asked, cell.config, cell.about)
     folder.clear_failure()  # an earlier attempt's is not this one's
     todo = unfinished(cell, folder)
     _show_finished(cell, folder, todo, mirror)

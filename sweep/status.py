@@ -58,7 +58,7 @@ def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None
 
     Args:
         outputs: the folder.
-        only: the cells that are asked for, by id, as `sweep.pack.described` gives them: with the
+        only: the cells that are asked for, by id, as `Cell.described` gives them: with the
             metrics and the `keep` of now; None: all, with those of then.
     """
     begun = _begun(outputs) if only is None else {}

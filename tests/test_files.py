@@ -18,13 +18,14 @@ from sweep.refusal import OutOfSpace, Refusal
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
-    folder.write_cell("0" * 64, {"model": "x"}, {"tasks": "a"}, {"seed": 1})
+    folder.write_cell("0" * 64, {"model": "x"}, {"tasks": "a"}, {"seed": 1}, {"method": "wanda"})
     folder.write_compression({"sparsity": 0.5})
     folder.write_metric(
         "tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
     )
     assert folder.cell() == {
         "id": "0" * 64,
+        "about": {"method": "wanda"},
         "identity": {"model": "x"},
         "metrics": {"tasks": "a"},
         "config": {"seed": 1},

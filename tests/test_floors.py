@@ -22,8 +22,8 @@ FLOORS = (
     {"attempt", "blocks", "config"},
     {"cell", "submitted"},
     {"slurm", "environment", "workshop", "track"},
-    {"record"},
-    {"check", "run", "report"},
+    {"record", "report"},
+    {"check", "run"},
     {"plan"},
     {"grid", "pack"},
     {"status", "worker"},
@@ -38,6 +38,9 @@ DOORS = {
     "submitit": set(),
     "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
     "rich": {"sweep/report/table.py"},
+    "pandas": {"sweep/report/table.py"},
+    "matplotlib": {"sweep/report/figures.py"},
+    "jinja2": {"sweep/report/page.py"},
     "hydra": {"sweep/__main__.py", "sweep/explain.py"},
 }
 """Packages that only some files may import."""

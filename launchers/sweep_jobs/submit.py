@@ -22,7 +22,7 @@ from sweep.pack import Pack
 from sweep.plan import Plan, plan
 from sweep.progress import Progress
 from sweep.refusal import Failed
-from sweep.report import table
+from sweep.report.write import conclude
 from sweep.run import finished
 from sweep.status import Standing, standings, summary
 from sweep.submitted import record
@@ -116,7 +116,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     planned = plan(configs, workshop, runs_here=False)
     announce(planned)
     outputs = Path(planned.outputs)
-    asked = {cell.id: pack.described(cell) for cell in planned.cells}
+    asked = {cell.id: cell.described() for cell in planned.cells}
     found = standings(outputs, asked)
     busy = {s.id for s in found if s.state in ("running", "queued")}
     todo = [
@@ -184,10 +184,11 @@ def _print_jobs(jobs: set[str]) -> None:
 
 def _stand(planned: Plan) -> None:
     """Where the sweep stands, and its table as far as there is one."""
-    asked = {cell.id: pack.described(cell) for cell in planned.cells}
+    asked = {cell.id: cell.described() for cell in planned.cells}
     found = standings(Path(planned.outputs), asked)
     if any(standing.state == "done" for standing in found):
-        sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
+        page = planned.cells[0].settings.report == "page"
+        sys.stdout.write(conclude(planned.outputs, planned.name, planned.cells, page=page))
     for standing in found:
         if standing.state == "failed":
             _print(f"failed: {standing.name}: {standing.about}")
@@ -200,7 +201,7 @@ def _wait_for(planned: Plan) -> None:
     Raises:
         Failed: not everything is done then.
     """
-    ids = {cell.id: pack.described(cell) for cell in planned.cells}
+    ids = {cell.id: cell.described() for cell in planned.cells}
     said = ""
     ended = time.monotonic()
     while True:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from pydantic import Field
 
 from sweep.data.source import Origin, Source
 from sweep.data.template import Template
-from sweep.metric.metric import Examples, Metric, Result, Value, column
+from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
 from sweep.metric.scan import Scan, scan
 from sweep.metric.subject import Subject
 from sweep.metric.text import Scored, asks, responses, text_windows
@@ -34,6 +34,14 @@ MEANS = {
     "loss_compressed": "loss_compressed",
 }
 """Name of a mean over positions in the result, and the field of `Divergence` that is averaged."""
+
+BETTER: dict[str, Literal["lower", "higher"]] = {
+    "jsd": "lower",
+    "kl_dense_compressed": "lower",
+    "kl_compressed_dense": "lower",
+    "agreement": "higher",
+}
+"""Means by which cells are ranked; the losses are perplexity's business."""
 
 UNITLESS = {"agreement", "gold_probability_change"}
 PERCENTILES = (50, 95, 99)
@@ -79,7 +87,7 @@ class DistributionDivergence(Metric[Scored]):
         examples: dict[str, list[dict[str, Any]]] = {}
         for name, text in data.items():
             seen = scan(subject, text, dense)
-            for key, value in _values(seen).items():
+            for key, value in _values(name, seen).items():
                 values[column(key, name, data)] = value
             examples[name] = _by_sequence(seen)
         return Result(
@@ -90,7 +98,7 @@ class DistributionDivergence(Metric[Scored]):
         )
 
 
-def _values(seen: Scan) -> dict[str, Value]:
+def _values(corpus: str, seen: Scan) -> dict[str, Value]:
     """Means over tokens and over sequences with intervals, percentiles of the JSD, perplexities."""
     fields = _fields(seen)
     n = len(seen.loss)
@@ -99,7 +107,12 @@ def _values(seen: Scan) -> dict[str, Value]:
         sums, counts = seen.by_sequence(fields[field])
         unit = "1" if name in UNITLESS else "nats"
         mean = float(sums.sum() / counts.sum())
-        values[name] = Value(mean, unit, n, "tokens", *interval(sums, counts))
+        values[name] = Value(
+            *(mean, unit, n, "tokens"),
+            *interval(sums, counts),
+            better=BETTER.get(name),
+            mean=Mean(corpus, name, "tokens"),
+        )
     for name in ("loss_dense", "loss_compressed"):
         loss = values[name]
         assert loss.low is not None

@@ -5,11 +5,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from sweep.data.row import Contents
 from sweep.data.source import Origin
 from sweep.metric.subject import Subject
+
+
+@dataclass(frozen=True)
+class Mean:
+    """How a value comes from the rows behind it: two cells can then be compared row by row.
+
+    `sum(weight * field) / sum(weight)` over the rows, or `exp` of that.
+
+    Attributes:
+        corpus: whose rows.
+        field: of a row.
+        weight: of a row, a field; None: every row counts once.
+        exp: whether the value is `exp` of the mean.
+    """
+
+    corpus: str
+    field: str
+    weight: str | None = None
+    exp: bool = False
 
 
 @dataclass(frozen=True)
@@ -22,6 +41,8 @@ class Value:
         n: over how many of `of` it is taken.
         of: what is counted: `tokens`, `sequences`, `examples`.
         low, high: 95 % bootstrap interval, where there is one.
+        better: which way a better model is, where one can say so; by these values cells are ranked.
+        mean: how it comes from the rows, where it is a mean.
     """
 
     value: float
@@ -30,6 +51,8 @@ class Value:
     of: str
     low: float | None = None
     high: float | None = None
+    better: Literal["lower", "higher"] | None = None
+    mean: Mean | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from sweep.data.source import Origin, Source
-from sweep.metric.metric import Examples, Metric, Result, Value, column
+from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
 from sweep.metric.scan import scan
 from sweep.metric.subject import Subject
 from sweep.metric.text import Scored, text_windows
@@ -60,9 +60,15 @@ class Perplexity(Metric[Scored]):
             loss = float(sums.sum() / counts.sum())
             n = int(counts.sum())
             values[column("perplexity", name, data)] = Value(
-                float(np.exp(loss)), "1", n, "tokens", float(np.exp(low)), float(np.exp(high))
+                float(np.exp(loss)),
+                *("1", n, "tokens"),
+                *(float(np.exp(low)), float(np.exp(high))),
+                better="lower",
+                mean=Mean(name, "loss", "tokens", exp=True),
             )
-            values[column("loss", name, data)] = Value(loss, "nats", n, "tokens", low, high)
+            values[column("loss", name, data)] = Value(
+                loss, "nats", n, "tokens", low, high, mean=Mean(name, "loss", "tokens")
+            )
             examples[name] = [
                 {"sequence": i, "tokens": int(count), "loss": total / count}
                 for i, (total, count) in enumerate(zip(sums, counts, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import islice
 from statistics import fmean
@@ -23,7 +23,7 @@ from sweep.data.source import Origin, Source
 from sweep.data.template import Template, prompt
 from sweep.metric.answers import exact_match, f1, first_difference, repeats, rouge1
 from sweep.metric.generate import Answer, generate
-from sweep.metric.metric import Examples, Metric, Result, Value, column
+from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
 from sweep.metric.subject import Subject
 from sweep.numerics.bootstrap import interval
 from sweep.refusal import Refusal
@@ -132,6 +132,8 @@ class Tasks(Metric[Questions]):
                 for row in zip(questions.rows, questions.prompts, said, before, strict=True)
             ]
             for key, value in _values(rows).items():
+                if key in SCORES:
+                    value = replace(value, better="higher", mean=Mean(name, key))
                 values[column(key, name, data)] = value
             examples[name] = rows
         return Result(

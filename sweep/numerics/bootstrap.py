@@ -24,8 +24,8 @@ def resampled(
 
     The draws depend on the number of units only, so that figures over the same units are paired.
     """
-    draws = _draws(len(sums))
-    ratios: Float[ndarray, " resample"] = (draws @ sums) / (draws @ counts)
+    times = draws(len(sums))
+    ratios: Float[ndarray, " resample"] = (times @ sums) / (times @ counts)
     return ratios
 
 
@@ -39,13 +39,18 @@ def interval(sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"]) -> 
         sums: per unit, the sum of what is averaged.
         counts: per unit, over how many it is summed; every one at least 1.
     """
+    return tails(resampled(sums, counts))
+
+
+def tails(found: Float[ndarray, " resample"]) -> tuple[float, float]:
+    """The two ends between which 95 % of the draws lie."""
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(resampled(sums, counts), [tail, 1 - tail])
+    low, high = np.quantile(found, [tail, 1 - tail])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=4)  # a metric has twenty intervals over the same units
-def _draws(units: int) -> Int[ndarray, "resample unit"]:
+def draws(units: int) -> Int[ndarray, "resample unit"]:
     """How often each unit is drawn, in each resample."""
     rng = np.random.default_rng(SEED)
     return rng.multinomial(units, [1 / units] * units, size=RESAMPLES).astype(np.int32)

@@ -77,7 +77,7 @@ def test_figures_over_the_same_units_are_drawn_alike() -> None:
 
 def test_another_process_would_draw_the_same() -> None:
     before = interval(SUMS, LENGTHS)
-    bootstrap._draws.cache_clear()
+    bootstrap.draws.cache_clear()
     assert interval(SUMS, LENGTHS) == before
 
 

@@ -13,7 +13,7 @@ import pytest
 from sweep.cell import Cell, make
 from sweep.files import Folder
 from sweep.refusal import OutOfSpace
-from sweep.report import table
+from sweep.report import entries, table, write
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -35,6 +35,14 @@ DATA = {
 }
 
 
+def rows_of(cells: list[Cell]) -> table.Rows:
+    return table.rows(entries.of(cells))
+
+
+def conclude(outputs: Path, cells: list[Cell]) -> str:
+    return write.conclude(str(outputs), "trial", cells, page=False)
+
+
 def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
     value = {"value": perplexity, "low": perplexity - 0.1, "high": perplexity + 0.1}
     folder = Folder(cell.settings.outputs, cell.name)
@@ -42,6 +50,7 @@ def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
         "values": {column: value},
         "columns": [column],
         "data": [DATA],
+        "calibration_data": [{"corpus": "alpaca", "source": "embedded"}],
     }
     result["settings_id"] = cell.metric_id("perplexity")
     folder.write_metric("perplexity", result, {})
@@ -51,7 +60,7 @@ def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
 def test_every_value_comes_with_its_interval_and_its_difference_to_dense(cells: list[Cell]) -> None:
     for cell, value in zip(cells, (3.0, 3.5, 4.0), strict=True):
         record(cell, value)
-    found = table.rows(cells)
+    found = rows_of(cells)
     rows = found.rows
     assert found.metrics == ["perplexity"]
     assert found.settings == []
@@ -65,7 +74,7 @@ def test_every_value_comes_with_its_interval_and_its_difference_to_dense(cells: 
 def test_missing_and_failed_cells_are_rows_too(cells: list[Cell], tmp_path: Path) -> None:
     record(cells[0], 3.0)
     Folder(cells[1].settings.outputs, cells[1].name).write_failure("ValueError: no\n\ntrace")
-    text = table.write_report(str(tmp_path), "trial", cells)
+    text = conclude(tmp_path, cells)
     lines = [line for line in text.splitlines() if "wanda" in line]
     assert lines[0].split()[-2:] == ["–", "failed"]
     assert lines[1].split()[-2:] == ["–", "missing"]
@@ -79,7 +88,7 @@ def test_a_result_of_other_settings_is_not_this_sweeps(cells: list[Cell]) -> Non
     record(cells[2], 3.0)
     other: dict[str, Any] = {"values": {}, "columns": [], "data": [], "settings_id": "another"}
     Folder(cells[1].settings.outputs, cells[1].name).write_metric("perplexity", other, {})
-    rows = table.rows(cells).rows
+    rows = rows_of(cells).rows
     assert [row["status"] for row in rows] == ["done", "missing", "done"]
     assert "perplexity" not in rows[1]
 
@@ -88,12 +97,12 @@ def test_a_failure_that_left_nothing_missing_is_over(cells: list[Cell], tmp_path
     for cell in cells:
         record(cell, 3.0)
     Folder(cells[1].settings.outputs, cells[1].name).write_failure("ValueError: in tasks")
-    assert {row["status"] for row in table.rows(cells).rows} == {"done"}
-    assert "status" not in table.write_report(str(tmp_path), "trial", cells)
+    assert {row["status"] for row in rows_of(cells).rows} == {"done"}
+    assert "status" not in conclude(tmp_path, cells)
 
 
 def test_a_sweep_without_any_result_says_so_in_every_row(cells: list[Cell], tmp_path: Path) -> None:
-    text = table.write_report(str(tmp_path), "trial", cells)
+    text = conclude(tmp_path, cells)
     assert sum(line.endswith("missing") for line in text.splitlines()) == 3
 
 
@@ -102,7 +111,7 @@ def test_rows_that_look_alike_are_told_apart_by_what_differs(
 ) -> None:
     def told(*points: tuple[str, ...]) -> tuple[list[str], list[list[Any]]]:
         cells = [make(frozen("metric=[perplexity]", *point), str) for point in points]
-        found = table.rows(cells)
+        found = rows_of(cells)
         return found.settings, [[row[name] for name in found.settings] for row in found.rows]
 
     assert told(("method.scope=mlp",), ("method.scope=attention",), ("method=dense",)) == (
@@ -130,7 +139,7 @@ def test_a_models_folder_may_be_named_like_a_method(
                     "metric=[perplexity]", "metric.perplexity.source=tokens",
                     f"metric.perplexity.path={files['tokens']}",
                     "metric.perplexity.key=evaluation", "method=wanda")  # fmt: skip
-    assert table.rows([make(config, str)]).rows[0]["model"] == "a-wanda-model"
+    assert rows_of([make(config, str)]).rows[0]["model"] == "a-wanda-model"
 
 
 def test_a_full_disk_leaves_the_table_on_the_terminal(
@@ -142,15 +151,15 @@ def test_a_full_disk_leaves_the_table_on_the_terminal(
     def full(*_: Any) -> None:
         raise OutOfSpace("results.csv: cannot be written (No space left on device)")
 
-    monkeypatch.setattr(table, "write", full)
-    text = table.write_report(str(tmp_path), "trial", cells)
+    monkeypatch.setattr(write, "write", full)
+    text = conclude(tmp_path, cells)
     assert text.count("3.000") >= 3
-    assert "table: results.csv: cannot be written (No space left" in text
+    assert "report: results.csv: cannot be written (No space left" in text
 
 
 def test_a_value_without_dense_stands_alone(cells: list[Cell]) -> None:
     record(cells[1], 3.5)
-    rows = table.rows(cells).rows
+    rows = rows_of(cells).rows
     assert rows[1]["perplexity"] == 3.5
     assert "perplexity_vs_dense" not in rows[1]
 
@@ -160,7 +169,7 @@ def test_stand_ins_are_named_in_the_text_and_in_both_files(
 ) -> None:
     for cell in cells:
         record(cell, 3.0)
-    text = table.write_report(str(tmp_path), "trial", cells)
+    text = conclude(tmp_path, cells)
     assert "perplexity: 4 windows of 256 tokens, 1020 of them scored, of c4 (embedded)" in text
     assert "source: embedded (alpaca, c4 are stand-ins" in text
     folder = tmp_path / "reports" / "trial"
@@ -176,7 +185,7 @@ def test_a_narrow_terminal_gets_tables_below_each_other(cells: list[Cell]) -> No
         result: dict[str, Any] = {"values": values, "columns": list(values), "data": []}
         result["settings_id"] = cell.metric_id("perplexity")
         folder.write_metric("perplexity", result, {})
-    found = table.rows(cells)
+    found = rows_of(cells)
     text = table._render(found, markdown=False, width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
@@ -188,9 +197,12 @@ def test_a_narrow_terminal_gets_tables_below_each_other(cells: list[Cell]) -> No
 def test_markdown_is_one_table_however_wide(cells: list[Cell]) -> None:
     for cell in cells:
         record(cell, 3.0)
-    lines = table._render(table.rows(cells), markdown=True, width=1000).splitlines()
+    lines = table._render(rows_of(cells), markdown=True, width=1000).splitlines()
     assert len(lines) == 2 + len(cells)
     assert all(line.startswith("|") and line.endswith("|") for line in lines)
+
+
+LONE = table.Rows([], [], [], ["x"], {})
 
 
 @pytest.mark.parametrize(
@@ -209,9 +221,9 @@ def test_numbers_keep_the_digits_that_mean_something(
     value: float, change: float, shown: str
 ) -> None:
     row = {"method": "wanda", "x": value, "x_vs_dense": change}
-    assert table._against(row, "x", " ") == shown
+    assert table._against(LONE, row, "x", " ") == shown
 
 
 def test_markdown_holds_the_intervals_and_the_model() -> None:
     row = {"method": "wanda", "x": 0.935, "x_low": 0.9, "x_high": 0.96, "x_vs_dense": -0.04}
-    assert table._against(row, "x", " ", intervals=True) == "0.935 [0.900, 0.960] (-0.040)"
+    assert table._against(LONE, row, "x", " ", intervals=True) == "0.935 [0.900, 0.960] (-0.040)"

@@ -1,0 +1,73 @@
+"""`python -m sweep.report outputs/…`: the table of a sweep, and its report on disk.
+
+Reads files and nothing else, so it may run while the sweep does, on any machine that has them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from sweep.refusal import OutOfSpace, Refusal
+from sweep.report import entries, table, write
+
+
+def main(words: list[str]) -> int:
+    """Print the table of each folder given and write its report; the exit code."""
+    given = _parser().parse_args(words)
+    logging.basicConfig(format="%(message)s")
+    formats = [kind for kind in write.FORMATS if getattr(given, kind)] or ["html", "csv", "md"]
+    columns = [name for name in given.columns.split(",") if name]
+    try:
+        for folder in given.folders or [Path("outputs")]:
+            report, found = _entries(folder)
+            rows = table.rows(found, baseline=given.baseline, columns=columns)
+            shown = table.means_text(rows) if given.mean else table.text(rows)
+            sys.stdout.write("\n".join([shown, *table.notes(found), ""]))
+            made = write.write_report(
+                *(report, found), formats=formats, baseline=given.baseline, columns=columns
+            )
+            sys.stdout.write("".join(f"{line}\n" for line in write.named(made)))
+    except (Refusal, OutOfSpace) as error:
+        sys.stderr.write(f"sweep.report: {error}\n")
+        return 1
+    return 0
+
+
+def _entries(folder: Path) -> tuple[Path, list[entries.Entry]]:
+    """Where the report goes, and the cells: of a sweep, or all below a folder of outputs."""
+    if (folder / "sweep.json").is_file():
+        return folder, entries.listed(folder)
+    return folder / "reports" / "all", entries.below(folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.report",
+        description="The table of a sweep, and its report on disk; no format: all but LaTeX.",
+    )
+    parser.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="outputs",
+        help="a folder of outputs, or outputs/reports/<sweep> for one sweep in it",
+    )
+    parser.add_argument("--html", action="store_true", help="the page, with figures: report.html")
+    parser.add_argument("--csv", action="store_true", help="results.csv, nothing rounded")
+    parser.add_argument("--md", action="store_true", help="results.md, with intervals")
+    parser.add_argument(
+        "--latex", dest="tex", action="store_true", help="results.tex, for booktabs"
+    )
+    parser.add_argument(
+        "--baseline", default=table.DENSE, help="the method with which cells are compared"
+    )
+    parser.add_argument("--columns", default="", help="values to show: perplexity,em_alpaca,flips")
+    parser.add_argument("--mean", action="store_true", help="over seeds: mean ± deviation")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

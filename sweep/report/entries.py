@@ -1,0 +1,222 @@
+"""What the files of a sweep's cells say. Tables, figures and pages read these and nothing else.
+
+No model library is loaded and no configuration composed: a report of five hundred cells that ran on
+a cluster is made in seconds on a laptop that has a copy of the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.files import Folder, write
+from sweep.refusal import Refusal
+
+if TYPE_CHECKING:
+    from sweep.cell import Cell
+
+log = logging.getLogger("sweep")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell as it stands on disk.
+
+    Attributes:
+        id, name, about: as of `Cell`.
+        asked: the metrics that are asked for, with the ids of their settings: a result of other
+            settings or data is not a result of this sweep.
+        settings: that may change its weights, by dotted name.
+        folder: its files.
+    """
+
+    id: str
+    name: str
+    about: Mapping[str, Any]
+    asked: Mapping[str, str]
+    settings: Mapping[str, Any]
+    folder: Folder
+
+    @cached_property
+    def results(self) -> dict[str, dict[str, Any]]:
+        """The results that are there, by metric."""
+        found = {name: self.folder.metric(name, id) for name, id in self.asked.items()}
+        return {name: result for name, result in found.items() if result is not None}
+
+    @cached_property
+    def compression(self) -> dict[str, Any] | None:
+        """What became of its layers."""
+        return self.folder.compression()
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Every value of every metric, by name; one of a column comes before others of its name."""
+        found: dict[str, dict[str, Any]] = {}
+        for columns in (True, False):
+            for metric, result in self.results.items():
+                for name, value in result["values"].items():
+                    if name not in found and (name in result["columns"]) == columns:
+                        found[name] = {**value, "metric": metric}
+        return found
+
+    @property
+    def columns(self) -> list[str]:
+        """The values that a table shows."""
+        return [name for result in self.results.values() for name in result["columns"]]
+
+    @property
+    def status(self) -> str:
+        """What is there decides; a failure only says why something is not."""
+        if len(self.results) == len(self.asked):
+            return "done"
+        failure = self.folder.failure()
+        return "missing" if failure is None else f"failed: {failure}"
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Where its corpora come from, by their names."""
+        results = self.results.values()
+        data = [one for result in results for one in result["data"]]
+        data += [one for result in results for one in result.get("calibration_data", ())]
+        return {one["corpus"]: one["source"] for one in data}
+
+    def rows(self, metric: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """The rows behind the values of a metric, by corpus. Read anew: of many cells, they are
+        more than should be held."""
+        return self.folder.examples(metric, self.asked[metric])
+
+    def answers(self) -> Iterable[tuple[str, Mapping[str, Sequence[Mapping[str, Any]]]]]:
+        """Metrics that keep what the model has said, with their rows by corpus."""
+        for metric, result in self.results.items():
+            if "generations" in result["rows"].values():
+                yield metric, self.rows(metric)
+
+
+def of(cells: Iterable[Cell]) -> list[Entry]:
+    """The cells of a plan."""
+    return [
+        Entry(
+            id=cell.id,
+            name=cell.name,
+            about=_readable(cell.about),
+            asked=cell.described()["metrics"],
+            settings=_readable(_settings(cell.config, cell.identity)),
+            folder=Folder(cell.settings.outputs, cell.name),
+        )
+        for cell in cells
+    ]
+
+
+def below(outputs: Path) -> list[Entry]:
+    """Every cell that was begun below a folder of outputs, dense ones first.
+
+    Raises:
+        Refusal: there is none.
+    """
+    found: list[Entry] = []
+    for file in sorted(outputs.glob("cells/*/cell.yaml")):
+        folder = Folder(outputs, file.parent.name)
+        said = folder.cell()
+        if said is None or "about" not in said:
+            log.warning("%s: does not say what it is, left out", file)
+            continue
+        settings = _readable(_settings(said["config"], said["identity"]))
+        name = file.parent.name
+        about = _readable(said["about"])
+        found.append(Entry(said["id"], name, about, said["metrics"], settings, folder))
+    if not found:
+        reason = "holds no cells; give a folder of outputs, or of a sweep's report in it"
+        raise Refusal("report", outputs, reason)
+    return sorted(found, key=lambda entry: (entry.about["weights"], entry.about["compresses"]))
+
+
+def listed(report: Path) -> list[Entry]:
+    """The cells of the sweep whose report is in a folder, those not begun included."""
+    outputs = report.parent.parent
+    content = json.loads((report / "sweep.json").read_text(encoding="utf-8"))
+    return [
+        Entry(
+            id=said["id"],
+            name=said["name"],
+            about=_readable(said["about"]),
+            asked=said["metrics"],
+            settings=_readable(said["settings"]),
+            folder=Folder(outputs, said["name"]),
+        )
+        for said in content["cells"]
+    ]
+
+
+def made(report: Path) -> Mapping[str, Any]:
+    """What was last made of a sweep; empty if nothing was, or not to its end."""
+    try:
+        content = json.loads((report / "sweep.json").read_text(encoding="utf-8"))
+        found: Mapping[str, Any] = content["made"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    return found
+
+
+def write_list(report: Path, entries: Sequence[Entry], made: Mapping[str, Any]) -> None:
+    """`sweep.json`, by which a sweep's report can be made again, and need not be twice.
+
+    Raises:
+        OutOfSpace: the disk is full.
+    """
+    cells = [
+        {
+            "id": entry.id,
+            "name": entry.name,
+            "metrics": dict(entry.asked),
+            "about": dict(entry.about),
+            "settings": dict(entry.settings),
+        }
+        for entry in entries
+    ]
+    content = {"made": dict(made), "cells": cells}
+    write(report / "sweep.json", json.dumps(content, indent=1) + "\n")
+
+
+def digest(entries: Iterable[Entry]) -> str:
+    """Hash of everything that the files say: the same, and a report of it is the same."""
+    hashed = hashlib.sha256()
+    for entry in entries:
+        said = [entry.id, entry.name, entry.about, entry.status, entry.results, entry.compression]
+        hashed.update(json.dumps(said, sort_keys=True).encode())
+    return hashed.hexdigest()
+
+
+def _readable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Names without signs that steer a terminal or turn the direction of writing."""
+    return {
+        key: "".join(c if c.isprintable() else " " for c in value)
+        if isinstance(value, str)
+        else value
+        for key, value in values.items()
+    }
+
+
+def _settings(config: Mapping[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that may change a cell's weights, named as on the command line."""
+    read = ["model"]
+    read += ["method"] if "sparsity" in identity else []
+    read += ["calib"] if "calib" in identity else []
+    found: dict[str, Any] = {}
+    for group in read:
+        _flatten(config[group], group, found)
+    return found
+
+
+def _flatten(node: Any, name: str, into: dict[str, Any]) -> None:
+    if isinstance(node, Mapping):
+        for key, inner in node.items():
+            # `calib.path` is what the user set; the corpus that it belongs to was filled in
+            _flatten(inner, name if key == "source" else f"{name}.{key}", into)
+    elif not name.endswith("._target_"):
+        into[name] = node

@@ -1,0 +1,324 @@
+"""The figures of a report (matplotlib), as SVG and PNG; the same input gives the same bytes.
+
+Colours are those of Okabe and Ito, which people who see fewer colours can tell apart; markers and
+dashes say the same once more. No text is read as mathematics: names may hold any sign.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from sweep.report.effect import Effect
+from sweep.report.frontier import Line, bound, lines
+from sweep.report.table import Rows, digits
+from sweep.report.truth import Link
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":")
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "sweep",
+    "text.parse_math": False,
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.hspace": 0.06,
+}
+MOST = 40
+"""Rows of a panel; more cannot be read."""
+MAPS = 12
+"""Cells whose layers are drawn."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure.
+
+    Attributes:
+        name: of its files.
+        title: above it.
+        alternative: what it shows, for those who do not see it.
+        svg, png: the picture.
+    """
+
+    name: str
+    title: str
+    alternative: str
+    svg: bytes
+    png: bytes
+
+
+def draw(
+    table: Rows,
+    links: Sequence[Link],
+    effects: Sequence[Effect],
+    layers: Sequence[Mapping[str, Any]],
+) -> list[Drawn]:
+    """Every figure for which there is something to draw."""
+    with rc_context(STYLE):
+        return [
+            *curves(table),
+            *truth(links),
+            *scatter(table, links),
+            *forest(effects),
+            *maps(layers),
+        ]
+
+
+def curves(table: Rows) -> Iterator[Drawn]:
+    """Every metric by sparsity, a line per method and calibration set, from the dense model on."""
+    drawn = {name: lines(table, name) for name in table.metrics}
+    drawn = {name: found for name, found in drawn.items() if found}
+    if not drawn:
+        return
+    names = dict.fromkeys(name for found in drawn.values() for name in _names(found))
+    styles = dict(zip(names, _styles(), strict=False))
+    figure, panels = _panels(len(drawn), width=3.7, height=2.8)
+    for axes, (metric, found) in zip(panels, drawn.items(), strict=False):
+        for line in found:
+            _line(axes, line, styles[_name(line, found)], _name(line, found))
+        _levels(axes, found, table.better.get(metric))
+        axes.set_title(metric)
+        axes.set_xlabel("sparsity")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    handles: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    said = [
+        f"{metric}: " + "; ".join(f"{_name(line, found)} {_listed(line)}" for line in found)
+        for metric, found in drawn.items()
+    ]
+    yield _saved("curves", "Sparsity curves", figure, _short(said))
+
+
+def truth(links: Sequence[Link]) -> Iterator[Drawn]:
+    """A heat map of Spearman's rho per model: distribution metrics by task metrics."""
+    for number, model in enumerate(dict.fromkeys(link.model for link in links)):
+        own = {(link.metric, link.task): link for link in links if link.model == model}
+        metrics, tasks = (list(dict.fromkeys(key[i] for key in own)) for i in (0, 1))
+        figure = Figure(figsize=(2.6 + 1.15 * len(tasks), 1.3 + 0.5 * len(metrics)))
+        axes = figure.subplots()
+        values = [[_rho(own.get((metric, task))) for task in tasks] for metric in metrics]
+        picture = axes.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
+        for i, metric in enumerate(metrics):
+            for j, task in enumerate(tasks):
+                link = own.get((metric, task))
+                if link is not None and link.spearman is not None:
+                    value, low, high, _ = link.spearman
+                    colour = "white" if abs(value) > 0.6 else "black"
+                    text = f"{value:.2f}\n[{low:.2f}, {high:.2f}]"
+                    axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
+        axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
+        axes.set_yticks(range(len(metrics)), metrics)
+        axes.spines[:].set_visible(False)
+        figure.colorbar(picture, label="Spearman, turned so that 1 is the truth")
+        said = [
+            f"{metric} with {task} {_rho(link):.2f}"
+            for (metric, task), link in own.items()
+            if link.spearman is not None
+        ]
+        title = f"Rank correlation with the tasks, {model}"
+        yield _saved(f"truth{number or ''}", title, figure, _short(said))
+
+
+def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Drawn]:
+    """The first task against each distribution metric of the table, a point per cell."""
+    tasks = [name for name in table.metrics if name in {link.task for link in links}]
+    metrics = [name for name in table.metrics if name in {link.metric for link in links}]
+    if not tasks or not metrics:
+        return
+    task = tasks[0]
+    figure, panels = _panels(len(metrics), width=3.7, height=2.8)
+    methods = dict.fromkeys(row["method"] for row in table.rows)
+    styles = dict(zip(methods, _styles(), strict=False))
+    for axes, metric in zip(panels, metrics, strict=False):
+        for method, (colour, marker, _) in styles.items():
+            points = [r for r in table.rows if r["method"] == method and metric in r and task in r]
+            x, y = ([point[name] for point in points] for name in (metric, task))
+            axes.plot(x, y, linestyle="", marker=marker, color=colour, label=method)
+        axes.set_xlabel(metric)
+        axes.set_ylabel(task)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    said = [f"{task} of {len(table.rows)} cells against {', '.join(metrics)}; see the table"]
+    yield _saved("against", f"{task} against the distribution metrics", figure, _short(said))
+
+
+def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
+    """The difference between calibration sets with its interval; those with the largest first."""
+    by_metric: dict[str, list[Effect]] = {}
+    for effect in effects:
+        by_metric.setdefault(effect.metric, []).append(effect)
+    if not by_metric:
+        return
+    shown = {
+        metric: sorted(found, key=lambda one: -abs(one.difference))[:MOST]
+        for metric, found in by_metric.items()
+    }
+    longest = max(map(len, shown.values()))
+    figure, panels = _panels(len(shown), width=4.6, height=0.8 + 0.22 * longest, most=2)
+    for axes, (metric, found) in zip(panels, shown.items(), strict=False):
+        for i, effect in enumerate(reversed(found)):
+            if effect.low is not None and effect.high is not None:
+                axes.plot([effect.low, effect.high], [i, i], color=COLOURS[0], linewidth=1.5)
+            axes.plot([effect.difference], [i], marker="o", markersize=4, color=COLOURS[1])
+        axes.set_yticks(range(len(found)), [_clipped(e.name) for e in reversed(found)], fontsize=7)
+        axes.axvline(0, color="#666666", linewidth=0.8)
+        axes.set_title(f"{metric} ({found[0].better} is better)")
+        axes.margins(y=0.08)
+    said = [
+        f"{metric}: " + "; ".join(f"{e.name} {e.difference:+.3g}" for e in found)
+        for metric, found in shown.items()
+    ]
+    yield _saved("calibration", "Effect of the calibration set", figure, _short(said))
+
+
+def maps(layers: Sequence[Mapping[str, Any]]) -> Iterator[Drawn]:
+    """Output error by depth and kind of linear, a map per cell; sparsity where it varies."""
+    for name, title in (("output_error", "Relative output error"), ("sparsity", "Sparsity")):
+        known = [layer for layer in layers if layer[name] is not None]
+        cells = list(dict.fromkeys(layer["cell"] for layer in known))[:MAPS]
+        shown = [layer for layer in known if layer["cell"] in cells]
+        values = [float(layer[name]) for layer in shown]
+        if not values or (name == "sparsity" and not _varies(shown)):
+            continue
+        kinds = list(dict.fromkeys(layer["kind"] for layer in shown))
+        depths = sorted({layer["depth"] for layer in shown})
+        height = 1.0 + 0.22 * len(kinds)
+        figure, panels = _panels(len(cells), width=3.9, height=height)
+        picture: Any = None
+        for axes, cell in zip(panels, cells, strict=False):
+            found = {(x["kind"], x["depth"]): x[name] for x in shown if x["cell"] == cell}
+            grid = [[float(found.get((k, d), math.nan)) for d in depths] for k in kinds]
+            picture = axes.imshow(grid, cmap="cividis", vmin=0, vmax=max(values), aspect="auto")
+            axes.set_title(_clipped(cell), fontsize=8)
+            axes.set_yticks(range(len(kinds)), kinds, fontsize=7)
+            step = max(1, len(depths) // 8)
+            axes.set_xticks(range(0, len(depths), step), [str(d) for d in depths[::step]])
+            axes.set_xlabel("block")
+            axes.spines[:].set_visible(False)
+        figure.colorbar(picture, ax=list(panels), label=title.lower())
+        said = [
+            f"{cell}: {_range([x[name] for x in shown if x['cell'] == cell])}" for cell in cells
+        ]
+        yield _saved(f"layers_{name}", f"{title} by depth and kind", figure, _short(said))
+
+
+def _varies(layers: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the layers of any one cell differ in their sparsity, by a percent or more."""
+    found: dict[str, list[float]] = {}
+    for layer in layers:
+        found.setdefault(layer["cell"], []).append(layer["sparsity"])
+    return any(max(values) - min(values) >= 0.01 for values in found.values())
+
+
+def _line(axes: Axes, line: Line, style: tuple[str, str, str], name: str) -> None:
+    colour, marker, dash = style
+    x = [point.ratio for point in line.points]
+    y = [point.value for point in line.points]
+    low = [max(0.0, point.value - point.low) for point in line.points]
+    high = [max(0.0, point.high - point.value) for point in line.points]
+    if line.dense is not None and line.pattern == "unstructured":
+        axes.plot([0, *x], [line.dense, *y], linestyle=dash, color=colour, linewidth=1.2)
+    axes.errorbar(
+        *(x, y),
+        yerr=[low, high],
+        linestyle="",
+        marker=marker,
+        markersize=4,
+        color=colour,
+        capsize=2,
+        label=name,
+    )
+
+
+def _levels(axes: Axes, found: Sequence[Line], better: str | None) -> None:
+    """The dense level, and what is within tolerance of it."""
+    for dense in {line.dense for line in found} - {None}:
+        assert dense is not None
+        axes.axhline(dense, color="#666666", linewidth=0.8, label="dense")
+        worst = None if better is None else bound(dense, better)
+        if worst is not None:
+            axes.axhspan(dense, worst, color="#999999", alpha=0.25, linewidth=0, label="5 %")
+
+
+def _styles() -> Iterator[tuple[str, str, str]]:
+    return (style for style in zip(cycle(COLOURS), cycle(MARKERS), cycle(DASHES)))
+
+
+def _name(line: Line, among: Sequence[Line]) -> str:
+    several = len({one.model for one in among}) > 1
+    return f"{line.model} {line.name}" if several else line.name
+
+
+def _names(found: Sequence[Line]) -> list[str]:
+    return [_name(line, found) for line in found]
+
+
+def _panels(
+    count: int, *, width: float, height: float, most: int = 3
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with so many panels, at most so many side by side."""
+    across = min(count, most)
+    down = math.ceil(count / across)
+    figure = Figure(figsize=(width * across, height * down + 0.6))
+    axes = list(figure.subplots(down, across, squeeze=False).flatten())
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, axes[:count]
+
+
+def _saved(name: str, title: str, figure: Figure, alternative: str) -> Drawn:
+    svg, png = io.BytesIO(), io.BytesIO()
+    with _salted(name), warnings.catch_warnings():
+        # of letters that its font lacks: in SVG text is text, and the reader's fonts have them
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+    return Drawn(name, title, alternative, svg.getvalue(), png.getvalue())
+
+
+@contextmanager
+def _salted(name: str) -> Iterator[None]:
+    """Ids that are the same at every run, and others in every figure of a page."""
+    with rc_context({"svg.hashsalt": name}):
+        yield
+
+
+def _rho(link: Link | None) -> float:
+    return math.nan if link is None or link.spearman is None else link.spearman.value
+
+
+def _listed(line: Line) -> str:
+    return ", ".join(f"{p.value:{digits(p.value)}} at {p.sparsity}" for p in line.points)
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
+def _clipped(name: str, most: int = 48) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def _short(said: Sequence[str], most: int = 12) -> str:
+    """Sentences, not more of them than anybody listens to."""
+    rest = len(said) - most
+    shown = ". ".join(islice(said, most))
+    return f"{shown}. And {rest} more; see the files." if rest > 0 else f"{shown}."

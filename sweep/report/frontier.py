@@ -1,0 +1,152 @@
+"""How a metric goes with sparsity, and how far one can prune within a tolerance.
+
+*Largest sparsity within tolerance* (Jaiswal et al., ICLR 2024, arXiv 2310.01382): the largest at
+which a metric is no more than 5 % worse than the dense model's, as at every smaller one that was
+tried. Of a metric that is 0 for the dense model (JSD, KL) there is no 5 %, and none is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from sweep.report.entries import Entry
+from sweep.report.table import Rows
+
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Point:
+    """A metric at one sparsity.
+
+    Attributes:
+        sparsity: the pattern's label.
+        ratio: share of zeros asked for.
+        value: of one cell, or the mean over seeds.
+        low, high: 95 % interval of one cell; of several seeds, one standard deviation to each side.
+        seeds: how many.
+    """
+
+    sparsity: str
+    ratio: float
+    value: float
+    low: float
+    high: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points that differ in nothing but sparsity and seed.
+
+    Attributes:
+        model, method, calib: of the cells; no calibration set is ''.
+        others: values of the settings that tell rows apart.
+        pattern: `unstructured`, or the n:m pattern, which is a line of one point.
+        points: by sparsity.
+        dense: the dense model's value, if it is there.
+    """
+
+    model: str
+    method: str
+    calib: str
+    others: tuple[str, ...]
+    pattern: str
+    points: Sequence[Point]
+    dense: float | None
+
+    @property
+    def name(self) -> str:
+        """For a legend."""
+        pattern = "" if self.pattern == "unstructured" else self.pattern
+        return " ".join(said for said in (self.method, self.calib, *self.others, pattern) if said)
+
+
+def lines(table: Rows, metric: str) -> list[Line]:
+    """Every line that a metric has, in the order of the table."""
+    groups: dict[tuple[Any, ...], dict[tuple[str, float], list[Entry]]] = {}
+    for row, entry in zip(table.rows, table.entries, strict=True):
+        if metric not in row or not entry.about["compresses"]:
+            continue
+        label = str(row["sparsity"])
+        pattern = label if ":" in label else "unstructured"
+        others = tuple(str(row[name]) for name in table.settings)
+        key = (entry.about["weights"], row["model"], row["method"], row["calib"], others, pattern)
+        points = groups.setdefault(key, {})
+        points.setdefault((label, entry.about["ratio"]), []).append(entry)
+    dense = {
+        entry.about["weights"]: entry.values[metric]["value"]
+        for entry in table.entries
+        if not entry.about["compresses"] and metric in entry.values
+    }
+    return [
+        Line(
+            model=model,
+            method=method,
+            calib=calib,
+            others=others,
+            pattern=pattern,
+            points=[
+                _point(label, ratio, [entry.values[metric] for entry in entries])
+                for (label, ratio), entries in sorted(points.items(), key=lambda item: item[0][1])
+            ],
+            dense=dense.get(weights),
+        )
+        for (weights, model, method, calib, others, pattern), points in groups.items()
+    ]
+
+
+def bound(dense: float | None, better: str) -> float | None:
+    """The worst value within tolerance of the dense one; None where there is no such thing."""
+    if not dense:
+        return None
+    return dense * (1 + TOLERANCE if better == "lower" else 1 - TOLERANCE)
+
+
+def largest(line: Line, better: str) -> str | None:
+    """The label of the largest sparsity within tolerance; '' if none that was tried is.
+
+    None where the dense model's value is 0 or not there.
+    """
+    worst = bound(line.dense, better)
+    if worst is None:
+        return None
+    found = ""
+    for point in line.points:
+        if (point.value > worst) if better == "lower" else (point.value < worst):
+            break
+        found = point.sparsity
+    return found
+
+
+def tolerances(table: Rows) -> list[dict[str, Any]]:
+    """A row per line: what it is, the sparsities that were tried, and per metric the largest that
+    is within tolerance: its label, `none` if none is, `–` where the dense model's value is 0."""
+    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for metric in table.metrics:
+        if metric not in table.better:
+            continue
+        for line in lines(table, metric):
+            key = (line.model, line.method, line.calib, *line.others, line.pattern)
+            names = ("model", "method", "calib", *table.settings, "pattern")
+            row = found.setdefault(key, dict(zip(names, key, strict=True)))
+            tried = ", ".join(point.sparsity for point in line.points)
+            row["tried"] = tried if len(tried) > len(row.get("tried", "")) else row["tried"]
+            label = largest(line, table.better[metric])
+            row[metric] = "–" if label is None else label or "none"
+    return list(found.values())
+
+
+def _point(label: str, ratio: float, values: Iterable[dict[str, Any]]) -> Point:
+    found = list(values)
+    mean = fmean(value["value"] for value in found)
+    if len(found) > 1:
+        spread = stdev(value["value"] for value in found)
+        return Point(label, ratio, mean, mean - spread, mean + spread, len(found))
+    low, high = found[0]["low"], found[0]["high"]
+    return Point(
+        label, ratio, mean, mean if low is None else low, mean if high is None else high, 1
+    )

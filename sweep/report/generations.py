@@ -1,0 +1,102 @@
+"""What the dense and the compressed model answer to the same prompt, where they disagree most."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sweep.report.entries import Entry
+
+LONGEST = 1500
+"""Letters of a prompt or an answer that are shown; the files have all."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One question and the two answers.
+
+    Attributes:
+        cell: its name.
+        metric, corpus: where the question is from.
+        prompt, gold, dense, compressed: texts, cut to `LONGEST`.
+        scores: of the compressed answer, then of the dense one, by name.
+        flip: `right to wrong`, `wrong to right`, or '' where exact match is the same.
+        disagreement: share of the words that the two answers do not have in common, 0 to 1.
+    """
+
+    cell: str
+    metric: str
+    corpus: str
+    prompt: str
+    gold: str
+    dense: str
+    compressed: str
+    scores: Mapping[str, tuple[float, float]]
+    flip: str
+    disagreement: float
+
+
+def exchanges(entries: Sequence[Entry], most: int) -> tuple[list[Exchange], int]:
+    """Of every cell its answers that are furthest from the dense model's, and how many there are.
+
+    Args:
+        entries: the cells.
+        most: of each cell.
+    """
+    shown: list[Exchange] = []
+    total = 0
+    for entry in entries:
+        if not entry.about["compresses"]:
+            continue
+        own = list(_of(entry))
+        total += len(own)
+        shown += heapq.nlargest(most, own, key=lambda one: (one.disagreement, bool(one.flip)))
+    shown.sort(key=lambda one: (-one.disagreement, not one.flip, one.cell, one.prompt))
+    return shown, total
+
+
+def _of(entry: Entry) -> Iterator[Exchange]:
+    for metric, rows in entry.answers():
+        for corpus, examples in rows.items():
+            for row in examples:
+                if "dense_answer" in row:
+                    yield _exchange(entry, metric, corpus, row)
+
+
+def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) -> Exchange:
+    scores = {
+        name: (float(row[name]), float(row[f"dense_{name}"]))
+        for name in row
+        if f"dense_{name}" in row and isinstance(row[name], int | float)
+    }
+    now, before = scores.get("em", (0.0, 0.0))
+    flips = {1: "wrong to right", -1: "right to wrong"}
+    prompt, gold, dense, compressed = (
+        _cut(str(row[name])) for name in ("prompt", "gold", "dense_answer", "answer")
+    )
+    return Exchange(
+        cell=entry.name,
+        metric=metric,
+        corpus=corpus,
+        prompt=prompt,
+        gold=gold,
+        dense=dense,
+        compressed=compressed,
+        scores=scores,
+        flip=flips.get(round(now - before), ""),
+        disagreement=_apart(str(row["dense_answer"]), str(row["answer"])),
+    )
+
+
+def _apart(one: str, other: str) -> float:
+    """One less the share of words in common (Dice's coefficient of the two multisets)."""
+    a, b = Counter(one.split()), Counter(other.split())
+    size = a.total() + b.total()
+    return 1 - 2 * (a & b).total() / size if size else 0.0
+
+
+def _cut(said: str) -> str:
+    return said if len(said) <= LONGEST else f"{said[:LONGEST]} … ({len(said)} letters)"

@@ -1,0 +1,234 @@
+"""A sweep on one page: a file that needs no network and holds everything (jinja2).
+
+All that comes from models, data, names and paths is escaped by the template, and the page's policy
+lets no script run but its own. It stays below three megabytes: of the answers as many are shown as
+there is room for, those that differ most first.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from sweep.report.entries import Entry
+from sweep.report.figures import MAPS, Drawn
+from sweep.report.generations import Exchange, exchanges
+from sweep.report.table import Rows, digits, measured_on, shown_columns, signed, stand_ins
+
+ROOM = 2_900_000
+"""Bytes of a page."""
+
+MOST = 25
+"""Answers of a cell that are shown, if there is room."""
+
+SECTIONS = {
+    "curves": ("curves",),
+    "truth": ("truth", "against"),
+    "calibration": ("calibration",),
+    "layers": ("layers",),
+}
+"""Where the figures are, by the beginning of their names."""
+
+
+def page(
+    name: str,
+    table: Rows,
+    *,
+    over_seeds: Sequence[Mapping[str, Any]],
+    tolerances: Sequence[Mapping[str, Any]],
+    sentences: Sequence[str],
+    links: Sequence[Mapping[str, Any]],
+    effects: Sequence[Mapping[str, Any]],
+    figures: Sequence[Drawn],
+    files: Sequence[str],
+    folder: Path,
+) -> str:
+    """The page as HTML.
+
+    Args:
+        name: of the sweep.
+        table: its cells.
+        over_seeds, tolerances, links, effects: rows of tables, all with the same names.
+        sentences: what the rank correlations say.
+        figures: see `sweep.report.figures`.
+        files: that lie beside the page.
+        folder: where the page will lie: what it links to is named from there.
+    """
+    environment = Environment(
+        loader=PackageLoader("sweep.report", "page_files"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = (_own(f"page.{kind}") for kind in ("css", "js"))
+    entries = table.entries
+    shown = shown_columns(table, model=True)
+    content: dict[str, Any] = {
+        "name": name,
+        "counts": _counts(entries),
+        "stand_ins": stand_ins({k: v for entry in entries for k, v in entry.sources.items()}),
+        "style": Markup(style),
+        "style_hash": _hash(style),
+        "script": Markup(script),
+        "script_hash": _hash(script),
+        "unfinished": [
+            {"name": e.name, "status": e.status, "link": _link(folder, e.folder.path)}
+            for e in entries
+            if e.status != "done"
+        ],
+        "baseline": table.baseline,
+        "about": shown,
+        "metrics": [{"name": m, "better": table.better.get(m)} for m in table.metrics],
+        "rows": [
+            _row(table, row, entry, shown, folder)
+            for row, entry in zip(table.rows, entries, strict=True)
+        ],
+        "over_seeds": over_seeds,
+        "tolerances": tolerances,
+        "sentences": sentences,
+        "links": links,
+        "effects": effects,
+        "figures": {section: _of(section, figures) for section in SECTIONS},
+        "layers": _about_layers(entries),
+        "measured_on": measured_on(entries),
+        "environment": _environments(entries),
+        "files": files,
+    }
+    template = environment.get_template("page.html")
+    bare = template.render(content, exchanges=[], exchanges_in_all=0, cells_of_exchanges=[])
+    room = ROOM - len(bare.encode())
+    found, total = exchanges(entries, MOST)
+    folders = {entry.name: _link(folder, entry.folder.path / "generations") for entry in entries}
+    kept: list[dict[str, Any]] = []
+    for one in found:
+        said = _answer(one, folders[one.cell])
+        room -= 700 + sum(len(str(Markup.escape(v)).encode()) for v in said.values())
+        if room < 0:
+            break
+        kept.append(said)
+    cells = sorted({said["cell"] for said in kept})
+    html = template.render(
+        content, exchanges=kept, exchanges_in_all=total, cells_of_exchanges=cells
+    )
+    return html + "\n"
+
+
+def _counts(entries: Sequence[Entry]) -> str:
+    states = Counter(entry.status.split(":")[0] for entry in entries)
+    listed = ", ".join(f"{states[state]} {state}" for state in ("done", "failed", "missing"))
+    return f"{len(entries)} {'cell' if len(entries) == 1 else 'cells'}: {listed}"
+
+
+def _row(
+    table: Rows, row: Mapping[str, Any], entry: Entry, shown: Sequence[str], folder: Path
+) -> dict[str, Any]:
+    return {
+        "about": [row[name] for name in shown],
+        "numbers": [_value(table, row, entry, name, folder) for name in table.metrics],
+        "status": row["status"].split(":")[0],
+    }
+
+
+def _value(
+    table: Rows, row: Mapping[str, Any], entry: Entry, name: str, folder: Path
+) -> dict[str, Any] | None:
+    if name not in row:
+        return None
+    value, form = row[name], digits(row[name])
+    change = row.get(f"{name}_vs_{table.baseline}") if row["method"] != table.baseline else None
+    metric = entry.values[name]["metric"]
+    file = entry.folder.result_file(metric, entry.asked[metric])
+    return {
+        "raw": f"{value:.8g}",
+        "shown": format(value, form),
+        "link": _link(folder, file),
+        "best": table.best(row, name),
+        "interval": _ends(row, name, lambda end: format(end, form)),
+        "change": None if change is None else signed(change, form),
+        "change_interval": None
+        if change is None
+        else _ends(row, f"{name}_vs_{table.baseline}", lambda end: signed(end, form)),
+    }
+
+
+def _ends(row: Mapping[str, Any], name: str, shown: Any) -> str | None:
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    return None if low is None or high is None else f"{shown(low)}, {shown(high)}"
+
+
+def _answer(one: Exchange, link: str) -> dict[str, Any]:
+    before, after = (
+        ", ".join(f"{name} {_score(scores[i])}" for name, scores in one.scores.items())
+        for i in (1, 0)
+    )
+    return {**vars(one), "before": before, "after": after, "link": link}
+
+
+def _score(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _of(section: str, figures: Sequence[Drawn]) -> list[dict[str, str]]:
+    return [
+        {
+            "name": figure.name,
+            "title": figure.title,
+            "alternative": figure.alternative,
+            "source": "data:image/svg+xml;base64," + base64.b64encode(figure.svg).decode(),
+        }
+        for figure in figures
+        if figure.name.startswith(SECTIONS[section])
+    ]
+
+
+def _about_layers(entries: Sequence[Entry]) -> str:
+    compressed = [e for e in entries if e.compression and e.compression.get("layers")]
+    if not compressed:
+        return "No compressed cell has a record of its layers."
+    blind = [e for e in compressed if all(x.get("output_error") is None for x in _layers(e))]
+    text = "The error is that of a linear's output on calibration data, relative to the dense one."
+    if blind:
+        count = f"{len(blind)} of {len(compressed)} cells have none: their method reads no data."
+        text += f" {count}"
+    if len(compressed) - len(blind) > MAPS:
+        text += f" The first {MAPS} cells are drawn."
+    text += " Sparsity is drawn where the layers of a cell differ in it."
+    return text + " All layers of all cells are in layers.csv."
+
+
+def _layers(entry: Entry) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = (entry.compression or {}).get("layers", ())
+    return found
+
+
+def _environments(entries: Sequence[Entry]) -> list[tuple[str, str]]:
+    """What the results say of where they were made: every value that occurs."""
+    found: dict[str, dict[str, None]] = {}
+    for entry in entries:
+        for result in entry.results.values():
+            for key, value in (result.get("environment") or {}).items():
+                found.setdefault(key, {})[str(value)] = None
+    return [(key, "; ".join(values)) for key, values in found.items()]
+
+
+def _link(folder: Path, target: Path) -> str:
+    """From the page to a file, as a browser wants it."""
+    return quote(os.path.relpath(target, folder))
+
+
+def _own(name: str) -> str:
+    return (Path(__file__).parent / "page_files" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

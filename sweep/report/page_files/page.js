@@ -1,0 +1,52 @@
+"use strict";
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  const headings = [...table.tHead.rows[0].cells];
+  const key = (row, column) => {
+    const cell = row.cells[column];
+    if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
+    const text = cell.textContent.trim();
+    const number = Number(text.replace("%", ""));
+    if (text === "–" || text === "") return null;
+    return Number.isNaN(number) ? text : number;
+  };
+  const compare = (a, b) => {
+    if (typeof a === "number" && typeof b === "number") return a - b;
+    return String(a).localeCompare(String(b));
+  };
+  headings.forEach((heading, column) => {
+    heading.querySelector("button").addEventListener("click", () => {
+      const ascending = heading.getAttribute("aria-sort") !== "ascending";
+      for (const other of headings) other.removeAttribute("aria-sort");
+      heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+      const keyed = [...body.rows].map((row) => [key(row, column), row]);
+      keyed.sort(([a], [b]) => {
+        if (a === null || b === null) return (a === null) - (b === null); // what is missing is last
+        return ascending ? compare(a, b) : compare(b, a);
+      });
+      body.append(...keyed.map(([, row]) => row));
+    });
+  });
+}
+const filter = document.getElementById("filter");
+if (filter) {
+  const answers = [...document.querySelectorAll(".answer")];
+  const show = () => {
+    const { flip, cell, text } = filter.elements;
+    const wanted = text.value.toLowerCase();
+    let shown = 0;
+    for (const answer of answers) {
+      const flips = answer.dataset.flip;
+      const kept =
+        (flip.value === "" || (flip.value === "any" ? flips !== "" : flips === flip.value)) &&
+        (cell.value === "" || answer.dataset.cell === cell.value) &&
+        answer.textContent.toLowerCase().includes(wanted);
+      answer.hidden = !kept;
+      shown += kept;
+    }
+    filter.querySelector("output").textContent = `${shown} shown`;
+  };
+  for (const kind of ["input", "change"]) filter.addEventListener(kind, show);
+  filter.addEventListener("submit", (event) => event.preventDefault());
+  show();
+}

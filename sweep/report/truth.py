@@ -1,0 +1,155 @@
+"""Does a metric tell the truth? Whether it ranks a sweep's cells as their answers do.
+
+Over the compressed cells of a model, the rank correlation of every distribution metric
+(perplexity, JSD, KL, agreement: rows without answers) with every task metric (EM, F1, ROUGE-1, a
+judge). Both are turned so that more is better: 1 means that the metric orders the cells as the task
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sweep.numerics.bootstrap import tails
+from sweep.numerics.ranks import Correlation, correlation, kendall, spearman
+from sweep.report.entries import Entry
+
+FEW = 5
+"""Cells below which nothing is said."""
+
+WIDE = 0.5
+"""Length of an interval from which on it is called wide."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two figures over the same cells.
+
+    Attributes:
+        model: whose cells.
+        metric, task: names of the values.
+        cells: over how many.
+        spearman, kendall: None where one of the two does not vary.
+    """
+
+    model: str
+    metric: str
+    task: str
+    cells: int
+    spearman: Correlation | None
+    kendall: Correlation | None
+
+
+def links(entries: Sequence[Entry]) -> list[Link]:
+    """Every distribution metric with every task metric, model by model; cells that lack one of the
+    two are not in it."""
+    found: list[Link] = []
+    for weights in dict.fromkeys(entry.about["weights"] for entry in entries):
+        own = [e for e in entries if e.about["weights"] == weights and e.about["compresses"]]
+        metrics = dict.fromkeys(n for e in own for n in _ranking(e, answers=False))
+        tasks = dict.fromkeys(n for e in own for n in _ranking(e, answers=True))
+        for metric in metrics:
+            for task in tasks:
+                both = [e for e in own if metric in e.values and task in e.values]
+                if len(both) < 2:
+                    continue
+                x, y = (np.array([_goodness(e, name) for e in both]) for name in (metric, task))
+                coefficients = (correlation(x, y, kind) for kind in (spearman, kendall))
+                found.append(
+                    Link(str(both[0].about["model"]), metric, task, len(both), *coefficients)
+                )
+    return found
+
+
+def sentences(found: Sequence[Link]) -> list[str]:
+    """What the numbers allow one to say, and what not."""
+    if not found:
+        return [
+            "Nothing can be said: no compressed cells with both a distribution metric and a task."
+        ]
+    said: list[str] = []
+    for model in dict.fromkeys(link.model for link in found):
+        own = [link for link in found if link.model == model]
+        cells = max(link.cells for link in own)
+        if cells < FEW:
+            said.append(
+                f"{model}: {cells} compressed cells are too few to say how a metric ranks them; "
+                f"at least {FEW} are needed, and twenty say something."
+            )
+            continue
+        for task in dict.fromkeys(link.task for link in own):
+            said.append(f"{model}: " + _of_task(task, [one for one in own if one.task == task]))
+        widest = max((_width(link) for link in own), default=0.0)
+        if widest > WIDE:
+            said.append(
+                f"{model}: with {cells} cells some intervals are wide (up to {widest:.2f}); more "
+                "cells would narrow them."
+            )
+        said.append(
+            f"{model}: the cells of a sweep are no random sample of compressed models: what holds "
+            "for these methods, sparsities and calibration sets need not hold for others."
+        )
+    return said
+
+
+def _of_task(task: str, own: Sequence[Link]) -> str:
+    """The metrics that rank the cells as a task does, the best first, and which are worse."""
+    varying = [link for link in own if link.spearman is not None]
+    if not varying:
+        return f"{task} is the same in all cells, so nothing can rank them as it does."
+    ordered = sorted(varying, key=lambda link: -_value(link))
+    best = ordered[0]
+    text = f"{best.metric} ranks the {best.cells} cells most like {task} does ({_said(best)})"
+    worse: list[str] = []
+    level: list[str] = []
+    for link in ordered[1:]:
+        difference = _difference(best, link)
+        if difference is not None and difference[0] > 0:
+            low, high = difference
+            worse.append(f"{link.metric} ({_said(link)}; less by {low:.2f} to {high:.2f})")
+        else:
+            level.append(f"{link.metric} ({_value(link):.2f})")
+    if worse:
+        text += f"; worse, beyond chance: {', '.join(worse)}"
+    if level:
+        text += f"; not to be told apart from it: {', '.join(level)}"
+    return text + "."
+
+
+def _difference(one: Link, other: Link) -> tuple[float, float] | None:
+    """The interval of the difference of two coefficients over the same cells."""
+    if one.spearman is None or other.spearman is None or one.cells != other.cells:
+        return None
+    draws = one.spearman.draws - other.spearman.draws
+    return tails(draws[np.isfinite(draws)])
+
+
+def _said(link: Link) -> str:
+    assert link.spearman is not None
+    return f"Spearman {link.spearman.value:.2f} [{link.spearman.low:.2f}, {link.spearman.high:.2f}]"
+
+
+def _value(link: Link) -> float:
+    return 0.0 if link.spearman is None else link.spearman.value
+
+
+def _width(link: Link) -> float:
+    return 0.0 if link.spearman is None else link.spearman.high - link.spearman.low
+
+
+def _ranking(entry: Entry, *, answers: bool) -> list[str]:
+    """Values by which one may rank, of metrics that keep answers or of those that do not."""
+    return [
+        name
+        for name, value in entry.values.items()
+        if value.get("better")
+        and ("generations" in entry.results[value["metric"]]["rows"].values()) == answers
+    ]
+
+
+def _goodness(entry: Entry, name: str) -> float:
+    value = entry.values[name]
+    return float(-value["value"] if value["better"] == "lower" else value["value"])

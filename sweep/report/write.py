@@ -1,0 +1,158 @@
+"""Everything that is said of a sweep, in one folder: tables, figures, a page.
+
+outputs/reports/<sweep>/sweep.json          which cells the sweep has
+                       /report.html         the page
+                       /results.csv .md     the table; .tex if it was asked for
+                       /tolerance.csv       how far one can prune
+                       /correlations.csv    whether a metric ranks the cells as the tasks do
+                       /calibration.csv     the effect of the calibration set
+                       /layers.csv          sparsity and output error, layer by layer
+                       /figures/*.svg *.png
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweep.files import csv_text, replacing, write
+from sweep.refusal import OutOfSpace
+from sweep.report import effect, entries, frontier, layers, table, truth
+from sweep.report.entries import Entry
+from sweep.report.paired import Paired
+
+if TYPE_CHECKING:
+    from sweep.cell import Cell
+
+FORMATS = ("html", "csv", "md", "tex")
+FORM = 1
+"""Raised when a report of the same results looks different, so that none of an older form is left.
+"""
+
+
+def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> str:
+    """The end of a sweep: its table as text, its report on disk.
+
+    What is there is left alone while no result has changed. Where the disk does not take the files,
+    there is the text still, and it says so.
+
+    Args:
+        outputs: the sweep's folder.
+        name: of the sweep.
+        cells: of the sweep.
+        page: whether the page and its figures are made.
+    """
+    found = entries.of(cells)
+    folder = Path(outputs) / "reports" / name
+    notes = [*table.notes(found), f"cells: {Path(outputs) / 'cells'}"]
+    formats = ("html", "csv", "md") if page else ("csv", "md")
+    try:
+        notes += named(write_report(folder, found, formats=formats))
+    except OutOfSpace as full:
+        notes.append(f"report: {full}")
+    return "\n".join(["", table.text(table.rows(found)), *notes, ""])
+
+
+def named(files: Sequence[Path]) -> list[str]:
+    """A line for the page and one for the tables."""
+    tables = [str(file) for file in files if file.suffix != ".html"]
+    lines = [f"table: {', '.join(tables)}"] if tables else []
+    return lines + [f"report: {file}" for file in files if file.suffix == ".html"]
+
+
+def write_report(
+    folder: Path,
+    found: Sequence[Entry],
+    *,
+    formats: Collection[str],
+    baseline: str = table.DENSE,
+    columns: Sequence[str] = (),
+) -> list[Path]:
+    """Write what was asked for; the files for people, the page first.
+
+    Raises:
+        OutOfSpace: the disk is full.
+        Refusal: see `sweep.report.table.rows`.
+    """
+    files = {kind: folder / f"results.{kind}" for kind in FORMATS if kind in formats}
+    if "html" in files:
+        files["html"] = folder / "report.html"
+    made = {"form": FORM, "of": entries.digest(found), "formats": sorted(formats)}
+    made |= {"columns": list(columns), "baseline": baseline}
+    if entries.made(folder) == made and all(file.is_file() for file in files.values()):
+        return list(files.values())
+    entries.write_list(folder, found, {})
+    paired = Paired()
+    rows = table.rows(found, baseline=baseline, columns=columns, paired=paired)
+    name = folder.name
+    if "csv" in files:
+        write(files["csv"], table.csv(rows))
+    if "md" in files:
+        listed = "".join(f"- {note}\n" for note in table.notes(found))
+        write(files["md"], f"# {name}\n\n{table.markdown(rows)}\n{listed}")
+    if "tex" in files:
+        write(files["tex"], table.latex(rows))
+    if "html" in files:
+        _page(folder, rows, paired)
+    entries.write_list(folder, found, made)
+    return list(files.values())
+
+
+def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
+    """The page, its figures, and what they show as tables."""
+    from sweep.report.figures import draw
+    from sweep.report.page import page
+
+    links = truth.links(rows.entries)
+    effects = effect.effects(rows, paired)
+    linears = list(layers.layers(rows.entries))
+    tolerances = frontier.tolerances(rows)
+    figures = draw(rows, links, effects, linears)
+    shutil.rmtree(folder / "figures", ignore_errors=True)
+    for figure in figures:
+        _bytes(folder / "figures" / f"{figure.name}.svg", figure.svg)
+        _bytes(folder / "figures" / f"{figure.name}.png", figure.png)
+    tables = {
+        "tolerance.csv": tolerances,
+        "correlations.csv": [_link(link) for link in links],
+        "calibration.csv": [vars(one) for one in effects],
+        "layers.csv": linears,
+    }
+    for name, records in tables.items():
+        write(folder / name, csv_text(list(records[0]) if records else ["empty"], records))
+    html = page(
+        folder.name,
+        rows,
+        over_seeds=table.means(rows) if table.several_seeds(rows) else [],
+        tolerances=tolerances,
+        sentences=truth.sentences(links),
+        links=[_rounded(_link(link)) for link in links],
+        effects=[_rounded(vars(one)) for one in effects],
+        figures=figures,
+        files=["results.csv", "results.md", *tables],
+        folder=folder,
+    )
+    write(folder / "report.html", html)
+
+
+def _link(link: truth.Link) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": link.model, "metric": link.metric, "task": link.task}
+    row["cells"] = link.cells
+    for name in ("spearman", "kendall"):
+        found = getattr(link, name)
+        ends = (None, None, None) if found is None else found[:3]
+        row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+    return row
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """For people."""
+    shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+    return {k: "–" if v is None else v for k, v in shown.items()}
+
+
+def _bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as partial:
+        partial.write_bytes(content)

@@ -1,0 +1,156 @@
+"""The questions that a report answers: how far, what tells the truth, what calibration does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+
+from sweep.report import effect, entries, frontier, generations, layers, table, truth
+from sweep.report.paired import Paired
+from tests.report.conftest import HOSTILE
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[[], table.Rows]:
+    return lambda: table.rows(entries.below(tmp_path / "outputs"))
+
+
+def test_the_largest_sparsity_is_the_last_before_the_first_that_is_out_of_tolerance(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    for label, quality in (("30%", 1.0), ("40%", 0.99), ("50%", 0.5), ("60%", 1.0)):
+        write_cell("wanda", label, quality=quality)
+    write_cell("magnitude", "30%", None, quality=0.2)
+    write_cell("wanda", "2:4", quality=1.0)
+    found = {(r["method"], r["pattern"]): r for r in frontier.tolerances(rows())}
+    wanda = found["wanda", "unstructured"]
+    assert wanda["tried"] == "30%, 40%, 50%, 60%"
+    assert wanda["em"] == "40%"  # at 60 % it is within again, and that is no tolerance
+    assert found["magnitude", "unstructured"]["em"] == "none"
+    assert found["wanda", "2:4"]["em"] == "2:4"
+
+
+def test_of_a_dense_value_of_zero_there_are_no_five_percent() -> None:
+    assert frontier.bound(0.0, "lower") is None
+    assert frontier.bound(None, "lower") is None
+    assert frontier.bound(4.0, "lower") == pytest.approx(4.2)
+    assert frontier.bound(4.0, "higher") == pytest.approx(3.8)
+
+
+def test_a_point_of_several_seeds_is_their_mean_and_deviation(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for seed, quality in ((0, 0.5), (1, 0.6), (2, 0.9)):
+        write_cell(seed=seed, quality=quality)
+    found = rows()
+    values = [row["em"] for row in found.rows]
+    (line,) = frontier.lines(found, "em")
+    (point,) = line.points
+    assert point.seeds == 3
+    assert point.value == pytest.approx(fmean(values))
+    assert point.high - point.value == pytest.approx(stdev(values))
+    (mean,) = table.over_seeds(found)
+    assert (mean["seeds"], mean["em"], mean["em_sd"]) == (
+        3,
+        pytest.approx(fmean(values)),
+        pytest.approx(stdev(values)),
+    )
+    assert "±" in table.means(found)[0]["em"]
+
+
+def test_a_metric_that_orders_the_cells_as_the_task_does_tells_the_truth(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    for i in range(8):
+        write_cell("wanda", f"{10 * (i + 1)}%", quality=1 - i / 9)
+    found = truth.links(rows().entries)
+    link = next(link for link in found if (link.metric, link.task) == ("perplexity", "em"))
+    assert link.cells == 8  # dense is not among them
+    assert link.spearman is not None
+    assert link.spearman.value == pytest.approx(1.0, abs=0.02)  # lower perplexity, more answers
+    said = truth.sentences(found)
+    assert any("perplexity ranks the 8 cells most like em does" in line for line in said)
+    assert any("no random sample" in line for line in said)
+
+
+def test_few_cells_allow_one_to_say_nothing_and_it_says_so(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for calib in ("c4", "alpaca"):
+        write_cell(calib=calib, quality=0.5 if calib == "c4" else 0.8)
+    (said,) = truth.sentences(truth.links(rows().entries))
+    assert "2 compressed cells are too few" in said
+    assert "Nothing can be said" in truth.sentences([])[0]
+
+
+def test_what_is_the_same_in_all_cells_ranks_nothing(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for i in range(6):
+        write_cell("wanda", f"{10 * (i + 1)}%", quality=0.5)
+    assert any("same in all cells" in line for line in truth.sentences(truth.links(rows().entries)))
+
+
+def test_a_calibration_effect_is_taken_within_method_sparsity_and_seed(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for method in ("wanda", "sparsegpt"):
+        for seed in (0, 1):
+            write_cell(method, calib="c4", seed=seed, quality=0.5 + seed / 10)
+            write_cell(method, calib="alpaca", seed=seed, quality=0.8 + seed / 10)
+    write_cell("magnitude", "50%", None)
+    found = effect.effects(rows(), Paired())
+    em = [one for one in found if one.metric == "em"]
+    assert {(one.method, one.one, one.other, one.seeds) for one in em} == {
+        ("sparsegpt", "alpaca", "c4", 2),
+        ("wanda", "alpaca", "c4", 2),
+    }
+    for one in em:
+        assert one.low is not None
+        assert one.high is not None
+        assert 0 < one.low < one.difference < one.high
+
+
+def test_layers_are_named_by_depth_and_kind(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell(layers=3)
+    found = list(layers.layers(rows().entries))
+    assert len(found) == 6
+    assert (found[-1]["depth"], found[-1]["kind"]) == (2, "mlp.up_proj")
+    assert layers._place("transformer.h.11.attn.c_proj") == (11, "attn.c_proj")
+    assert layers._place("lm_head") == (0, "lm_head")
+
+
+def test_answers_that_disagree_most_come_first_and_flips_are_named(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell(quality=0.5, answers=["answer 0 True", *HOSTILE])
+    shown, total = generations.exchanges(rows().entries, 10)
+    assert total == 30
+    assert len(shown) == 10
+    assert [one.disagreement for one in shown] == sorted(
+        (o.disagreement for o in shown), reverse=True
+    )
+    assert shown[0].disagreement == 1
+    assert {one.flip for one in shown} <= {"", "right to wrong"}
+    assert any(one.flip for one in shown)
+
+
+def test_a_long_answer_is_cut_and_says_how_long_it_was() -> None:
+    said = generations._cut("a" * 5000)
+    assert said.endswith("… (5000 letters)")
+    assert len(said) < 1600
+
+
+def test_words_in_common_are_counted_with_their_number() -> None:
+    assert generations._apart("a a b", "a b b") == pytest.approx(1 / 3)
+    assert generations._apart("", "") == 0
+    assert generations._apart("", "a") == 1

@@ -1,0 +1,258 @@
+"""The report on disk and its command: files, pages, refusals."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from sweep.report import entries
+from sweep.report.__main__ import main
+from sweep.report.write import write_report
+from tests.report.conftest import HOSTILE
+
+Write = Callable[..., Path]
+ALL = ("html", "csv", "md", "tex")
+
+
+def grid(write_cell: Write, outputs: Path, sparsities: int = 3) -> None:
+    """Dense, two methods with two calibration sets, and magnitude."""
+    write_cell("dense", quality=1.0, outputs=outputs)
+    for i in range(sparsities):
+        label = f"{40 + 40 * i / sparsities:g}%"
+        write_cell("magnitude", label, None, None, quality=0.5 - i / 100, outputs=outputs)
+        for method in ("wanda", "sparsegpt"):
+            for calib in ("c4", "alpaca"):
+                quality = 0.9 - i / (2 * sparsities) - (calib == "c4") / 10
+                write_cell(method, label, calib, quality=quality, outputs=outputs)
+
+
+class Page(HTMLParser):
+    """What a page holds: elements, links, and text."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def attributes(self, tag: str, name: str) -> list[str]:
+        return [said for found, has in self.elements if found == tag and (said := has.get(name))]
+
+
+def test_the_page_links_to_every_file_behind_its_numbers(write_cell: Write, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    grid(write_cell, outputs)
+    assert main([str(outputs)]) == 0
+    folder = outputs / "reports" / "all"
+    page = Page(folder / "report.html")
+    links = [link for link in page.attributes("a", "href") if not link.startswith("#")]
+    assert len(links) > 50
+    for link in links:
+        assert (folder / unquote(link)).exists(), link
+    assert all(src.startswith("data:image/svg+xml") for src in page.attributes("img", "src"))
+    assert all(len(alt) > 20 for alt in page.attributes("img", "alt"))
+    assert len(page.attributes("img", "alt")) == len(page.attributes("img", "src"))
+    for name in ("tolerance", "correlations", "calibration", "layers"):
+        assert len((folder / f"{name}.csv").read_text().splitlines()) > 1
+    for name in ("curves", "truth", "against", "calibration", "layers_output_error"):
+        assert (folder / "figures" / f"{name}.svg").read_text().startswith("<?xml")
+        assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_results_give_the_same_bytes_and_are_not_drawn_twice(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    grid(write_cell, outputs)
+    found = entries.below(outputs)
+    folder = outputs / "reports" / "all"
+    write_report(folder, found, formats=ALL)
+    first = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    times = {file: file.stat().st_mtime_ns for file in first}
+    write_report(folder, found, formats=ALL)
+    assert {file: file.stat().st_mtime_ns for file in first} == times
+    shutil.rmtree(folder)
+    write_report(folder, entries.below(outputs), formats=ALL)
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == first
+    (outputs / "reports/all/report.html").unlink()
+    write_report(folder, found, formats=ALL)
+    assert (folder / "report.html").read_bytes() == first[folder / "report.html"]
+
+
+def test_what_models_and_names_say_is_shown_as_text(write_cell: Write, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    for model in HOSTILE:
+        write_cell("dense", model=model, outputs=outputs, answers=HOSTILE, quality=1.0)
+        for label in ("40%", "50%"):
+            write_cell("wanda", label, HOSTILE[0], model=model, outputs=outputs, answers=HOSTILE)
+    write_cell("sparsegpt", failed=HOSTILE[0], outputs=outputs, model=HOSTILE[1])
+    assert main([str(outputs)]) == 0
+    page = Page(outputs / "reports/all/report.html")
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert [tag for tag, _ in page.elements].count("style") == 1
+    assert [tag for tag, _ in page.elements].count("h1") == 1
+    assert all(src.startswith("data:") for src in page.attributes("img", "src"))
+    assert not [has for _, has in page.elements if any(name.startswith("on") for name in has)]
+    for said in HOSTILE:
+        assert said in page.text
+    markdown = (outputs / "reports/all/results.md").read_text().splitlines()
+    width = markdown[2].replace("\\|", "").count("|")
+    assert all(line.replace("\\|", "").count("|") == width for line in markdown if line[:1] == "|")
+
+
+@pytest.mark.parametrize("cells", [1, 500])
+def test_a_page_of_any_size_stays_below_three_megabytes(
+    cells: int, write_cell: Write, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    if cells == 1:
+        write_cell("dense", outputs=outputs, quality=1.0)
+    else:
+        long = [f"{'a very long answer ' * 60}{i}" for i in range(20)]
+        write_cell("dense", outputs=outputs, quality=1.0)
+        for i in range(cells - 1):
+            seed, ratio = divmod(i, 25)
+            method = ("wanda", "sparsegpt")[seed % 2]
+            calib = ("c4", "alpaca", "unnatural")[seed // 2 % 3]
+            write_cell(
+                *(method, f"{20 + 3 * ratio}%", calib, seed),
+                outputs=outputs,
+                quality=1 - ratio / 30,
+                answers=long,
+            )
+    assert main([str(outputs), "--html"]) == 0
+    folder = outputs / "reports/all"
+    assert (folder / "report.html").stat().st_size < 3_000_000
+    page = Page(folder / "report.html")
+    assert f"{cells} cell" in page.text
+    assert page.text.count("done") >= cells
+    shown = re.search(r"(\d+) of (\d+) answers", page.text)
+    if cells == 500:
+        assert shown is not None
+        assert 0 < int(shown[1]) < int(shown[2]) == 499 * 30
+    assert not (folder / "results.csv").exists()
+
+
+def test_a_folder_without_cells_is_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert said == (
+        f"sweep.report: report={tmp_path}: holds no cells; give a folder of outputs, or of a "
+        "sweep's report in it\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--baseline", "gptq"],
+            "baseline=gptq: is no method of these cells; they have dense, wan",
+        ),
+        (["--columns", "em,bleu"], "columns=bleu: is no value of these cells; they have "),
+    ],
+)
+def test_what_is_not_there_is_refused_by_name(
+    words: list[str],
+    said: str,
+    write_cell: Write,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_cell("dense", quality=1.0)
+    write_cell()
+    assert main([str(tmp_path / "outputs"), *words]) == 1
+    assert capsys.readouterr().err.startswith(f"sweep.report: {said}")
+
+
+def test_failed_and_missing_cells_are_listed(write_cell: Write, tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    write_cell("dense", quality=1.0)
+    write_cell("wanda", failed="ValueError: a bad thing")
+    folder = outputs / "reports" / "trial"
+    found = entries.below(outputs)
+    write_report(folder, found, formats=ALL)
+    page = Page(folder / "report.html")
+    assert "1 done, 1 failed, 0 missing" in page.text
+    assert "failed: ValueError: a bad thing" in page.text
+    shutil.rmtree(outputs / "cells" / found[1].name)  # as a sweep's list still names it
+    assert main([str(folder)]) == 0
+    page = Page(folder / "report.html")
+    assert "1 done, 0 failed, 1 missing" in page.text
+
+
+def test_differences_to_another_baseline(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    grid(write_cell, outputs, sparsities=1)
+    assert main([str(outputs), "--baseline", "magnitude", "--csv", "--columns", "em"]) == 0
+    assert "perplexity" not in capsys.readouterr().out.splitlines()[0]
+    lines = (outputs / "reports/all/results.csv").read_text().splitlines()
+    header = lines[0].split(",")
+    place = header.index("em_vs_magnitude")
+    rows = {line.split(",")[2] + line.split(",")[5]: line.split(",") for line in lines[1:]}
+    assert float(rows["wandaalpaca"][place]) == pytest.approx(
+        float(rows["wandaalpaca"][header.index("em")])
+        - float(rows["magnitude"][header.index("em")])
+    )
+    assert rows["dense"][place] == ""  # there is no dense cell of 40 % magnitude
+
+
+def test_seeds_are_shown_as_mean_and_deviation_when_asked(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (0, 1):
+        write_cell(seed=seed, quality=0.5 + seed / 10)
+    write_cell(calib="alpaca", seed=0)
+    assert main([str(tmp_path / "outputs"), "--mean", "--html"]) == 0
+    out = capsys.readouterr().out
+    assert sum("±" in line for line in out.splitlines()) == 1  # one seed is shown as one seed
+    assert "±" in Page(tmp_path / "outputs/reports/all/report.html").text
+
+
+def test_the_latex_compiles(write_cell: Write, tmp_path: Path) -> None:
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex: apt-get install --no-install-recommends texlive-latex-base")
+    outputs = tmp_path / "outputs"
+    grid(write_cell, outputs)
+    write_cell("wanda", model=HOSTILE[3], outputs=outputs)
+    assert main([str(outputs), "--latex"]) == 0
+    table = (outputs / "reports/all/results.tex").read_text()
+    assert "\\toprule" in table
+    assert "\\textbf{" in table
+    paper = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}%s\\end{document}"
+    (tmp_path / "paper.tex").write_text(paper % table)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-1500:]
+    assert (tmp_path / "paper.pdf").stat().st_size > 1000
+
+
+def test_the_command_loads_no_model_library(write_cell: Write, tmp_path: Path) -> None:
+    write_cell("dense", quality=1.0)
+    code = (
+        "import sys\nfrom sweep.report.__main__ import main\n"
+        f"assert main([{str(tmp_path / 'outputs')!r}, '--csv']) == 0\n"
+        "assert not {'torch', 'transformers'} & set(sys.modules), 'heavy'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -38,6 +38,7 @@ DOORS = {
     "submitit": set(),
     "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
     "rich": {"sweep/report/table.py"},
+    "openai": {"sweep/metric/judge_endpoint.py"},
     "hydra": {"sweep/__main__.py", "sweep/explain.py"},
 }
 """Packages that only some files may import."""

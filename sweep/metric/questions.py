@@ -16,6 +16,7 @@ from sweep.data.row import Contents, Instruction
 from sweep.data.source import Origin, Source
 from sweep.data.template import Template, prompt
 from sweep.metric.generate import Answer, generate
+from sweep.metric.metric import Examples
 from sweep.metric.subject import Subject
 from sweep.refusal import Refusal
 
@@ -98,7 +99,7 @@ def check_room(seqlen: int | None, max_new_tokens: int, stop: Sequence[str]) -> 
 
 
 def read_questions(
-    source: Source,
+    sources: Mapping[str, Source],
     tokenizer: Any,
     *,
     n_samples: int | None,
@@ -106,46 +107,54 @@ def read_questions(
     template: Template,
     max_new_tokens: int,
     stop: tuple[str, ...],
-) -> Questions:
-    """The questions of a corpus.
+) -> dict[str, Questions]:
+    """The questions of corpora, by name.
 
     Args:
-        source: a corpus of instructions.
+        sources: corpora of instructions.
         tokenizer: the model's.
-        n_samples: at most so many; None: all.
+        n_samples: at most so many of each; None: all.
         seqlen: at most so many tokens in prompt and answer together; longer prompts are left out.
         template: how an instruction becomes a prompt.
         max_new_tokens: length limit of an answer.
         stop: strings that end an answer.
 
     Raises:
-        Refusal: there are none.
+        Refusal: a corpus has none.
     """
-    rows: list[Instruction] = []
-    for row in islice(source.rows("evaluation", None), n_samples):
-        if not isinstance(row, Instruction):
-            reason = "must hold instructions: fields instruction, input and output"
-            raise Refusal("source", source.origin().corpus, reason)
-        rows.append(row)
-    if not rows:
-        raise Refusal("source", source.origin().corpus, "has no row for evaluation")
-    room = None if seqlen is None else seqlen - max_new_tokens
-    prompts = [prompt(row, template) for row in rows]
-    lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
-    kept = [i for i, length in enumerate(lengths) if room is None or length <= room]
-    if not kept:
-        reason = f"every prompt is longer than {room} tokens; raise it"
-        raise Refusal("seqlen", seqlen, reason)
-    return Questions(
-        rows=tuple(rows[i] for i in kept),
-        prompts=tuple(prompts[i] for i in kept),
-        origin=source.origin(),
-        longest=max(lengths[i] for i in kept) + max_new_tokens,
-        template=template,
-        max_new_tokens=max_new_tokens,
-        stop=stop,
-        left_out=len(rows) - len(kept),
-    )
+
+    def read(source: Source) -> Questions:
+        rows = _instructions(source, n_samples)
+        room = None if seqlen is None else seqlen - max_new_tokens
+        prompts = [prompt(row, template) for row in rows]
+        lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
+        kept = [i for i, length in enumerate(lengths) if room is None or length <= room]
+        if not kept:
+            reason = f"every prompt is longer than {room} tokens; raise it"
+            raise Refusal("seqlen", seqlen, reason)
+        return Questions(
+            rows=tuple(rows[i] for i in kept),
+            prompts=tuple(prompts[i] for i in kept),
+            origin=source.origin(),
+            longest=max(lengths[i] for i in kept) + max_new_tokens,
+            template=template,
+            max_new_tokens=max_new_tokens,
+            stop=stop,
+            left_out=len(rows) - len(kept),
+        )
+
+    return {name: read(source) for name, source in sources.items()}
+
+
+def prepare_answers(dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:
+    """The dense model's answers, taken from what is kept where that is of these questions."""
+    for name, questions in data.items():
+        rows = kept.get(name, ())
+        asked = [(row["prompt"], row["gold"], row.get("settings")) for row in rows]
+        if asked == questions.asked:
+            said = [Answer(row["tokens"], row["answer"], row["full"]) for row in rows]
+            dense.once("answers", questions.key, partial(list, said))
+        answers(dense, questions)
 
 
 def answers(subject: Subject, questions: Questions) -> list[Answer]:
@@ -163,11 +172,13 @@ def answers(subject: Subject, questions: Questions) -> list[Answer]:
     )
 
 
-def recall_answers(
-    subject: Subject, questions: Questions, kept: Sequence[Mapping[str, Any]]
-) -> None:
-    """Take the answers from rows of a result, if those are of exactly these questions."""
-    asked = [(row["prompt"], row["gold"], row.get("settings")) for row in kept]
-    if asked == questions.asked:
-        said = [Answer(row["tokens"], row["answer"], row["full"]) for row in kept]
-        subject.once("answers", questions.key, partial(list, said))
+def _instructions(source: Source, n_samples: int | None) -> list[Instruction]:
+    rows: list[Instruction] = []
+    for row in islice(source.rows("evaluation", None), n_samples):
+        if not isinstance(row, Instruction):
+            reason = "must hold instructions: fields instruction, input and output"
+            raise Refusal("source", source.origin().corpus, reason)
+        rows.append(row)
+    if not rows:
+        raise Refusal("source", source.origin().corpus, "has no row for evaluation")
+    return rows

@@ -25,8 +25,8 @@ from sweep.metric.questions import (
     Questions,
     answers,
     check_room,
+    prepare_answers,
     read_questions,
-    recall_answers,
 )
 from sweep.metric.subject import Subject
 from sweep.numerics.bootstrap import interval
@@ -65,24 +65,19 @@ class Tasks(Metric[Questions]):
 
     def load(self, tokenizer: Any) -> Mapping[str, Questions]:
         """See `Metric`."""
-        return {
-            name: read_questions(
-                source,
-                tokenizer,
-                n_samples=self.n_samples,
-                seqlen=self.seqlen,
-                template=self.template,
-                max_new_tokens=self.max_new_tokens,
-                stop=self.stop,
-            )
-            for name, source in self.source.items()
-        }
+        return read_questions(
+            self.source,
+            tokenizer,
+            n_samples=self.n_samples,
+            seqlen=self.seqlen,
+            template=self.template,
+            max_new_tokens=self.max_new_tokens,
+            stop=self.stop,
+        )
 
     def prepare(self, dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:
-        """The dense model's answers, taken from what is kept where that is of these questions."""
-        for name, questions in data.items():
-            recall_answers(dense, questions, kept.get(name, ()))
-            answers(dense, questions)
+        """See `prepare_answers`."""
+        prepare_answers(dense, data, kept)
 
     def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Questions]) -> Result:
         """See `Metric`; the columns are `em`, `f1` and `rouge1`, means over examples."""

@@ -260,8 +260,15 @@ class Kept:
         """What is kept under the key; None: nothing is."""
         return _read_json(self._file(kind, key))
 
-    def once(self, kind: str, key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What is kept under the key; if nothing is, what `compute` gives, and that is kept.
+    def once(
+        self,
+        kind: str,
+        key: str,
+        compute: Callable[[], dict[str, Any]],
+        *,
+        lasts: Callable[[Mapping[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """What is kept under the key; if nothing is, what `compute` gives; kept if it `lasts`.
 
         Whoever wants the same at the same time waits, in this process or in another.
 
@@ -273,7 +280,8 @@ class Kept:
             found = _read_json(file)
             if found is None:
                 found = compute()
-                write(file, _json(found))
+                if lasts(found):
+                    write(file, _json(found))
         return found
 
     def _file(self, kind: str, key: str) -> Path:

@@ -204,7 +204,8 @@ class Judge(Metric[Questions]):
                     paid.add(request.key)
                     return ask(client, request.body)
 
-                return request.key, subject.memory.once(KIND, request.key, pay)
+                found = subject.memory.once(KIND, request.key, pay, lasts=_completed)
+                return request.key, found
 
             futures = [pool.submit(reply, request) for request in missing.values()]
             try:
@@ -286,6 +287,11 @@ class Request(NamedTuple):
 
     key: str
     body: dict[str, Any]
+
+
+def _completed(reply: Mapping[str, Any]) -> bool:
+    """Whether it was paid for; what a gateway says instead may be another thing tomorrow."""
+    return bool(reply["completed"])
 
 
 def _warn(corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:

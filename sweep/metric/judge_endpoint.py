@@ -76,7 +76,7 @@ def connected(base_url: str, *, timeout_s: float, retries: int) -> Iterator[Any]
 
 
 def ask(client: Any, request: Mapping[str, Any]) -> dict[str, Any]:
-    """One reply: `reply`, or None and `instead` what came; `model`; tokens; retries.
+    """One reply, see `read`; and `retries`, how many it took.
 
     Args:
         client: of `connected`.
@@ -96,11 +96,16 @@ def ask(client: Any, request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(body: bytes, key: str) -> dict[str, Any]:
-    """What the body of an answer says; where it is no chat completion, its beginning.
+    """What the body of an answer says.
 
     Args:
         body: as it came.
         key: of the client, which an endpoint may send back.
+
+    Returns:
+        `completed`, whether a model was asked at all, and not a gateway or a login page answered;
+        `reply`, its text, or None and the beginning of what came `instead`; `model`, who it says
+        that it is; `tokens_in` and `tokens_out`.
     """
     try:
         said = json.loads(body)
@@ -108,7 +113,10 @@ def read(body: bytes, key: str) -> dict[str, Any]:
         said = None
     text = _at(said, "choices", 0, "message", "content")
     whole = isinstance(text, str) and len(text) <= LONGEST
-    found: dict[str, Any] = {"reply": _clean(text, key) if whole else None}
+    found: dict[str, Any] = {
+        "completed": isinstance(_at(said, "choices", 0, "message"), dict),
+        "reply": _clean(text, key) if whole else None,
+    }
     if not whole:
         other = text if isinstance(text, str) else body[:LONGEST].decode(errors="replace")
         found["instead"] = _clean(other[:LONGEST], key)

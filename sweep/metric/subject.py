@@ -9,7 +9,7 @@ some families a scaling or a soft capping too) gives the same logits again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -30,8 +30,15 @@ class Memory(Protocol):
     def recall(self, kind: str, key: str) -> dict[str, Any] | None:
         """What is kept under the key; None: nothing is."""
 
-    def once(self, kind: str, key: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What is kept under the key; if nothing is, what `compute` gives, and that is kept."""
+    def once(
+        self,
+        kind: str,
+        key: str,
+        compute: Callable[[], dict[str, Any]],
+        *,
+        lasts: Callable[[Mapping[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """What is kept under the key; if nothing is, what `compute` gives; kept if it `lasts`."""
 
 
 class Subject:

@@ -404,6 +404,26 @@ def test_a_reply_that_was_damaged_on_disk_is_asked_for_again(
     assert len(endpoint.asked) == 4
 
 
+@pytest.mark.parametrize(
+    ("reply", "asked"),
+    [
+        (says("No."), 3),
+        (says(None), 3),
+        (says("x" * 3000), 3),
+        (body(b"<html>login</html>"), 6),
+        (body(b'{"error": {"message": "try later"}}'), 6),
+        (body(completion("", choices=[])), 6),
+    ],
+    ids=["text", "null", "long", "html", "error", "no choices"],
+)
+def test_a_reply_is_kept_and_what_a_gateway_says_instead_is_not(
+    reply: Any, asked: int, endpoint: LoopbackJudge, judge: Any, measure: Any
+) -> None:
+    endpoint.usual = reply
+    assert [values(measure(judge()))["judge_unparsable"] for _ in range(2)] == [1, 1]
+    assert len(endpoint.asked) == asked
+
+
 def test_a_stop_keeps_what_is_under_way(endpoint: LoopbackJudge, judge: Any, measure: Any) -> None:
     endpoint.thinks = 0.1
 
@@ -438,7 +458,7 @@ def compute():
     with open(sys.argv[2], "a") as file: file.write("paid\\n")
     time.sleep(0.5)
     return {"reply": "x"}
-assert Kept(sys.argv[1]).once("judge", "abcd", compute) == {"reply": "x"}
+assert Kept(sys.argv[1]).once("judge", "abcd", compute, lasts=bool) == {"reply": "x"}
 """
 
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from statistics import fmean
@@ -28,6 +28,7 @@ from sweep.metric.judge_endpoint import ask, check_address, connected, one_line
 from sweep.metric.judge_prompt import CRITERIA, Criterion, messages, scores
 from sweep.metric.judge_values import columns_of, summary
 from sweep.metric.metric import Examples, Metric, Result, Value, column
+from sweep.metric.parallel import in_parallel
 from sweep.metric.questions import (
     Questions,
     answers,
@@ -194,10 +195,7 @@ class Judge(Metric[Questions]):
         if not missing:
             return given, set()
         paid: set[str] = set()
-        with (
-            connected(self.base_url, timeout_s=self.timeout_s, retries=self.retries) as client,
-            ThreadPoolExecutor(self.parallel) as pool,
-        ):
+        with connected(self.base_url, timeout_s=self.timeout_s, retries=self.retries) as client:
 
             def reply(request: Request) -> tuple[str, dict[str, Any]]:
                 def pay() -> dict[str, Any]:
@@ -207,14 +205,9 @@ class Judge(Metric[Questions]):
                 found = subject.memory.once(KIND, request.key, pay, lasts=_completed)
                 return request.key, found
 
-            futures = [pool.submit(reply, request) for request in missing.values()]
-            try:
-                done = as_completed(futures)
-                for future in subject.progress(done, "judge's replies", len(futures)):
-                    key, found = future.result()
-                    given[key] = found
-            finally:
-                pool.shutdown(cancel_futures=True)  # what is under way is paid for, and is kept
+            # closed before the client is: what is under way is paid for, and is to be kept
+            with closing(in_parallel(reply, missing.values(), self.parallel)) as replies:
+                given |= dict(subject.progress(replies, "judge's replies", len(missing)))
         return given, paid
 
     def _announce(self, missing: Sequence[Request], kept: int) -> None:

@@ -31,6 +31,10 @@ KEPT = "what is answered already is kept, and the same command asks only for the
 
 def check_address(url: str) -> None:
     """Raises: Refusal: not the beginning of the addresses of an endpoint, or not only that."""
+    bare = re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", url)[0])
+    if bare != url:
+        reason = "must hold no user, password or query, which would be written into every result; "
+        raise Refusal("base_url", bare, f"{reason}the key belongs into OPENAI_API_KEY")
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -38,10 +42,7 @@ def check_address(url: str) -> None:
         good = False
     if not good or re.search(r"[^!-~]", url):
         raise Refusal("base_url", url, "must be an address such as http://127.0.0.1:8000/v1")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        reason = "must hold no user, password or query, which would be written into every result; "
-        raise Refusal("base_url", _bare(url), f"{reason}the key belongs into OPENAI_API_KEY")
-    if parts.path.rstrip("/").endswith("/completions"):
+    if url.rstrip("/").endswith("/completions"):
         raise Refusal("base_url", url, "must end where /chat/completions begins")
 
 
@@ -118,11 +119,11 @@ def read(body: bytes, key: str) -> dict[str, Any]:
         "reply": _clean(text, key) if whole else None,
     }
     if not whole:
-        other = text if isinstance(text, str) else body[:LONGEST].decode(errors="replace")
-        found["instead"] = _clean(other[:LONGEST], key)
+        other = text if isinstance(text, str) else body.decode(errors="replace")
+        found["instead"] = _clean(other, key)[:LONGEST]
     model = _at(said, "model")
     return found | {
-        "model": _clean(model[:LONGEST], key) if isinstance(model, str) else None,
+        "model": _clean(model, key)[:LONGEST] if isinstance(model, str) else None,
         "tokens_in": _count(_at(said, "usage", "prompt_tokens")),
         "tokens_out": _count(_at(said, "usage", "completion_tokens")),
     }
@@ -156,12 +157,6 @@ def _refusal(client: Any, request: Mapping[str, Any], error: Any) -> Refusal:
     else:
         reason = f"refuses {tries} ({said})" if status >= 500 else f"refuses ({said})"
     return Refusal("base_url", base_url, f"{reason}; {KEPT}")
-
-
-def _bare(url: str) -> str:
-    """The address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
 def _at(node: Any, *path: str | int) -> Any:

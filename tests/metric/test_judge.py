@@ -548,6 +548,7 @@ def test_a_missing_package_is_named_with_what_installs_it(
         (["base_url='http://a b/v1'"], "base_url=http://a b/v1: must be an address"),
         (["base_url=http://me:secret@a/v1"], "base_url=http://a/v1: must hold no user, password"),
         (["base_url='http://a/v1?k=secret'"], "base_url=http://a/v1: must hold no user, password"),
+        (["base_url=http://me:secret@a:b/v1"], "base_url=http://a:b/v1: must hold no user, passwo"),
         (["base_url=http://a/v1/chat/completions"], "must end where /chat/completions begins"),
         (["model=''"], "model=: String should have at least 1 character"),
         (["model=null"], "model=null: must be a valid string"),

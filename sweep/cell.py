@@ -114,9 +114,11 @@ class Cell:
 
     def metric_id(self, metric: str) -> str:
         """Hash of a metric's settings and data: a result with another one is not this result."""
+        measured = self.parts.metrics[metric]
         settings = _without_paths(self.config["metric"][metric])
+        settings = {k: v for k, v in settings.items() if k not in measured.incidental}
         with under(f"metric.{metric}"):
-            origins = self.parts.metrics[metric].origins()
+            origins = measured.origins()
         fixed = _fixed(origins)
         return digest({"measures": MEASURES, "settings": settings, "data": fixed})
 

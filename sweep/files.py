@@ -15,6 +15,7 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
 outputs/reports/<sweep>/sweep.json                 which cells the sweep has
                        /report.html, results.csv, … see sweep/report
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
+outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies
 outputs/logs/, outputs/wandb/
 """
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import fcntl
 import io
 import json
 import logging
@@ -249,6 +251,60 @@ def fingerprints(outputs: str | Path) -> dict[str, str]:
 def write_fingerprints(outputs: str | Path, known: Mapping[str, str]) -> None:
     """Remember them: of a large model it takes minutes to read all files."""
     write(Path(outputs) / "cache" / "fingerprints.json", _json(known))
+
+
+class Kept:
+    """What had its price, a file for each: it outlives the cell, the process and the sweep.
+
+    Args:
+        outputs: the sweep's folder of outputs.
+    """
+
+    def __init__(self, outputs: str | Path) -> None:
+        self._folder = Path(outputs) / "cache"
+
+    def recall(self, kind: str, key: str) -> dict[str, Any] | None:
+        """What is kept under the key; None: nothing is."""
+        return _read_json(self._file(kind, key))
+
+    def once(
+        self,
+        kind: str,
+        key: str,
+        compute: Callable[[], dict[str, Any]],
+        *,
+        lasts: Callable[[Mapping[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """What is kept under the key; if nothing is, what `compute` gives; kept if it `lasts`.
+
+        Whoever wants the same at the same time waits, in this process or in another.
+
+        Raises:
+            OutOfSpace: the file cannot be written.
+        """
+        file = self._file(kind, key)
+        with _alone(file.with_name(f"{key[:2]}.lock")):
+            found = _read_json(file)
+            if found is None:
+                found = compute()
+                if lasts(found):
+                    write(file, _json(found))
+        return found
+
+    def _file(self, kind: str, key: str) -> Path:
+        return self._folder / kind / f"{key}.json"
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """One at a time; where the file system has no locks, as many as there are."""
+    with writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("a")
+    with file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 class _Plain(yaml.SafeDumper):

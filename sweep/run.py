@@ -19,7 +19,7 @@ from sweep.cell import Cell
 from sweep.files import Folder
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
-from sweep.refusal import Interrupted
+from sweep.refusal import Interrupted, under
 from sweep.track import Mirror
 from sweep.workshop import Bench, Workshop
 
@@ -93,7 +93,8 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
             folder.keep_model(bench.save)
         for name in todo:
             started = time.monotonic()
-            result = cell.parts.metrics[name].measure(subject, bench.dense, data[name])
+            with under(f"metric.{name}"):
+                result = cell.parts.metrics[name].measure(subject, bench.dense, data[name])
             seconds = time.monotonic() - started
             measuring += seconds
             written = record.metric(cell, name, result, bench, weights, seconds)

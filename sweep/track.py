@@ -187,7 +187,8 @@ class WandBMirror(Mirror):
     def _table(self, metric: str, corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
         import wandb
 
-        columns = ["prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1"]
+        shown = ("prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1", "judge")
+        columns = [column for column in shown if column in rows[0]]
         data = [[row[column] for column in columns] for row in rows[:SAMPLES]]
         self._run.log({f"{metric}/generations_{corpus}": wandb.Table(columns=columns, data=data)})
 

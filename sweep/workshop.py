@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from sweep.calib.calibration import Windows
 from sweep.cell import Cell, digest
-from sweep.metric.subject import Subject
+from sweep.files import Kept
+from sweep.metric.subject import Memory, Subject
 from sweep.model import anatomy
 from sweep.model.checkpoint import (
     Checkpoint,
@@ -135,7 +136,9 @@ class Workshop:
             with under("model"):
                 model = load(cell.parts.checkpoint)
             tokenizer = self.tokenizer(cell.parts.checkpoint)
-            self._resident = (key, Bench(model, tokenizer, cell.settings.batch_size, self.progress))
+            memory = Kept(cell.settings.outputs)
+            bench = Bench(model, tokenizer, cell.settings.batch_size, self.progress, memory)
+            self._resident = (key, bench)
         return self._resident[1]
 
     def _once(self, kind: str, key: str, make: Callable[[], T]) -> T:
@@ -153,13 +156,17 @@ class Bench:
         tokenizer: its tokenizer.
         batch_size: sequences in one forward pass.
         progress: shows how far a loop is.
+        memory: keeps what must not be asked for twice.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int, progress: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, batch_size: int, progress: Any, memory: Memory
+    ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.progress = progress
+        self.memory = memory
         self.dense = self._subject()
         self._kept: dict[str, Tensor] = {}
 
@@ -214,6 +221,7 @@ class Bench:
             self.tokenizer,
             batch_size=self.batch_size,
             progress=self.progress,
+            memory=self.memory,
         )
 
 

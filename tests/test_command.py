@@ -40,7 +40,10 @@ def said(
 WRONG: list[tuple[Sequence[str], str]] = [
     (["method=foo"], "method=foo: no such option; there are: dense, magnitude, sparsegpt, wanda"),
     (["method=wanda,foo", "-m"], "method=foo: no such option; there are: dense, magnitude,"),
-    (["metric=[perplexity,foo]"], "metric=foo: no such option; there are: divergence, perplexity,"),
+    (
+        ["metric=[perplexity,foo]"],
+        "metric=foo: no such option; there are: divergence, judge, perplexity,",
+    ),
     (["calibration=c4"], "calibration: no such"),
     (["foo=1"], "foo: no such key"),
     (["sparsity.ratoi=0.5"], "sparsity.ratoi: no such key; sparsity has: ratio"),

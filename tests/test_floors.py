@@ -41,6 +41,7 @@ DOORS = {
     "pandas": {"sweep/report/table.py"},
     "matplotlib": {"sweep/report/figures.py"},
     "jinja2": {"sweep/report/page.py"},
+    "openai": {"sweep/metric/judge_endpoint.py"},
     "hydra": {"sweep/__main__.py", "sweep/explain.py"},
 }
 """Packages that only some files may import."""

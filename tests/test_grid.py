@@ -437,11 +437,11 @@ def test_kept_dense_answers_are_not_generated_again(
 ) -> None:
     sweep([small("method=dense", "metric=[tasks]")])
     asked: list[str] = []
-    from sweep.metric import tasks
+    from sweep.metric import questions
 
-    generate = tasks.generate
+    generate = questions.generate
     monkeypatch.setattr(
-        tasks, "generate", lambda *a, **k: asked.append(k["name"]) or generate(*a, **k)
+        questions, "generate", lambda *a, **k: asked.append(k["name"]) or generate(*a, **k)
     )
     sweep([small("method=wanda", "metric=[tasks]")])
     assert len(asked) == 2  # alpaca and unnatural, of the compressed model only

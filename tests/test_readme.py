@@ -16,10 +16,11 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line.split("#")[0].strip()
     for line in README.splitlines()
-    if line.startswith("    python -m sweep") and not re.search("DIR|llama2", line)
+    if line.startswith("    python -m sweep") and not re.search("DIR|llama2|judge", line)
 ]
 """Commands that run as they stand; those with a DIR of the user's are tested with files in
-test_command.py, those with a model of the hub in launchers/test_slurm.py."""
+test_command.py, those with a model of the hub in launchers/test_slurm.py, those with a judge in
+metric/test_judge.py."""
 
 DEMO = "python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from sweep.data.row import Contents
 from sweep.data.source import Origin
@@ -97,7 +97,13 @@ M = TypeVar("M", bound=Material)
 
 
 class Metric(ABC, Generic[M]):
-    """A measurement of a compressed model against its dense one. Constructing it reads nothing."""
+    """A measurement of a compressed model against its dense one. Constructing it reads nothing.
+
+    Attributes:
+        incidental: its settings on which no value depends: another value of one is no other metric.
+    """
+
+    incidental: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def origins(self) -> tuple[Origin, ...]:

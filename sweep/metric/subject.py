@@ -9,9 +9,9 @@ some families a scaling or a soft capping too) gives the same logits again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +23,24 @@ T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterable[T]]
 
 
+@runtime_checkable
+class Memory(Protocol):
+    """What had its price and is kept for good, whichever process or cell asks for it again."""
+
+    def recall(self, kind: str, key: str) -> dict[str, Any] | None:
+        """What is kept under the key; None: nothing is."""
+
+    def once(
+        self,
+        kind: str,
+        key: str,
+        compute: Callable[[], dict[str, Any]],
+        *,
+        lasts: Callable[[Mapping[str, Any]], bool],
+    ) -> dict[str, Any]:
+        """What is kept under the key; if nothing is, what `compute` gives; kept if it `lasts`."""
+
+
 class Subject:
     """A causal language model in eval mode.
 
@@ -31,12 +49,16 @@ class Subject:
         tokenizer: its tokenizer, padding on the left.
         batch_size: sequences in one forward pass.
         progress: shows how far a loop is: called with the loop, its name and its length.
+        memory: keeps what must not be asked for twice, of any subject.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int, progress: Any) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, *, batch_size: int, progress: Any, memory: Memory
+    ) -> None:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.progress = progress
+        self.memory = memory
         self.memo: dict[tuple[str, str], Any] = {}
         self._model: Any = model
         self._whole = model

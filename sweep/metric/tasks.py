@@ -7,71 +7,31 @@ soon the compressed model's answer departs from the dense model's.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from itertools import islice
 from statistics import fmean
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from sweep.data.row import Contents, Instruction
+from sweep.data.row import Instruction
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template, prompt
+from sweep.data.template import Template
 from sweep.metric.answers import exact_match, f1, first_difference, repeats, rouge1
-from sweep.metric.generate import Answer, generate
+from sweep.metric.generate import Answer
 from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
+from sweep.metric.questions import (
+    Questions,
+    answers,
+    check_room,
+    prepare_answers,
+    read_questions,
+)
 from sweep.metric.subject import Subject
 from sweep.numerics.bootstrap import interval
-from sweep.refusal import Refusal
 
 SCORES = {"em": exact_match, "f1": f1, "rouge1": rouge1}
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Held-out instructions of one corpus, as prompts.
-
-    Attributes:
-        rows: the instructions with their gold answers.
-        prompts: what the model is given.
-        origin: where the rows are from.
-        longest: longest prompt plus the length limit of an answer, in tokens.
-        settings: what else an answer depends on.
-        left_out: instructions that are not here because their prompts are too long.
-    """
-
-    rows: tuple[Instruction, ...]
-    prompts: tuple[str, ...]
-    origin: Origin
-    longest: int
-    settings: str
-    left_out: int
-
-    @cached_property
-    def contents(self) -> Contents:
-        """Of the rows."""
-        return Contents.of(self.rows)
-
-    @property
-    def digests(self) -> frozenset[str]:
-        """Content hashes of the rows."""
-        return self.contents.rows
-
-    @property
-    def asked(self) -> list[tuple[str, str, str]]:
-        """Every prompt with its gold answer and the settings."""
-        pairs = zip(self.prompts, self.rows, strict=True)
-        return [(text, row.output, self.settings) for text, row in pairs]
-
-    @cached_property
-    def key(self) -> str:
-        """sha256 of everything on which a model's answers depend, the gold answers included."""
-        text = "\xff".join((self.settings, *self.prompts, *(row.output for row in self.rows)))
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -96,12 +56,8 @@ class Tasks(Metric[Questions]):
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises: Refusal: an answer that leaves no room for its prompt, or that cannot begin."""
-        if "" in self.stop:
-            raise Refusal("stop", list(self.stop), "an empty string would end every answer")
-        if self.seqlen is not None and self.max_new_tokens >= self.seqlen:
-            reason = f"leaves no room for a prompt within seqlen={self.seqlen}; lower it"
-            raise Refusal("max_new_tokens", self.max_new_tokens, reason)
+        """See `check_room`."""
+        check_room(self.seqlen, self.max_new_tokens, self.stop)
 
     def origins(self) -> tuple[Origin, ...]:
         """See `Metric`."""
@@ -109,24 +65,26 @@ class Tasks(Metric[Questions]):
 
     def load(self, tokenizer: Any) -> Mapping[str, Questions]:
         """See `Metric`."""
-        return {name: self._questions(source, tokenizer) for name, source in self.source.items()}
+        return read_questions(
+            self.source,
+            tokenizer,
+            n_samples=self.n_samples,
+            seqlen=self.seqlen,
+            template=self.template,
+            max_new_tokens=self.max_new_tokens,
+            stop=self.stop,
+        )
 
     def prepare(self, dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:
-        """The dense model's answers, taken from what is kept where that is of these questions."""
-        for name, questions in data.items():
-            rows = kept.get(name, ())
-            asked = [(row["prompt"], row["gold"], row.get("settings")) for row in rows]
-            if asked == questions.asked:
-                said = [Answer(row["tokens"], row["answer"], row["full"]) for row in rows]
-                dense.once("answers", questions.key, partial(list, said))
-            self._answers(dense, questions)
+        """See `prepare_answers`."""
+        prepare_answers(dense, data, kept)
 
     def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Questions]) -> Result:
         """See `Metric`; the columns are `em`, `f1` and `rouge1`, means over examples."""
         values: dict[str, Value] = {}
         examples: dict[str, Sequence[Mapping[str, Any]]] = {}
         for name, questions in data.items():
-            said, before = self._answers(subject, questions), self._answers(dense, questions)
+            said, before = answers(subject, questions), answers(dense, questions)
             rows = [
                 _example(*row) | {"settings": questions.settings}
                 for row in zip(questions.rows, questions.prompts, said, before, strict=True)
@@ -139,64 +97,9 @@ class Tasks(Metric[Questions]):
         return Result(
             values=values,
             columns=tuple(column(score, name, data) for name in data for score in SCORES),
-            data=[self._record(questions) for questions in data.values()],
+            data=[questions.record() for questions in data.values()],
             examples=examples,
         )
-
-    def _questions(self, source: Source, tokenizer: Any) -> Questions:
-        rows: list[Instruction] = []
-        for row in islice(source.rows("evaluation", None), self.n_samples):
-            if not isinstance(row, Instruction):
-                reason = "must hold instructions: fields instruction, input and output"
-                raise Refusal("source", source.origin().corpus, reason)
-            rows.append(row)
-        if not rows:
-            raise Refusal("source", source.origin().corpus, "has no row for evaluation")
-        room = None if self.seqlen is None else self.seqlen - self.max_new_tokens
-        prompts = [prompt(row, self.template) for row in rows]
-        lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
-        kept = [i for i, length in enumerate(lengths) if room is None or length <= room]
-        if not kept:
-            reason = f"every prompt is longer than {room} tokens; raise it"
-            raise Refusal("seqlen", self.seqlen, reason)
-        return Questions(
-            rows=tuple(rows[i] for i in kept),
-            prompts=tuple(prompts[i] for i in kept),
-            origin=source.origin(),
-            longest=max(lengths[i] for i in kept) + self.max_new_tokens,
-            settings=f"max_new_tokens={self.max_new_tokens} stop={list(self.stop)}",
-            left_out=len(rows) - len(kept),
-        )
-
-    def _answers(self, subject: Subject, questions: Questions) -> list[Answer]:
-        name = f"{questions.origin.corpus} answers"
-        return subject.once(
-            "answers",
-            questions.key,
-            lambda: generate(
-                subject,
-                questions.prompts,
-                max_new_tokens=self.max_new_tokens,
-                stop=self.stop,
-                name=name,
-            ),
-        )
-
-    def _record(self, questions: Questions) -> dict[str, Any]:
-        origin = questions.origin
-        return {
-            "corpus": origin.corpus,
-            "source": origin.source,
-            "location": origin.location,
-            "revision": origin.revision,
-            "sha256": questions.key,
-            "rows": len(questions.rows),
-            "left_out": questions.left_out,
-            "template": self.template,
-            "max_new_tokens": self.max_new_tokens,
-            "stop": list(self.stop),
-            "decoding": "greedy",
-        }
 
 
 def _example(row: Instruction, asked: str, said: Answer, before: Answer) -> dict[str, Any]:

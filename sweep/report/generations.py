@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweep.report.entries import Entry
@@ -51,19 +51,29 @@ def exchanges(entries: Sequence[Entry], most: int) -> tuple[list[Exchange], int]
     for entry in entries:
         if not entry.about["compresses"]:
             continue
-        own = list(_of(entry))
+        own = _of(entry)
         total += len(own)
         shown += heapq.nlargest(most, own, key=lambda one: (one.disagreement, bool(one.flip)))
     shown.sort(key=lambda one: (-one.disagreement, not one.flip, one.cell, one.prompt))
     return shown, total
 
 
-def _of(entry: Entry) -> Iterator[Exchange]:
+def _of(entry: Entry) -> list[Exchange]:
+    """Every question of a cell once, with the scores of all metrics that have asked it."""
+    found: dict[tuple[str, str, str], Exchange] = {}
     for metric, rows in entry.answers():
         for corpus, examples in rows.items():
             for row in examples:
-                if "dense_answer" in row:
-                    yield _exchange(entry, metric, corpus, row)
+                if "dense_answer" not in row:
+                    continue
+                one = _exchange(entry, metric, corpus, row)
+                key = (corpus, one.prompt, one.gold)
+                before = found.get(key)
+                if before is None:
+                    found[key] = one
+                else:
+                    found[key] = replace(before, scores={**one.scores, **before.scores})
+    return list(found.values())
 
 
 def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) -> Exchange:

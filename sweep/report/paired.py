@@ -64,8 +64,10 @@ class Paired:
 def _resampled(mean: Mapping[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Draws:
     own = rows[mean["corpus"]]
     weight, field = mean["weight"], mean["field"]
-    weights = np.array([1.0 if weight is None else float(row[weight]) for row in own])
-    values = np.array([float(row[field]) for row in own])
+    # a row without a value (a reply of a judge that cannot be read) counts nothing
+    counts = [row[field] is not None for row in own]
+    weights = np.array([float(row[weight]) if weight else 1.0 for row in own]) * counts
+    values = np.array([0.0 if row[field] is None else float(row[field]) for row in own])
     draws = resampled(weights * values, weights)
     return np.exp(draws) if mean["exp"] else draws
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from sweep.files import Kept
 from sweep.metric.subject import Subject
 
 PAD, BOS, EOS = 0, 1, 2
@@ -77,7 +79,7 @@ def letters() -> Any:
 
 
 @pytest.fixture
-def subject(tokenizer: Any) -> Callable[..., Subject]:
+def subject(tokenizer: Any, tmp_path: Path) -> Callable[..., Subject]:
     """A model under measurement; `dense=True` marks it for stand-ins that must tell the two."""
 
     def subject(
@@ -88,6 +90,7 @@ def subject(tokenizer: Any) -> Callable[..., Subject]:
             tokenizer,
             batch_size=batch_size,
             progress=lambda items, what, total: items,
+            memory=Kept(tmp_path),
         )
         made.memo["is", "dense"] = dense
         return made

@@ -194,7 +194,7 @@ def test_a_padding_token_that_is_eos_changes_nothing(
 
 
 def test_answers_come_in_the_order_of_the_prompts_and_progress_counts_batches(
-    chain: Chain, letters: Any
+    chain: Chain, subject: Any, letters: Any
 ) -> None:
     seen = []
 
@@ -203,7 +203,8 @@ def test_answers_come_in_the_order_of_the_prompts_and_progress_counts_batches(
         return items
 
     model = chain({letter: letter for letter in "abcdefg"})
-    asking = Subject(model, letters, batch_size=3, progress=progress)
+    asking = subject(model, tokenizer=letters, batch_size=3)
+    asking.progress = progress
     prompts = [
         letter * length for letter, length in zip("abcdefg", (1, 7, 3, 9, 2, 8, 5), strict=True)
     ]

@@ -8,7 +8,7 @@ import pytest
 
 from sweep.data.row import Instruction, Text
 from sweep.data.template import prompt
-from sweep.metric import tasks as tasks_module
+from sweep.metric import questions as questions_module
 from sweep.metric.generate import Answer
 from sweep.metric.metric import Result
 from sweep.metric.tasks import Tasks
@@ -63,7 +63,7 @@ class Said:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     stand_in = Said({True: DENSE, False: COMPRESSED})
-    monkeypatch.setattr(tasks_module, "generate", stand_in)
+    monkeypatch.setattr(questions_module, "generate", stand_in)
     return stand_in
 
 

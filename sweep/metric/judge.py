@@ -1,0 +1,299 @@
+"""Answers graded by another model: accuracy, completeness, relevance, coherence, fluency, 1 to 10.
+
+Single answer, reference-based, parsed strictly: a reply that is not what was asked for is counted
+and never averaged in. Judges are noisy, so every answer can be judged several times, and the noise
+stands next to the mean. A reply has its price, so it is kept at once and never asked for again:
+neither by another cell with the same answer, nor after a stop or a failure.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import chain
+from statistics import fmean
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+from pydantic import Field
+
+from sweep.data.row import Instruction
+from sweep.data.source import Origin, Source
+from sweep.data.template import Template
+from sweep.metric.generate import Answer
+from sweep.metric.judge_endpoint import ask, check_address, connected, one_line
+from sweep.metric.judge_prompt import CRITERIA, Criterion, messages, scores
+from sweep.metric.judge_values import columns_of, summary
+from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
+from sweep.metric.parallel import in_parallel
+from sweep.metric.questions import (
+    Questions,
+    answers,
+    check_room,
+    prepare_answers,
+    read_questions,
+)
+from sweep.metric.subject import Subject
+from sweep.refusal import Refusal
+
+KIND = "judge"
+"""Of what is kept in the memory."""
+
+CHARACTERS_PER_TOKEN = 4
+TOKENS_PER_SCORE = 8
+"""For the estimate; what was really used is in the result."""
+
+log = logging.getLogger("sweep")
+
+Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True)
+class Judge(Metric[Questions]):
+    """A judge's scores of greedy answers to held-out instructions.
+
+    Attributes:
+        source, n_samples, seqlen, template, max_new_tokens, stop: the questions; as for tasks.
+        base_url: of an OpenAI-compatible endpoint, up to /chat/completions.
+        model: the judge, as the endpoint calls it.
+        criteria: what is graded.
+        repeats: how often each answer is judged.
+        temperature: of the judge.
+        max_reply_tokens: length limit of its reply.
+        parallel: requests at a time.
+        timeout_s: seconds without a sign of the endpoint after which a request is given up.
+        retries: of one request.
+        max_calls: a cell that may need more is refused before anything runs.
+        price_in, price_out: of a million tokens, in any currency; None: not known.
+    """
+
+    source: dict[str, Source]
+    base_url: str
+    model: Annotated[str, Field(min_length=1)]
+    n_samples: Count | None = None
+    seqlen: Annotated[int, Field(ge=2)] | None = None
+    template: Template = "alpaca"
+    max_new_tokens: Count = 128
+    stop: tuple[str, ...] = ()
+    criteria: tuple[Criterion, ...] = CRITERIA
+    repeats: Count = 1
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.1
+    max_reply_tokens: Count = 128
+    parallel: Annotated[int, Field(ge=1, le=256)] = 4
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    retries: Annotated[int, Field(ge=0)] = 5
+    max_calls: Count = 1000
+    price_in: Number | None = None
+    price_out: Number | None = None
+
+    incidental: ClassVar[frozenset[str]] = frozenset(
+        {"parallel", "timeout_s", "retries", "max_calls", "price_in", "price_out"}
+    )
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: an address that is none, criteria that are none; see `check_room`."""
+        check_room(self.seqlen, self.max_new_tokens, self.stop)
+        check_address(self.base_url)
+        if not self.criteria or len(set(self.criteria)) < len(self.criteria):
+            reason = f"must be some of {', '.join(CRITERIA)}, each once"
+            raise Refusal("criteria", list(self.criteria), reason)
+
+    def origins(self) -> tuple[Origin, ...]:
+        """See `Metric`."""
+        return tuple(source.origin() for source in self.source.values())
+
+    def load(self, tokenizer: Any) -> Mapping[str, Questions]:
+        """See `Metric`; the package, the key and the number of calls are checked, too."""
+        with connected(self.base_url, timeout_s=self.timeout_s, retries=self.retries):
+            pass
+        data = read_questions(
+            self.source,
+            tokenizer,
+            n_samples=self.n_samples,
+            seqlen=self.seqlen,
+            template=self.template,
+            max_new_tokens=self.max_new_tokens,
+            stop=self.stop,
+        )
+        questions = sum(len(found.rows) for found in data.values())
+        calls = questions * self.repeats
+        if calls > self.max_calls:
+            reason = f"a cell may need {calls} calls ({questions} questions, repeats={self.repeats}"
+            raise Refusal("max_calls", self.max_calls, f"{reason}); raise it, or lower n_samples")
+        log.info("  up to %d calls to %s at %s for each cell", calls, self.model, self.base_url)
+        return data
+
+    def prepare(self, dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:
+        """See `prepare_answers`."""
+        prepare_answers(dense, data, kept)
+
+    def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Questions]) -> Result:
+        """See `Metric`; the columns are `judge`, its noise if repeated, and the unparsable share.
+
+        Raises:
+            Refusal: the endpoint does not answer, or refuses. What it has answered is kept.
+        """
+        said = {name: answers(subject, questions) for name, questions in data.items()}
+        asked = {
+            name: [
+                [self._request(row, answer.text, repeat) for repeat in range(self.repeats)]
+                for row, answer in zip(questions.rows, said[name], strict=True)
+            ]
+            for name, questions in data.items()
+        }
+        given, paid = self._replies(subject, [r for rows in asked.values() for r in chain(*rows)])
+        values: dict[str, Value] = {}
+        columns: list[str] = []
+        records: list[Mapping[str, Any]] = []
+        examples: dict[str, list[dict[str, Any]]] = {}
+        for name, questions in data.items():
+            before = answers(dense, questions)
+            replies = [[given[request.key] for request in row] for row in asked[name]]
+            examples[name] = [
+                self._example(*row, settings=questions.settings)
+                for row in zip(
+                    questions.rows, questions.prompts, said[name], before, replies, strict=True
+                )
+            ]
+            found = summary([row["scores"] for row in examples[name]], self.criteria)
+            if "judge" in found:
+                mean = Mean(name, "judge")
+                found["judge"] = replace(found["judge"], better="higher", mean=mean)
+            values |= {column(key, name, data): value for key, value in found.items()}
+            columns += [column(key, name, data) for key in columns_of(found)]
+            keys = {request.key for request in chain(*asked[name])}
+            spent = self._spent([given[key] for key in keys], calls=len(keys & paid))
+            records.append({**questions.record(), **spent})
+            _warn(name, examples[name])
+        return Result(values, tuple(columns), records, examples)
+
+    def _request(self, row: Instruction, answer: str, repeat: int) -> Request:
+        """What is sent, and its key: of everything on which the reply depends."""
+        body = {
+            "model": self.model,
+            "messages": messages(row, answer, self.criteria),
+            "temperature": self.temperature,
+            "max_tokens": self.max_reply_tokens,
+        }
+        whole = json.dumps([self.base_url.rstrip("/"), body, repeat], sort_keys=True)
+        return Request(hashlib.sha256(whole.encode()).hexdigest(), body)
+
+    def _replies(
+        self, subject: Subject, requests: Sequence[Request]
+    ) -> tuple[dict[str, dict[str, Any]], set[str]]:
+        """Every reply by the key of its request, and the keys of those that were asked for now."""
+        given: dict[str, dict[str, Any]] = {}
+        missing: dict[str, Request] = {}
+        for request in requests:
+            kept = subject.memory.recall(KIND, request.key)
+            if kept is None:
+                missing[request.key] = request
+            else:
+                given[request.key] = kept
+        self._announce(list(missing.values()), len(given))
+        if not missing:
+            return given, set()
+        paid: set[str] = set()
+        with connected(self.base_url, timeout_s=self.timeout_s, retries=self.retries) as client:
+
+            def reply(request: Request) -> tuple[str, dict[str, Any]]:
+                def pay() -> dict[str, Any]:
+                    paid.add(request.key)
+                    return ask(client, request.body)
+
+                found = subject.memory.once(KIND, request.key, pay, lasts=_completed)
+                return request.key, found
+
+            # closed before the client is: what is under way is paid for, and is to be kept
+            with closing(in_parallel(reply, missing.values(), self.parallel)) as replies:
+                given |= dict(subject.progress(replies, "judge's replies", len(missing)))
+        return given, paid
+
+    def _announce(self, missing: Sequence[Request], kept: int) -> None:
+        """What is going to be asked, before it is."""
+        letters = sum(len(said["content"]) for r in missing for said in r.body["messages"])
+        tokens_in = letters // CHARACTERS_PER_TOKEN
+        tokens_out = len(missing) * TOKENS_PER_SCORE * len(self.criteria)
+        cost = self._cost(tokens_in, tokens_out)
+        price = "cost unknown (price_in, price_out)" if cost is None else f"cost about {cost:.2f}"
+        log.info(
+            "  judge: %d calls (%d replies are there already), about %d tokens in and %d out, %s",
+            *(len(missing), kept, tokens_in, tokens_out, price),
+        )
+
+    def _cost(self, tokens_in: int, tokens_out: int) -> float | None:
+        if self.price_in is None or self.price_out is None:
+            return None
+        return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
+
+    def _spent(self, replies: Sequence[Mapping[str, Any]], *, calls: int) -> dict[str, Any]:
+        """What a corpus's replies were made by and cost; `calls`: how many of them just now."""
+        tokens_in = sum(reply["tokens_in"] for reply in replies)
+        tokens_out = sum(reply["tokens_out"] for reply in replies)
+        return {
+            "judged_by": sorted({reply["model"] for reply in replies if reply["model"]}),
+            "replies": len(replies),
+            "calls": calls,
+            "retries": sum(reply["retries"] for reply in replies),
+            "tokens_in": tokens_in,
+            "tokens_out": tokens_out,
+            "cost": self._cost(tokens_in, tokens_out),
+        }
+
+    def _example(
+        self,
+        row: Instruction,
+        asked: str,
+        said: Answer,
+        before: Answer,
+        replies: Sequence[Mapping[str, Any]],
+        *,
+        settings: str,
+    ) -> dict[str, Any]:
+        """One answer with all that was said of it; `scores` has a None for an unparsable reply."""
+        found = [scores(reply["reply"], self.criteria) for reply in replies]
+        means = [fmean(grades.values()) for grades in found if grades is not None]
+        return {
+            "prompt": asked,
+            "gold": row.output,
+            "answer": said.text,
+            "dense_answer": before.text,
+            "judge": fmean(means) if means else None,
+            "scores": found,
+            "replies": [reply.get("instead", reply["reply"]) for reply in replies],
+            "kind": row.kind,
+            "family": row.family,
+            "full": said.full,
+            "settings": settings,
+            "tokens": said.tokens,
+        }
+
+
+class Request(NamedTuple):
+    """One question to the judge.
+
+    Attributes:
+        key: of its reply in the memory.
+        body: what is sent.
+    """
+
+    key: str
+    body: dict[str, Any]
+
+
+def _completed(reply: Mapping[str, Any]) -> bool:
+    """Whether it was paid for; what a gateway says instead may be another thing tomorrow."""
+    return bool(reply["completed"])
+
+
+def _warn(corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Say how many replies could not be read, and what one of them was."""
+    replies = [pair for row in rows for pair in zip(row["scores"], row["replies"], strict=True)]
+    lost = [said for found, said in replies if found is None]
+    if lost:
+        text = "  judge: %d of %d replies on %s are not the scores that were asked for: %s"
+        log.warning(text, len(lost), len(replies), corpus, one_line(lost[0], 100))

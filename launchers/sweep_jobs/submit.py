@@ -151,7 +151,7 @@ def _submit(
     submitter: Submitter,
     workshop: Workshop,
 ) -> None:
-    if submitter.offline and "mode" in tracker:
+    if submitter.offline and tracker.get("mode") in ("online", "auto"):
         tracker = {**tracker, "mode": "offline"}
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node()}-{os.getpid()}"
     users = umask()

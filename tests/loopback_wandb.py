@@ -356,3 +356,46 @@ class LoopbackWandb:
             "user": {"name": ENTITY, "username": ENTITY},
             "historyKeys": None,
         }
+
+    def _on_CreateCustomChart(self, given: Any) -> Any:
+        self.charts.append(given)
+        id = f"{given['entity']}/{given['chartName']}"
+        return {"createCustomChart": {"chart": {"id": id}}}
+
+    def _on_ProjectViews(self, given: Any) -> Any:
+        about = {"user": {"username": ENTITY, "photoUrl": None, "email": ""}}
+        about |= {"updatedAt": "2026-01-01T00:00:00", "createdAt": "2026-01-01T00:00:00"}
+        edges = [{"node": {**view, **about}, "cursor": view["id"]} for view in self.views]
+        page = {"endCursor": None, "hasNextPage": False}
+        return {"project": {"allViews": {"edges": edges, "pageInfo": page}}}
+
+    def _on_GetProjects(self, _: Any) -> Any:
+        user = {"id": "1", "name": ENTITY, "username": ENTITY, "email": "", "admin": False}
+        user |= {"flags": "{}", "entity": ENTITY, "deletedAt": None, "apiKeys": None, "teams": None}
+        edges = [
+            {
+                "node": {
+                    "__typename": "Project",
+                    "id": name,
+                    "name": name,
+                    "entityName": ENTITY,
+                    "createdAt": "2026-01-01T00:00:00",
+                    "isBenchmark": False,
+                    "user": user,
+                }
+            }
+            for name in {run.project for run in self.runs.values()}
+        ]
+        page = {"__typename": "PageInfo", "endCursor": None, "hasNextPage": False}
+        return {"models": {"edges": edges, "pageInfo": page}}
+
+    def _on_upsertView(self, given: Any) -> Any:
+        id = given.get("id") or f"view{len(self.views)}"
+        view = {key: given[key] for key in ("name", "displayName", "description", "spec")}
+        self.views = [one for one in self.views if one["id"] != id] + [{"id": id, **view}]
+        project = {"id": "1", "name": given["projectName"], "entityName": ENTITY}
+        said = {"id": id, "type": "runs", "project": project, "updatedAt": "2026-01-01T00:00:00"}
+        return {"upsertView": {"view": {**view, **said}, "inserted": True}}
+
+    def _on_ProjectInternalId(self, given: Any) -> Any:
+        return {"project": {"id": given["projectName"], "internalId": "1"}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from sweep import dashboard
 from sweep.grid import sweep
 from sweep.track import __main__ as track
 from sweep.track import live, server
-from tests.loopback_wandb import KEY, LoopbackWandb, Run
+from sweep.track.shown import RESULTS
+from tests.loopback_wandb import ENTITY, KEY, LoopbackWandb, Run
 from tests.test_track import config_of, history_of, offline_runs, records
 
 Frozen = Callable[..., dict[str, Any]]
@@ -45,11 +48,11 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(home))
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
-    wandb.teardown()
     wbauth.unauthenticate_session()
+    wandb.teardown()
     yield home
-    wandb.teardown()
     wbauth.unauthenticate_session()
+    wandb.teardown()
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)  # what the project has set for the client
 
@@ -292,6 +295,7 @@ def synced(*runs: Path) -> None:
     """As the user does it."""
     done = subprocess.run(
         [sys.executable, "-m", "wandb", "sync", *map(str, runs)],
+        cwd=runs[0],  # it makes a folder where it is
         capture_output=True,
         text=True,
         check=False,
@@ -363,7 +367,7 @@ def test_the_command_says_in_one_line_what_it_lacks(
     with pytest.raises(SystemExit) as lacks_number:
         track.main(["--jobs", "0"])
     assert lacks_number.value.code == 2
-    sweep([frozen(*DENSE, "tracker=none")])
+    sweep([frozen(*DENSE)])
     capsys.readouterr()
     with pytest.raises(SystemExit) as lacks_login:
         track.main([str(tmp_path / "outputs")])
@@ -371,7 +375,46 @@ def test_the_command_says_in_one_line_what_it_lacks(
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("command", ["sweep.track"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as wandb_workspaces is imported
+def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    sweep([frozen("method=wanda", *SMALL)])
+    assert dashboard.main([str(outputs)]) == 1  # its runs are not there
+    assert "python -m sweep.track sends them" in capsys.readouterr().err
+    assert track.main([str(outputs)]) == 0
+    for _ in range(2):
+        assert dashboard.main([str(outputs), "--sweep", "trial"]) == 0
+    assert f"trial: {there.address}/" in capsys.readouterr().out
+    (view,) = there.views
+    assert view["displayName"] == "sweep trial"
+    grids = [
+        block["metadata"]
+        for block in json.loads(view["spec"])["blocks"]
+        if block["type"] == "panel-grid"
+    ]
+    panels = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
+    heat, curves, against, answers = panels
+    result = json.loads(next(outputs.glob("cells/*wanda*/metrics/tasks.json")).read_text())
+    metrics = ["perplexity/perplexity", *(f"tasks/{name}" for name in result["columns"])]
+    drawn = {chart["chartName"]: json.loads(chart["spec"]) for chart in there.charts}
+    for shown in (heat, curves):
+        assert [panel["config"]["stringSettings"]["metric"] for panel in shown] == metrics
+        (chart,) = {panel["config"]["panelDefId"] for panel in shown}
+        owner, name = chart.split("/")
+        assert owner == ENTITY
+        wanted = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(drawn[name])))
+        assert wanted <= shown[0]["config"]["fieldSettings"].keys() & set(RESULTS)
+    assert against[0]["config"]["xAxis"] == "summary:perplexity/perplexity"
+    assert against[0]["config"]["yAxis"] == "summary:divergence/jsd"
+    assert "tasks/generations_alpaca" in json.dumps(answers)
+    with pytest.raises(SystemExit) as unknown:
+        dashboard.main([str(outputs), "--sweep", "other"])
+    assert unknown.value.code == "sweep.dashboard: --sweep other: there is none; there are: trial"
+
+
+@pytest.mark.parametrize("command", ["sweep.track", "sweep.dashboard"])
 def test_a_command_explains_itself_at_once(command: str) -> None:
     started = time.monotonic()
     done = subprocess.run(

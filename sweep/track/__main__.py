@@ -23,8 +23,10 @@ from sweep.track import offline, server
 from sweep.track.shown import Shown, of_cell, of_sweep, sweeps_of
 
 PATIENCE = 120.0
-"""Seconds in which a server that asks for patience must open a run; and for what is sent at its end
-five times as long."""
+"""Seconds in which a server that asks for patience must open a run, and take the rest of it."""
+
+CALL = 10.0
+"""Seconds in which a server must say anything at all."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,12 @@ def folders(words: list[str], command: str) -> list[Found]:
 
 
 def ready(found: list[Found], command: str) -> None:
-    """Ends the program where there is no login."""
+    """Ends the program where there is no login, or no server."""
     server.prepare(found[0].outputs / "wandb")
     if (lacks := server.login()) is not None:
         sys.exit(f"{command}: {lacks}")
+    if not server.answers(CALL):
+        sys.exit(f"{command}: {server.address()} does not answer; run it where there is a network")
 
 
 def send(shown: Shown, outputs: Path, project: str, entity: str | None) -> None:
@@ -98,7 +102,7 @@ def send(shown: Shown, outputs: Path, project: str, entity: str | None) -> None:
         project=project,
         entity=entity,
         patience=PATIENCE,
-        wait=5 * PATIENCE,
+        wait=PATIENCE,
     )
     try:
         server.fill(run, shown)
@@ -150,6 +154,11 @@ def main(words: list[str]) -> int:
             what = "sent" if wrong is None else f"failed: {server.in_words(wrong)}"
             name = shown.name if shown.name == shown.id else f"{shown.name}-{shown.id[:8]}"
             _say(f"[{number}/{len(todo)}] {name}: {what}")
+            if wrong is not None and not server.answers(CALL):
+                pool.shutdown(wait=True, cancel_futures=True)
+                _say(f"{server.address()} does not answer any more; the same command goes on")
+                failed += sum(task.cancelled() for task in sending)
+                break
     already = len(everything) - len(todo) - len(own)
     live = f", {len(own)} shown by their own process" if own else ""
     _say(f"{len(todo) - failed} sent, {already} already there, {failed} failed{live}")

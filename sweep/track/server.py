@@ -60,14 +60,19 @@ def app_address() -> str:
     return str(wandb.setup().settings.app_url).rstrip("/")
 
 
-def answers() -> bool:
-    """Whether the server says anything at all, soon. In a thread: a name may take long to find."""
+def answers(seconds: float | None = None) -> bool:
+    """Whether the server says anything at all, soon. In a thread: a name may take long to find.
+
+    Args:
+        seconds: how long it may take; None: `LOOK`.
+    """
+    seconds = seconds or LOOK
     heard = threading.Event()
     url = address()
 
     def ask() -> None:
         try:
-            urllib.request.urlopen(url, timeout=LOOK).close()
+            urllib.request.urlopen(url, timeout=seconds).close()
         except urllib.error.HTTPError:
             pass  # which is an answer
         except (OSError, ValueError):
@@ -75,7 +80,7 @@ def answers() -> bool:
         heard.set()
 
     threading.Thread(target=ask, daemon=True).start()
-    return heard.wait(LOOK)
+    return heard.wait(seconds)
 
 
 def open_run(
@@ -198,6 +203,42 @@ def there(ids: list[str], project: str, entity: str | None) -> tuple[str, dict[s
                 raise
             break  # it is made with its first run
     return owner or "", found
+
+
+def chart(name: str, title: str, spec: Mapping[str, Any], entity: str) -> str:
+    """The id of a chart of one's own, which is made if it is not there.
+
+    Raises:
+        Exception: whatever the client makes of a server that does not answer or refuses.
+    """
+    import wandb
+
+    try:
+        made = wandb.Api().create_custom_chart(
+            entity=entity,
+            name=name,
+            display_name=title,
+            spec_type="vega2",
+            access="private",
+            spec=dict(spec),
+        )
+    except Exception as error:
+        if "exist" not in str(error):
+            raise
+        return f"{entity}/{name}"
+    return str(made)
+
+
+def report_id(title: str, project: str, entity: str) -> str | None:
+    """Of the report with this title, if there is one.
+
+    Raises:
+        Exception: whatever the client makes of a server that does not answer or refuses.
+    """
+    import wandb
+
+    reports = wandb.Api().reports(f"{entity}/{project}")
+    return next((str(one.id) for one in reports if one.display_name == title), None)
 
 
 def in_words(error: BaseException) -> str:

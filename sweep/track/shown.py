@@ -145,7 +145,8 @@ def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], 
             else None
         )
         calib = config["options"]["calib"] if calibrated else "none"
-        about = [_model(config), config["options"]["method"], compression["sparsity"], calib, seed]
+        share = round(compression["sparsity"], 3)  # magnitude pruning drops one weight more
+        about = [_model(config), config["options"]["method"], share, calib, seed]
         for metric, id in said["metrics"].items():
             result = folder.metric(metric, id)
             for column in result["columns"] if result is not None else ():

@@ -114,7 +114,7 @@ class LoopbackWandb:
                 status, said = wandb.answer(self.path, body, self.headers.get("Authorization"))
                 self.send_response(status)
                 if status == 429:
-                    self.send_header("Retry-After", "1")
+                    self.send_header("Retry-After", "3")
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(said)))
                 self.end_headers()
@@ -139,7 +139,7 @@ class LoopbackWandb:
         """Status and body of what the server says."""
         place = unquote(urlsplit(path).path)
         with self._lock:
-            if self.busy:
+            if self.busy and key:
                 self.busy -= 1
                 self.refused.append(time.monotonic())
                 return 429, b'{"error": "rate limit exceeded"}'

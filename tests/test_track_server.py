@@ -160,6 +160,7 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
     assert track.main([str(outputs)]) == 0
     assert "0 sent, 4 already there, 0 failed" in capsys.readouterr().out
     assert there.asked.keys() <= {"Viewer", "GetDefaultEntity", "Runs", "ServerFeaturesQuery"}
+    assert not any((outputs / "wandb" / "data").glob("*"))  # copies of tables
     # and `wandb sync` has nothing to double
     assert all(any(run.glob("*.wandb.synced")) for run in offline_runs(outputs))
 
@@ -193,7 +194,7 @@ def test_a_server_that_asks_for_patience_is_waited_for(
     assert track.main([str(tmp_path / "outputs"), "--jobs", "2"]) == 0
     assert "2 sent, 0 already there, 0 failed" in capsys.readouterr().out
     first, second = there.refused
-    assert second - first >= 0.9  # it had said: in a second
+    assert second - first >= 2.9  # it had said: in three seconds
     told(run_of(there, "dense"))
 
 

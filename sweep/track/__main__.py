@@ -159,6 +159,8 @@ def main(words: list[str]) -> int:
                 _say(f"{server.address()} does not answer any more; the same command goes on")
                 failed += sum(task.cancelled() for task in sending)
                 break
+    for one in found:
+        server.clean(one.outputs / "wandb")
     already = len(everything) - len(todo) - len(own)
     live = f", {len(own)} shown by their own process" if own else ""
     _say(f"{len(todo) - failed} sent, {already} already there, {failed} failed{live}")

@@ -184,6 +184,7 @@ class _Server(_Place):
             self.show(shown)
         finally:
             self._run.finish(exit_code=1 if failed else 0)
+            server.clean(Path(shown.config["outputs"]) / "wandb")
 
 
 class CellMirror(Mirror):
@@ -237,7 +238,7 @@ class CellMirror(Mirror):
         """All its values with their intervals, the generations, and how fast it was."""
         tokens = sum(int(data.get("scored_tokens", 0)) for data in record["data"])
         for rows in examples.values():
-            tokens += sum(len(row["tokens"]) for row in rows if "answer" in row)
+            tokens += sum(len(row.get("tokens", ())) for row in rows if "answer" in row)
         if tokens and record["seconds"]:
             self._add({f"tokens_per_second/{metric}": tokens / record["seconds"]})
         if isinstance(self._place, _Server):

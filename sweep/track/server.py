@@ -8,6 +8,7 @@ and tables are in the summary, which is replaced.
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import urllib.error
 import urllib.request
@@ -32,8 +33,18 @@ def prepare(folder: Path) -> None:
     os.environ["WANDB_SILENT"] = "true"
     # else it asks the server even where it is offline, and reports its own doings to it
     os.environ["WANDB_ERROR_REPORTING"] = "false"
-    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
-        os.environ.setdefault(name, str(folder / name.split("_")[1].lower()))
+    os.environ.setdefault("WANDB_CACHE_DIR", str(folder / "cache"))
+    os.environ.setdefault("WANDB_CONFIG_DIR", str(folder / "config"))
+    os.environ["WANDB_DATA_DIR"] = str(_copies(folder))
+
+
+def clean(folder: Path) -> None:
+    """Copies of tables that this process has sent: the client leaves them behind."""
+    shutil.rmtree(_copies(folder), ignore_errors=True)
+
+
+def _copies(folder: Path) -> Path:
+    return folder / "data" / str(os.getpid())
 
 
 def login() -> str | None:

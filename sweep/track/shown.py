@@ -270,8 +270,9 @@ def _generations(
     for metric in results:
         for corpus, rows in folder.examples(metric, said["metrics"][metric]).items():
             if rows and "answer" in rows[0]:
-                shown = [[row.get(column) for column in COLUMNS] for row in rows[:SAMPLES]]
-                found[f"{metric}/generations_{corpus}"] = Table(COLUMNS, shown)
+                columns = tuple(column for column in COLUMNS if column in rows[0])
+                shown = [[row.get(column) for column in columns] for row in rows[:SAMPLES]]
+                found[f"{metric}/generations_{corpus}"] = Table(columns, shown)
     return found
 
 

@@ -313,12 +313,37 @@ DENSE = (
 )
 
 
-def test_auto_is_online_where_a_login_and_the_server_are_there(
-    there: LoopbackWandb, frozen: Frozen, tmp_path: Path
+def test_the_commands_show_a_cell_where_a_login_and_the_server_are_there(
+    there: LoopbackWandb, tmp_path: Path
 ) -> None:
-    sweep([frozen(*DENSE)])
-    assert run_of(there, "dense").state == "finished"
-    assert offline_runs(tmp_path / "outputs") == []
+    outputs = tmp_path / "outputs"
+    ran = subprocess.run(
+        [sys.executable, "-m", "sweep", f"outputs={outputs}", *DENSE],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    run = run_of(there, "dense")
+    assert (run.state, run.about["jobType"]) == ("finished", "dense")
+    assert told(run)
+    assert offline_runs(outputs) == []
+    sent = subprocess.run(
+        [sys.executable, "-m", "sweep.track", str(outputs)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert (sent.returncode, sent.stderr) == (0, "")
+    lines = sent.stdout.splitlines()
+    assert lines[0].startswith("[1/1] sweep-")
+    assert lines[1:] == [
+        "1 sent, 1 already there, 0 failed",
+        f"{there.address}/{ENTITY}/compression-sweep",
+    ]
+    check_no_key(tmp_path, ran.stdout, ran.stderr, sent.stdout)
 
 
 def test_auto_is_offline_where_the_server_does_not_answer_and_says_so_once(

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from sweep.build import build
 from sweep.calib.calibration import Calibration
 from sweep.data.source import Origin
+from sweep.files import EVERYTHING
 from sweep.method.method import Method
 from sweep.metric.metric import Metric
 from sweep.model.checkpoint import Checkpoint
@@ -69,6 +70,8 @@ class Settings:
             raise Refusal("batch_size", self.batch_size, "must be at least 1")
         if self.seed < 0:
             raise Refusal("seed", self.seed, "must not be negative")
+        if self.name == EVERYTHING:
+            raise Refusal("name", self.name, "is that of the report of all cells; take another")
         if self.name is not None and not re.fullmatch(r"\w[\w.-]*", self.name):
             reason = "must be letters, digits, underscores, and after the first dots and hyphens"
             raise Refusal("name", self.name, reason)

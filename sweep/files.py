@@ -10,6 +10,7 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                            /attempts/<n>.json      who worked or works on it, and how far it is
                            /blocks/                finished blocks of a compression that was stopped
                            /failure.txt            why the cell failed, until the next attempt
+                           /progress.jsonl         how it went, row by row (sweep.track.journal)
                            /log.txt
                            /model/                 the compressed model, with keep=model
 outputs/reports/<sweep>/sweep.json                 which cells the sweep has
@@ -42,6 +43,9 @@ from sweep.refusal import OutOfSpace, Refusal
 
 log = logging.getLogger("sweep")
 
+EVERYTHING = "all"
+"""Name of the report of all cells below a folder; no sweep has it."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -64,6 +68,11 @@ class Folder:
     def log(self) -> Path:
         """What happened, in lines."""
         return self.path / "log.txt"
+
+    @property
+    def progress(self) -> Path:
+        """How it went, as W&B shows it."""
+        return self.path / "progress.jsonl"
 
     @property
     def model(self) -> Path:

@@ -72,7 +72,6 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
     folder.write_cell(cell.id, cell.identity, asked, cell.config, cell.about)
     folder.clear_failure()  # an earlier attempt's is not this one's
     todo = unfinished(cell, folder)
-    _show_finished(cell, folder, todo, mirror)
     bench = workshop.bench(cell)
     data = {name: workshop.material(cell, name) for name in todo}
     started = time.monotonic()
@@ -116,35 +115,24 @@ def _saved_if_interrupted(blocks: Blocks) -> Iterator[None]:
         raise
 
 
-def _show_finished(cell: Cell, folder: Folder, todo: list[str], mirror: Mirror) -> None:
-    """What earlier runs have found: a mirror shows the whole cell, not only what is added now."""
-    for name in cell.parts.metrics:
-        if name not in todo:
-            settings_id = cell.metric_id(name)
-            result = folder.metric(name, settings_id)
-            if result is not None:
-                mirror.result(name, result, folder.examples(name, settings_id))
-
-
 def _compress(
     cell: Cell, folder: Folder, bench: Bench, workshop: Workshop, mirror: Mirror, blocks: Blocks
 ) -> str:
     """Compress the model in place, or take the kept weights; their hash."""
     method = cell.parts.method
     earlier = folder.compression()
-    if earlier is not None:
-        mirror.compressed(earlier)
-        if method.compresses and folder.model.is_dir():
-            bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
-            weights = bench.weights_sha256()
-            if weights == earlier["weights_sha256"]:
-                return weights
-            log.warning("  %s: is not the model that was measured; compressed again", folder.model)
-            bench.reset()
-            folder.drop_model()
+    if earlier is not None and method.compresses and folder.model.is_dir():
+        bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
+        weights = bench.weights_sha256()
+        if weights == earlier["weights_sha256"]:
+            return weights
+        log.warning("  %s: is not the model that was measured; compressed again", folder.model)
+        bench.reset()
+        folder.drop_model()
     started = time.monotonic()
     windows = workshop.windows(cell)
     layers: list[LayerRecord] = []
+    mirror.calibrated(0 if windows is None else int(windows.mask.sum()))
     if method.compresses:
         layers = walk(
             bench.model,

@@ -79,7 +79,10 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["method.scope=(q_proj)"], "quote it: \"method.scope='(q_proj)'\""),
     (["name=.."], "name=..: must be letters"),
     (["keep=all"], "keep=all: must be 'none' or 'model'"),
-    (["tracker=wandb", "tracker.mode=live"], "tracker.mode=live: must be 'offline' or 'online'"),
+    (
+        ["tracker=wandb", "tracker.mode=live"],
+        "tracker.mode=live: must be 'online', 'offline', 'disabled' or 'auto'",
+    ),
     (["outputs=/proc/nowhere"], "outputs=/proc/nowhere: cannot be written to"),
     (["sparsity.ratio=[0.5"], "sparsity.ratio=[0.5: cannot be read as name=value"),
     (["sparsity.ratio=0.5,0.6"], "sparsity.ratio=0.5,0.6: is a grid: add -m"),

@@ -21,20 +21,21 @@ FLOORS = (
     {"build", "files", "progress"},
     {"attempt", "blocks", "config"},
     {"cell", "submitted"},
-    {"slurm", "environment", "workshop", "track"},
-    {"record", "report"},
+    {"slurm", "environment", "workshop"},
+    {"record", "report", "track"},
     {"check", "run"},
     {"plan"},
     {"grid", "pack"},
     {"status", "worker"},
     {"explain"},
     {"__main__"},
-    {"fetch"},
+    {"fetch", "dashboard"},
 )
 """From the ground up. A part imports from floors below its own, and from itself."""
 
 DOORS = {
-    "wandb": {"sweep/track.py"},
+    "wandb": {"sweep/track/server.py"},
+    "wandb_workspaces": {"sweep/dashboard.py"},
     "submitit": set(),
     "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
     "rich": {"sweep/report/table.py"},

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 
-from sweep.cell import make
+from sweep.cell import Cell, make
+from sweep.config import CONF, freeze
 from sweep.grid import sweep
 from sweep.model.checkpoint import fingerprint
 from sweep.refusal import Failed
-from sweep.track import Silent, SilentMirror
+from sweep.track import Silent, SilentMirror, WandB
+from sweep.track.journal import Journal, layers
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -57,58 +61,146 @@ def records(run: Path) -> list[Any]:
     return found
 
 
-@pytest.fixture
-def mirrored(frozen: Frozen, tmp_path: Path) -> dict[str, Any]:
-    config = frozen(*SMALL, "tracker=wandb", "name=trial")
+@dataclass(frozen=True)
+class Mirrored:
+    """A sweep that was shown offline: its folder of outputs, a cell, and the cell's run."""
+
+    outputs: Path
+    cell: Cell
+    run: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.outputs / "cells" / self.cell.name
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Mirrored:
+    outputs = tmp_path_factory.mktemp("mirrored")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        given = [f"outputs={outputs}", *SMALL, "tracker=wandb", "name=trial"]
+        composed = compose("config", given, return_hydra_config=True)
+        config = freeze(composed, composed.hydra.runtime.choices)
     sweep([config])
-    return config
+    cell = make(config, fingerprint)
+    (run,) = (outputs / "wandb" / "wandb").glob(f"offline-run-*{cell.id}")
+    return Mirrored(outputs, cell, run)
 
 
-def test_a_cell_is_one_offline_run_below_outputs(mirrored: dict[str, Any], tmp_path: Path) -> None:
-    cell = make(mirrored, fingerprint)
-    runs = sorted((tmp_path / "outputs" / "wandb" / "wandb").glob("offline-run-*"))
-    assert len(runs) == 2
-    (run,) = (path for path in runs if path.name.endswith(cell.id))
-    said = next(record.run for record in records(run) if record.HasField("run"))
-    assert said.run_id == cell.id
+def test_a_cell_is_one_offline_run_below_outputs(mirrored: Mirrored) -> None:
+    assert len(offline_runs(mirrored.outputs)) == 2
+    said = next(record.run for record in records(mirrored.run) if record.HasField("run"))
+    assert said.run_id == mirrored.cell.id
     assert said.run_group == "trial"
     assert said.job_type == "wanda"
     assert said.display_name == "tiny-wanda-50-c4"
 
 
-def test_the_run_holds_the_configuration_the_metrics_the_progress_and_generations(
-    mirrored: dict[str, Any], tmp_path: Path
-) -> None:
-    cell = make(mirrored, fingerprint)
-    (run,) = (tmp_path / "outputs" / "wandb" / "wandb").glob(f"offline-run-*{cell.id}")
-    found = records(run)
-    kinds = [record.WhichOneof("record_type") for record in found]
-    configs = [
-        {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        for record in found
-        if record.HasField("run")
-    ]
-    assert configs[0]["method"]["_target_"] == "sweep.method.wanda.Wanda"
-    assert configs[0]["cell"] == cell.id
-    assert kinds.index("run") < kinds.index("history")  # a killed run has it too
-    logged = {
-        item.key or "/".join(item.nested_key)
-        for record in found
-        if record.HasField("history")
-        for item in record.history.item
+def offline_runs(outputs: Path) -> list[Path]:
+    return sorted((outputs / "wandb" / "wandb").glob("offline-run-*"))
+
+
+def config_of(found: list[Any]) -> dict[str, Any]:
+    """The configuration in an offline run's records; what is said later stands."""
+    said = [record.run.config for record in found if record.HasField("run")]
+    said += [record.config for record in found if record.HasField("config")]
+    return {
+        item.key or "/".join(item.nested_key): json.loads(item.value_json)
+        for config in said
+        for item in config.update
     }
-    assert "progress/blocks" in logged
-    assert "tasks/generations_alpaca/nrows" in logged
-    summary = {
+
+
+def history_of(found: list[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            item.key or "/".join(item.nested_key): json.loads(item.value_json)
+            for item in r.history.item
+        }
+        for r in found
+        if r.HasField("history")
+    ]
+
+
+def summary_of(found: list[Any]) -> dict[str, Any]:
+    return {
         item.key or "/".join(item.nested_key): json.loads(item.value_json)
         for record in found
         if record.HasField("summary")
         for item in record.summary.update
     }
-    result = tmp_path / "outputs" / "cells" / cell.name / "metrics" / "perplexity.json"
-    value = json.loads(result.read_text())["values"]["perplexity"]["value"]
-    assert summary["perplexity/perplexity"] == pytest.approx(value)
-    assert "tasks/em_alpaca" in summary
+
+
+def test_the_run_holds_all_on_which_its_numbers_depend(mirrored: Mirrored) -> None:
+    cell, found = mirrored.cell, records(mirrored.run)
+    config = config_of(found)
+    assert config["method"]["_target_"] == "sweep.method.wanda.Wanda"
+    assert config["cell"] == cell.id
+    assert config["identity"] == json.loads(json.dumps(cell.identity))
+    assert {"sweep", "commit", "torch", "device", "threads"} <= config["environment"].keys()
+    assert len(config["data"]["calib"]["sha256"]) == 64
+    assert all(len(data["sha256"]) == 64 for data in config["data"]["tasks"])
+    (said,) = [record.run for record in found if record.HasField("run")]
+    assert set(said.tags) == {"trial", "tiny", "wanda", "50%", "c4"}
+
+
+def test_the_run_holds_how_it_went(mirrored: Mirrored) -> None:
+    rows = history_of(records(mirrored.run))
+    assert [row["done/blocks"] for row in rows if "done/blocks" in row] == [1, 2, 3, 4]
+    assert all(row["memory/peak_gb"] > 0 for row in rows if "done/blocks" in row)
+    compressing = [row["tokens_per_second/compression"] for row in rows if "done/blocks" in row]
+    assert min(compressing) > 0
+    assert [row["layer/index"] for row in rows if "layer/index" in row] == list(range(28))
+    assert {row["layer/sparsity"] for row in rows if "layer/index" in row} == {0.5}
+    assert any("tokens_per_second/tasks" in row for row in rows)
+    assert [row["_step"] for row in rows] == list(range(len(rows)))
+
+
+def test_the_run_holds_every_value_with_its_interval_and_the_generations(
+    mirrored: Mirrored,
+) -> None:
+    summary, folder = summary_of(records(mirrored.run)), mirrored.folder
+    for metric in ("perplexity", "tasks"):
+        values = json.loads((folder / "metrics" / f"{metric}.json").read_text())["values"]
+        for name, value in values.items():
+            assert summary[f"{metric}/{name}"] == pytest.approx(value["value"])
+            for bound in ("low", "high"):
+                if value[bound] is not None:
+                    assert summary[f"{metric}/{name}_{bound}"] == pytest.approx(value[bound])
+    assert "perplexity/perplexity_low" in summary
+    table = summary["tasks/generations_alpaca"]
+    shown = json.loads((mirrored.run / "files" / table["path"]).read_text())
+    assert shown["columns"] == ["prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1"]
+    lines = (folder / "generations" / "tasks-alpaca.jsonl").read_text().splitlines()
+    assert [row[3] for row in shown["data"]] == [json.loads(line)["answer"] for line in lines]
+    assert summary["layers"]["nrows"] == 28
+
+
+def test_the_errors_of_layers_are_shown_where_they_are_known(tmp_path: Path) -> None:
+    layer = {"name": "q_proj", "shape": [4, 8], "zeros": 16, "sparsity": 0.5}
+    compression = {
+        "layers": [{**layer, "output_error": 0.25}, {**layer, "output_error": None}, layer]
+    }
+    found = layers(compression)
+    assert [row.get("layer/output_error") for row in found] == [0.25, None, None]
+
+
+def test_a_disabled_tracker_shows_nothing(
+    frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    dense = ("method=dense", "metric=[perplexity]", "metric.perplexity.n_samples=2")
+    sweep([frozen(*dense, "tracker=wandb", "tracker.mode=disabled")])
+    assert not (tmp_path / "outputs" / "wandb").exists()
+
+
+def test_constructing_a_tracker_connects_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert WandB("online").mode == "online"
 
 
 def test_a_tracker_that_cannot_start_does_not_stop_the_cell(
@@ -127,67 +219,56 @@ def test_a_tracker_that_cannot_start_does_not_stop_the_cell(
     sweep([frozen(*SMALL, "tracker=wandb")])
     said = capsys.readouterr().err
     assert said.count("not shown in W&B, and the cells that follow neither: no service") == 1
+    assert "`python -m sweep.track " in said
     assert len(list((tmp_path / "outputs" / "cells").glob("*/metrics/tasks.json"))) == 2
+    # what happened is written all the same, for a mirror that is made later
+    assert len(list((tmp_path / "outputs" / "cells").glob("*/progress.jsonl"))) == 2
 
 
-def test_a_tracker_that_fails_midway_does_not_stop_the_cell(
+def test_a_disk_that_takes_no_history_does_not_stop_the_cell(
     frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken:
-        summary: dict[str, Any] = {}  # noqa: RUF012
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
 
-        def log(self, *_: Any) -> None:
-            raise RuntimeError("gone")
-
-        def finish(self, **_: Any) -> None:
-            raise RuntimeError("gone")
-
-    import wandb
-
-    monkeypatch.setattr(wandb, "init", lambda **_: Broken())
+    monkeypatch.setattr("sweep.track.journal.Journal.add", full)
     sweep([frozen(*SMALL, "tracker=wandb")])
     assert len(list((tmp_path / "outputs" / "cells").glob("*/metrics/tasks.json"))) == 2
 
 
-class Ended:
-    """In place of a W&B run: remembers its summary, what was logged, and how it ended."""
-
-    def __init__(self) -> None:
-        self.summary: dict[str, Any] = {}
-        self.logged: dict[str, Any] = {}
-        self.code: int | None = None
-
-    def log(self, values: dict[str, Any]) -> None:
-        self.logged |= values
-
-    def finish(self, exit_code: int) -> None:
-        self.code = exit_code
-
-
-@pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> dict[str, Ended]:
-    """The runs that were opened, by the cell's label; a later one of a cell replaces the former."""
-    import wandb
-
-    runs: dict[str, Ended] = {}
-    monkeypatch.setattr(wandb, "init", lambda **given: runs.setdefault(given["name"], Ended()))
-    return runs
-
-
 def test_a_metric_added_later_comes_with_those_that_were_there(
-    frozen: Frozen, ended: dict[str, Ended]
+    frozen: Frozen, tmp_path: Path
 ) -> None:
     small = ("method=wanda", "calib.n_samples=4", "metric.perplexity.n_samples=2", "tracker=wandb")
     sweep([frozen(*small, "metric=[perplexity]")])
-    assert ended["tiny-wanda-50-c4"].summary["sparsity"] == pytest.approx(0.5, abs=1e-3)
-    ended.clear()
+    before = sum(len(history_of(records(run))) for run in offline_runs(tmp_path / "outputs"))
     sweep([frozen(*small, "metric=[perplexity,divergence]", "metric.divergence.n_samples=3")])
-    summary = ended["tiny-wanda-50-c4"].summary
-    assert {"sparsity", "perplexity/perplexity", "divergence/jsd"} <= summary.keys()
+    runs = offline_runs(tmp_path / "outputs")
+    assert len(runs) == 2  # one for each cell, as before
+    assert sum(len(history_of(records(run))) for run in runs) > before
+    for run in runs:
+        summary, rows = summary_of(records(run)), history_of(records(run))
+        assert {"sparsity", "perplexity/perplexity", "divergence/jsd"} <= summary.keys()
+        assert [row["_step"] for row in rows] == list(range(len(rows)))
+        assert sum("tokens_per_second/perplexity" in row for row in rows) == 1
+
+
+def test_a_cell_of_which_a_file_was_sent_goes_on_in_another(frozen: Frozen, tmp_path: Path) -> None:
+    small = ("method=dense", "metric.perplexity.n_samples=2", "tracker=wandb")
+    sweep([frozen(*small, "metric=[perplexity]")])
+    (run,) = offline_runs(tmp_path / "outputs")
+    (file,) = run.glob("*.wandb")
+    file.with_name(f"{file.name}.synced").touch()  # as `wandb sync` does
+    sweep([frozen(*small, "metric=[perplexity,divergence]", "metric.divergence.n_samples=3")])
+    before, after = offline_runs(tmp_path / "outputs")
+    steps = [row["_step"] for path in (before, after) for row in history_of(records(path))]
+    assert steps == list(range(len(steps)))
+    assert len(steps) > len(history_of(records(before))) > 0
+    assert "perplexity/perplexity" in summary_of(records(after))
 
 
 def test_an_interrupted_cell_is_not_closed_as_finished(
-    frozen: Frozen, ended: dict[str, Ended], monkeypatch: pytest.MonkeyPatch
+    frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -195,22 +276,48 @@ def test_an_interrupted_cell_is_not_closed_as_finished(
     monkeypatch.setattr("sweep.metric.tasks.Tasks.measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sweep([frozen(*SMALL, "tracker=wandb")])
-    assert ended["tiny-dense"].code == 1
-    assert ended["tiny-dense"].summary["failure"] == "KeyboardInterrupt"
+    (run,) = offline_runs(tmp_path / "outputs")
+    assert exit_code(run) == 1
+    assert summary_of(records(run))["failure"] == "KeyboardInterrupt"
 
 
-def test_a_failed_cell_is_a_failed_run(
-    frozen: Frozen, ended: dict[str, Ended], monkeypatch: pytest.MonkeyPatch
+def test_a_failed_cell_is_a_failed_run_until_it_succeeds(
+    frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: Any) -> None:
         raise ValueError("no")
 
-    monkeypatch.setattr("sweep.method.wanda.Wanda.compress", fails)
-    with pytest.raises(Failed):
-        sweep([frozen(*SMALL, "tracker=wandb")])
-    assert ended["tiny-dense"].code == 0
-    assert ended["tiny-wanda-50-c4"].code == 1
-    assert ended["tiny-wanda-50-c4"].summary["failure"] == "ValueError: no"
+    with monkeypatch.context() as patched:
+        patched.setattr("sweep.method.wanda.Wanda.compress", fails)
+        with pytest.raises(Failed):
+            sweep([frozen(*SMALL, "tracker=wandb")])
+    found = {exit_code(run): run for run in offline_runs(tmp_path / "outputs")}
+    assert found.keys() == {0, 1}
+    assert summary_of(records(found[1]))["failure"] == "ValueError: no"
+    sweep([frozen(*SMALL, "tracker=wandb")])
+    runs = offline_runs(tmp_path / "outputs")
+    assert [exit_code(run) for run in runs] == [0, 0]
+    assert not any("failure" in summary_of(records(run)) for run in runs)
+
+
+def exit_code(run: Path) -> int:
+    (code,) = [r.exit.exit_code for r in records(run) if r.HasField("exit")]
+    return int(code)
+
+
+def test_a_line_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "progress.jsonl"
+    journal = Journal(path)
+    journal.begin({"sweep": "trial"})
+    journal.add({"a": 1}, {"a": 2})
+    with path.open("a") as file:
+        file.write('{"step": 2, "ti')
+    again = Journal(path)
+    assert again.next == 2
+    again.begin({"sweep": "other"})
+    again.add({"a": 3})
+    assert [(row["step"], row["a"]) for row in Journal(path).rows] == [(0, 1), (1, 2), (2, 3)]
+    assert [head["sweep"] for head in Journal(path).heads] == ["trial", "other"]
 
 
 def test_without_a_tracker_wandb_is_not_imported(

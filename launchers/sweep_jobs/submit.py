@@ -151,8 +151,7 @@ def _submit(
     submitter: Submitter,
     workshop: Workshop,
 ) -> None:
-    if submitter.offline and "mode" in tracker:
-        tracker = {**tracker, "mode": "offline"}
+    tracker = for_jobs(tracker, submitter.offline)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node()}-{os.getpid()}"
     users = umask()
     with _private(submitter.private):
@@ -175,6 +174,12 @@ def _submit(
                 _print_jobs({job for job, _ in submitted})
     _print(f"logs: {folder / 'submitit'}")
     _print(f"look: python -m sweep.status {planned.outputs}   (or the same command again)")
+
+
+def for_jobs(tracker: Mapping[str, Any], offline: bool) -> Mapping[str, Any]:
+    """The tracker as jobs are to use it: none asks a server, and what is off stays off."""
+    asks = offline and tracker.get("mode") in ("online", "auto")
+    return {**tracker, "mode": "offline"} if asks else tracker
 
 
 def _print_jobs(jobs: set[str]) -> None:

@@ -10,6 +10,7 @@ import logging
 import sys
 from pathlib import Path
 
+from sweep.files import EVERYTHING
 from sweep.refusal import OutOfSpace, Refusal
 from sweep.report import entries, table, write
 
@@ -40,7 +41,7 @@ def _entries(folder: Path) -> tuple[Path, list[entries.Entry]]:
     """Where the report goes, and the cells: of a sweep, or all below a folder of outputs."""
     if (folder / "sweep.json").is_file():
         return folder, entries.listed(folder)
-    return folder / "reports" / "all", entries.below(folder)
+    return folder / "reports" / EVERYTHING, entries.below(folder)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,0 +1,232 @@
+"""`python -m sweep.dashboard [outputs]`: a report in Weights & Biases for each sweep.
+
+Method by calibration set as a heat map of every metric, curves over sparsity with their intervals,
+perplexity against divergence, and the answers. It shows what `python -m sweep.track` has sent;
+making it again replaces it. wandb-workspaces is an optional extra: pip install
+'compression-sweep[dashboard]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from sweep.refusal import Stop
+from sweep.track import server
+from sweep.track.__main__ import Found, folders, ready, tracker_of
+from sweep.track.shown import Shown
+
+COMMAND = "sweep.dashboard"
+
+_ONE_METRIC = [{"filter": "datum['${field:metric}'] == '${string:metric}'"}]
+
+HEATMAP: dict[str, Any] = {
+    "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+    "title": "${string:metric}",
+    "data": {"name": "wandb"},
+    "transform": _ONE_METRIC,
+    "facet": {"column": {"field": "${field:sparsity}", "type": "nominal", "title": "sparsity"}},
+    "spec": {
+        "encoding": {
+            "x": {"field": "${field:calib}", "type": "nominal", "title": "calibrated on"},
+            "y": {"field": "${field:method}", "type": "nominal", "title": "method"},
+        },
+        "layer": [
+            {
+                "mark": {"type": "rect", "tooltip": True},
+                "encoding": {
+                    "color": {
+                        "field": "${field:value}",
+                        "aggregate": "mean",  # over seeds
+                        "type": "quantitative",
+                        "title": "",
+                    }
+                },
+            },
+            {
+                "mark": "text",
+                "encoding": {
+                    "text": {
+                        "field": "${field:value}",
+                        "aggregate": "mean",
+                        "type": "quantitative",
+                        "format": ".4~g",
+                    }
+                },
+            },
+        ],
+    },
+}
+"""Method by calibration set, one beside the other for each sparsity."""
+
+CURVES: dict[str, Any] = {
+    "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+    "title": "${string:metric}",
+    "data": {"name": "wandb"},
+    "transform": [
+        *_ONE_METRIC,
+        {"calculate": "datum['${field:method}'] + ' ' + datum['${field:calib}']", "as": "curve"},
+    ],
+    "encoding": {
+        "x": {"field": "${field:sparsity}", "type": "quantitative", "title": "sparsity"},
+        "color": {"field": "curve", "type": "nominal", "title": ""},
+    },
+    "layer": [
+        {
+            "mark": {"type": "area", "opacity": 0.2},
+            "encoding": {
+                "y": {"field": "${field:low}", "aggregate": "min", "type": "quantitative"},
+                "y2": {"field": "${field:high}", "aggregate": "max"},
+            },
+        },
+        {
+            "mark": {"type": "line", "point": True, "tooltip": True},
+            "encoding": {
+                "y": {
+                    "field": "${field:value}",
+                    "aggregate": "mean",
+                    "type": "quantitative",
+                    "title": "${string:metric}",
+                    "scale": {"zero": False},
+                }
+            },
+        },
+    ],
+}
+"""A metric over sparsity, a curve for each method and calibration set, in its 95 % interval."""
+
+FIELDS = ("method", "calib", "sparsity", "metric", "value", "low", "high")
+
+
+def report(
+    shown: Shown, cells: list[Shown], charts: Mapping[str, str], project: str, entity: str
+) -> Any:
+    """The report of a sweep, not saved.
+
+    Args:
+        shown, cells: the sweep, and its cells.
+        charts: ids of the charts `heatmap` and `curves` on the server.
+        project, entity: where the runs are.
+    """
+    import wandb_workspaces.reports.v2 as wr
+
+    column = shown.tables["results"].columns.index("metric")
+    metrics = list(dict.fromkeys(row[column] for row in shown.tables["results"].rows))
+    tables = [name for cell in cells for name in cell.tables if "/generations_" in name]
+    own = f"Tags in ['{shown.name}'] and JobType"
+    whole = wr.Runset(entity, project, name="the sweep", filters=f"{own} == 'sweep'")
+    each = wr.Runset(entity, project, name="its cells", filters=f"{own} != 'sweep'")
+
+    def drawn(chart: str) -> list[Any]:
+        return [
+            wr.CustomChart(
+                query={"summaryTable": {"tableKey": "results"}},
+                chart_name=charts[chart],
+                chart_fields={field: field for field in FIELDS},
+                chart_strings={"metric": metric},
+            )
+            for metric in metrics
+        ]
+
+    against = wr.ScatterPlot(
+        title="perplexity against JSD",
+        x=wr.SummaryMetric("perplexity/perplexity"),
+        y=wr.SummaryMetric("divergence/jsd"),
+        log_y=True,
+    )
+    answers = [
+        wr.WeavePanelSummaryTable(table_name=name, layout=wr.Layout(w=24, h=12))
+        for name in dict.fromkeys(tables)
+    ]
+    blocks = [
+        wr.H2("Method by calibration set"),
+        wr.PanelGrid(runsets=[whole], panels=drawn("heatmap")),
+        wr.H2("Over sparsity, with 95 % intervals"),
+        wr.PanelGrid(runsets=[whole], panels=drawn("curves")),
+        wr.H2("Does perplexity see what the divergence sees?"),
+        wr.PanelGrid(runsets=[each], panels=[against]),
+    ]
+    if answers:
+        blocks += [wr.H2("Answers"), wr.PanelGrid(runsets=[each], panels=answers)]
+    title = f"sweep {shown.name}"
+    return wr.Report(project, entity, title=title, blocks=blocks, width="fluid")
+
+
+def make(shown: Shown, cells: list[Shown], project: str, entity: str) -> str:
+    """Make the report of a sweep, or replace it; its address.
+
+    Raises:
+        Exception: whatever the client makes of a server that does not answer or refuses.
+    """
+    charts = {
+        name: server.chart(f"sweep-{name}-{_version(spec)}", f"sweep: {name}", spec, entity)
+        for name, spec in (("heatmap", HEATMAP), ("curves", CURVES))
+    }
+    made = report(shown, cells, charts, project, entity)
+    made.id = server.report_id(made.title, project, entity) or ""
+    made.save()
+    return str(made.url)
+
+
+def _version(spec: Mapping[str, Any]) -> str:
+    """A chart that was drawn differently is another chart."""
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _sweeps(found: list[Found], only: str | None) -> dict[str, tuple[Shown, list[Shown]]]:
+    """Every sweep with its cells; the one that is asked for, if one is."""
+    everything = [shown for one in found for shown in one.shown()]
+    cells = [shown for shown in everything if shown.kind != "sweep"]
+    whole = {s.name: s for s in everything if s.kind == "sweep"}
+    if only is not None and only not in whole:
+        sys.exit(f"{COMMAND}: --sweep {only}: there is none; there are: {', '.join(whole)}")
+    return {
+        name: (shown, [cell for cell in cells if name in cell.tags])
+        for name, shown in whole.items()
+        if only in (None, name)
+    }
+
+
+def main(words: list[str]) -> int:
+    """Make the reports of the sweeps below the folders given; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.dashboard",
+        description="Make or replace the report of each sweep in Weights & Biases. It shows what "
+        "`python -m sweep.track` has sent.",
+    )
+    parser.add_argument("outputs", nargs="*", help="folders of outputs (default: outputs)")
+    parser.add_argument("--sweep", help="only this one")
+    parser.add_argument("--project", help="default: as in the cells' tracker.project")
+    parser.add_argument("--entity", help="user or team; default: tracker.entity, or the login's")
+    given = parser.parse_args(words)
+    found = folders(given.outputs, COMMAND)
+    chosen = _sweeps(found, given.sweep)
+    ready(found, COMMAND)
+    try:
+        import wandb_workspaces.reports.v2  # noqa: F401
+    except ImportError:
+        sys.exit(f"{COMMAND}: needs wandb-workspaces; pip install 'compression-sweep[dashboard]'")
+    project, entity = tracker_of(found)
+    project = given.project or project
+    failed = False
+    for name, (shown, cells) in chosen.items():
+        try:
+            owner, has = server.there([shown.id], project, given.entity or entity)
+            if shown.id not in has:
+                raise Stop("its runs are not there; python -m sweep.track sends them")
+            sys.stdout.write(f"{name}: {make(shown, cells, project, owner)}\n")
+        except Exception as error:  # noqa: BLE001 - the client raises many kinds
+            failed = True
+            sys.stderr.write(f"{COMMAND}: {name}: {server.in_words(error)}\n")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Stop as stop:
+        sys.exit(f"{COMMAND}: {stop}")

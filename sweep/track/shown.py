@@ -1,0 +1,250 @@
+"""What is shown of a cell, read from its files: so that it can be shown at any time, anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sweep.attempt import latest
+from sweep.files import EVERYTHING, Folder
+from sweep.track.journal import Journal, layers
+
+SAMPLES = 200
+"""Generations shown per corpus; all of them are in the cell's folder."""
+
+COLUMNS = ("prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1", "judge")
+
+RESULTS = ("model", "method", "sparsity", "calib", "seed", "metric", "value", "low", "high", "cell")
+"""Columns of a sweep's table of results: a row for each cell and value."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under names."""
+
+    columns: tuple[str, ...]
+    rows: list[list[Any]]
+
+    @property
+    def digest(self) -> str:
+        """Equal for equal tables."""
+        return _digest([self.columns, self.rows])
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A run in W&B, as it should be.
+
+    Attributes:
+        id: of the run: the cell's, or the sweep's name.
+        name, group, kind, tags: for people; the kind is the method.
+        config: everything on which the numbers depend.
+        history: rows with `step` and `time`.
+        summary: values by name.
+        tables: by name.
+        figures: files of images, by name.
+        done: whether everything that was asked for is there.
+        alive: whether a process works on it at this moment.
+        online: whether that process shows it itself.
+    """
+
+    id: str
+    name: str
+    group: str
+    kind: str
+    config: Mapping[str, Any]
+    tags: tuple[str, ...] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    done: bool = True
+    alive: bool = False
+    online: bool = False
+
+    @property
+    def digest(self) -> str:
+        """Equal for what looks the same."""
+        tables = {name: table.digest for name, table in self.tables.items()}
+        figures = {name: image_digest(file) for name, file in self.figures.items()}
+        about = [self.name, self.group, self.kind, self.tags, self.config, self.done]
+        return _digest([about, list(self.history), self.summary, tables, figures])
+
+
+def of_cell(
+    folder: Folder,
+    said: Mapping[str, Any],
+    sweeps: Sequence[str] = (),
+    journal: Journal | None = None,
+) -> Shown:
+    """A cell as its folder has it.
+
+    Args:
+        folder: of the cell.
+        said: what is in its cell.yaml.
+        sweeps: whose it is, as far as reports say; its own history may name another.
+        journal: its history, if it is open already.
+    """
+    journal = journal or Journal(folder.progress)
+    config, compression = said["config"], folder.compression()
+    results = {name: folder.metric(name, id) for name, id in said["metrics"].items()}
+    found = {name: result for name, result in results.items() if result is not None}
+    head = journal.heads[-1] if journal.heads else {}
+    known = [head.get("sweep"), config.get("name"), *sweeps]
+    named = [*dict.fromkeys(str(sweep) for sweep in known if sweep)]
+    label = folder.path.name[:-9]
+    about = [said["about"][name] for name in ("model", "method", "sparsity", "calib")]
+    summary = {"sparsity": compression["sparsity"]} if compression is not None else {}
+    for name, result in found.items():
+        summary |= _values(name, result["values"])
+    if (failure := folder.failure()) is not None:
+        summary["failure"] = failure
+    last = latest(folder.path)
+    alive = last is not None and last[1]
+    return Shown(
+        id=said["id"],
+        name=label,
+        group=named[0] if named else "",
+        kind=said["about"]["method"],
+        tags=tuple(dict.fromkeys(str(tag)[:64] for tag in (*named, *about) if tag)),
+        config={
+            **config,
+            "cell": said["id"],
+            "identity": said["identity"],
+            "environment": _environment(head, compression, found.values()),
+            "data": _data(head, compression, found),
+        },
+        history=[*journal.rows, *_untold(journal, compression)],
+        summary=summary,
+        tables={**_layer_table(compression), **_generations(folder, said, found)},
+        done=compression is not None and len(found) == len(results),
+        alive=alive,
+        online=alive and head.get("mode") == "online",
+    )
+
+
+def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], Folder]]) -> Shown:
+    """A sweep: the values of all its cells in one table, and the figures of its report."""
+    rows: list[list[Any]] = []
+    ids: list[str] = []
+    for said, folder in cells:
+        ids.append(said["id"])
+        if folder.compression() is None:
+            continue
+        told = said["about"]
+        about = [told[name] for name in ("model", "method", "ratio", "calib", "seed")]
+        for metric, id in said["metrics"].items():
+            result = folder.metric(metric, id)
+            for column in result["columns"] if result is not None else ():
+                value = result["values"][column] if result is not None else {}
+                numbers = [value["value"], value["low"], value["high"]]
+                rows.append([*about, f"{metric}/{column}", *numbers, folder.path.name])
+    figures = sorted((outputs / "reports" / name / "figures").glob("*.png"))
+    return Shown(
+        id=name,
+        name=name,
+        group=name,
+        kind="sweep",
+        tags=(name,),
+        config={"sweep": name, "cells": ids},
+        summary={"cells": len(ids)},
+        tables={"results": Table(RESULTS, rows)},
+        figures={f"figures/{file.stem}": file for file in figures},
+    )
+
+
+def sweeps_of(outputs: Path) -> dict[str, list[str]]:
+    """Names of the sweeps that have a cell, by the cell's name."""
+    found: dict[str, list[str]] = {}
+    for file in sorted(outputs.glob("reports/*/sweep.json")):
+        if file.parent.name == EVERYTHING:
+            continue
+        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
+            found.setdefault(cell["name"], []).append(file.parent.name)
+    return found
+
+
+def image_digest(file: Path) -> str:
+    """Of a file's content."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _values(metric: str, values: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Numbers with their intervals: `perplexity/perplexity`, `…_low`, `…_high`."""
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        found[f"{metric}/{name}"] = value["value"]
+        for bound in ("low", "high"):
+            if value.get(bound) is not None:
+                found[f"{metric}/{name}_{bound}"] = value[bound]
+    return found
+
+
+def _environment(
+    head: Mapping[str, Any],
+    compression: Mapping[str, Any] | None,
+    results: Iterable[Mapping[str, Any]],
+) -> Any:
+    """Code version, device, threads: of the running attempt, else of what it has left."""
+    records = [compression, *results] if compression is not None else [*results]
+    found = [head, *records]
+    return next((said["environment"] for said in found if said and "environment" in said), None)
+
+
+def _data(
+    head: Mapping[str, Any], compression: Mapping[str, Any] | None, results: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was read, with its hashes: as planned, and once it has been read, as it was."""
+    read = {name: result["data"] for name, result in results.items()}
+    if compression is not None and compression["calibration"] is not None:
+        read["calib"] = compression["calibration"]
+    return {**head.get("data", {}), **read}
+
+
+def _untold(journal: Journal, compression: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Rows about layers of a cell that was compressed without a tracker."""
+    if compression is None or journal.tells_layers:
+        return []
+    first = journal.next
+    return [{"step": first + i, **row} for i, row in enumerate(layers(compression))]
+
+
+def _layer_table(compression: Mapping[str, Any] | None) -> dict[str, Table]:
+    if compression is None or not compression["layers"]:
+        return {}
+    columns = ("index", "layer", "rows", "columns", "zeros", "sparsity", "output_error")
+    rows = [
+        [
+            i,
+            layer["name"],
+            *layer["shape"],
+            layer["zeros"],
+            layer["sparsity"],
+            layer.get("output_error"),
+        ]
+        for i, layer in enumerate(compression["layers"])
+    ]
+    return {"layers": Table(columns, rows)}
+
+
+def _generations(
+    folder: Folder, said: Mapping[str, Any], results: Iterable[str]
+) -> dict[str, Table]:
+    """The first answers of every metric that generates, beside gold and the dense model's."""
+    found: dict[str, Table] = {}
+    for metric in results:
+        for corpus, rows in folder.examples(metric, said["metrics"][metric]).items():
+            if rows and "answer" in rows[0]:
+                columns = tuple(column for column in COLUMNS if column in rows[0])
+                shown = [[row.get(column) for column in columns] for row in rows[:SAMPLES]]
+                found[f"{metric}/generations_{corpus}"] = Table(columns, shown)
+    return found
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,451 @@
+"""W&B's own client against a server on the loopback address: everything that reaches it, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweep import dashboard
+from sweep.grid import sweep
+from sweep.track import __main__ as track
+from sweep.track import live, server
+from sweep.track.shown import RESULTS
+from tests.loopback_wandb import ENTITY, KEY, LoopbackWandb, Run
+from tests.test_track import config_of, history_of, offline_runs, records
+
+Frozen = Callable[..., dict[str, Any]]
+
+SMALL = (
+    "calib.n_samples=4",
+    "metric=[perplexity,tasks]",
+    "metric.perplexity.n_samples=2",
+    "metric.tasks.n_samples=3",
+    "metric.tasks.max_new_tokens=4",
+    "tracker=wandb",
+    "name=trial",
+)
+
+
+@pytest.fixture
+def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """W&B's client as in a new process, in a home without a login; the home."""
+    import wandb
+    from wandb.sdk.lib import wbauth
+
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    wbauth.unauthenticate_session()
+    wandb.teardown()
+    yield home
+    wbauth.unauthenticate_session()
+    wandb.teardown()
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)  # what the project has set for the client
+
+
+@pytest.fixture
+def there(client: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackWandb]:
+    """A server, and a login to it."""
+    with LoopbackWandb().listening() as listening:
+        monkeypatch.setenv("WANDB_BASE_URL", listening.address)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield listening
+        listening.away = False
+        assert listening.unknown == []
+
+
+def run_of(there: LoopbackWandb, kind: str) -> Run:
+    (found,) = [run for run in there.runs.values() if run.about["jobType"] == kind]
+    return found
+
+
+def steps(run: Run) -> list[int]:
+    return run.column("_step")
+
+
+def told(run: Run) -> list[int]:
+    """The steps that are all there once, in order."""
+    assert steps(run) == list(range(len(run.lines)))
+    return steps(run)
+
+
+def test_an_online_cell_is_one_run_and_a_metric_that_is_added_goes_on_with_it(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("method=wanda", *SMALL, "tracker.mode=online")
+    sweep([frozen(*words)])
+    assert sorted(run.about["jobType"] for run in there.runs.values()) == ["dense", "wanda"]
+    run = run_of(there, "wanda")
+    assert (run.state, run.about["groupName"]) == ("finished", "trial")
+    assert run.about["displayName"] == "tiny-wanda-50-c4"
+    assert {"trial", "wanda", "c4", "50%"} <= set(run.about["tags"])
+    assert run.config["cell"]["value"] == run.id
+    assert run.config["environment"]["value"]["device"]
+    assert run.column("done/blocks") == [1, 2, 3, 4]
+    assert run.column("layer/index") == list(range(28))
+    assert run.summary["perplexity/perplexity_low"] < run.summary["perplexity/perplexity"]
+    table = run.summary["tasks/generations_alpaca"]
+    assert json.loads(run.files[table["path"]])["columns"][:2] == ["prompt", "gold"]
+    assert all(artifact["committed"] for artifact in there.artifacts.values())
+    before, artifacts = told(run), len(there.artifacts)
+
+    sweep([frozen(*words, "metric=[perplexity,tasks,divergence]", "metric.divergence.n_samples=3")])
+    assert len(there.runs) == 2
+    after = told(run)
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+    assert run.column("done/blocks")[:4] == [1, 2, 3, 4]
+    assert {"divergence/jsd", "perplexity/perplexity"} <= run.summary.keys()
+    assert len(there.artifacts) == artifacts  # a table that is there is not sent again
+
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    said = capsys.readouterr().out
+    assert "1 sent, 2 already there, 0 failed" in said  # the sweep itself is new
+    check_no_key(tmp_path, said)
+
+
+def check_no_key(folder: Path, *said: str) -> None:
+    """The key is in no file below the folder, and nowhere else."""
+    secret = KEY.encode()
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert any(file.suffix == ".wandb" for file in files)
+    assert any(file.name == "debug-internal.log" for file in files)
+    assert [file for file in files if secret in file.read_bytes()] == []
+    assert not any(KEY in text for text in said)
+
+
+def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    outputs = tmp_path / "outputs"
+    sweep([frozen("method=wanda", *SMALL)])
+    sweep([frozen("method=magnitude", *SMALL, "tracker=none")])  # its cell has no history
+    figures = outputs / "reports" / "trial" / "figures"
+    assert not there.asked
+    assert track.main([str(outputs)]) == 0
+    assert "4 sent, 0 already there, 0 failed" in capsys.readouterr().out
+    assert {run.about["jobType"] for run in there.runs.values()} == {
+        "dense",
+        "wanda",
+        "magnitude",
+        "sweep",
+    }
+    run = run_of(there, "wanda")
+    assert (run.state, run.about["groupName"]) == ("finished", "trial")
+    assert told(run)
+    assert run.summary["tasks/em_alpaca_high"] >= run.summary["tasks/em_alpaca"]
+    assert run_of(there, "magnitude").column("layer/index") == list(range(28))
+    whole = there.runs["trial"]
+    rows = json.loads(whole.files[whole.summary["results"]["path"]])
+    assert rows["columns"][:6] == ["model", "method", "sparsity", "calib", "seed", "metric"]
+    assert {row[1] for row in rows["data"]} == {"dense", "wanda", "magnitude"}
+
+    there.asked.clear()
+    assert track.main([str(outputs)]) == 0
+    assert "0 sent, 4 already there, 0 failed" in capsys.readouterr().out
+    assert there.asked.keys() <= {"Viewer", "GetDefaultEntity", "Runs", "ServerFeaturesQuery"}
+    assert not any((outputs / "wandb" / "data").glob("*"))  # copies of tables
+    # and `wandb sync` has nothing to double
+    assert all(any(run.glob("*.wandb.synced")) for run in offline_runs(outputs))
+
+    figures.mkdir()
+    Image.new("RGB", (4, 4)).save(figures / "jsd.png")
+    for _ in range(2):
+        assert track.main([str(outputs)]) == 0
+    assert [line["figures/jsd"]["_type"] for line in whole.lines] == ["image-file"]
+
+
+def test_a_mirror_that_was_broken_off_is_completed(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep([frozen("method=dense", *SMALL)])
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    run = run_of(there, "dense")
+    run.state = "crashed"  # it was not closed, so nobody knows whether its files are there
+    before, artifacts = told(run), len(there.artifacts)
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    assert "1 sent, 1 already there" in capsys.readouterr().out
+    assert run.state == "finished"
+    assert told(run) == before
+    assert len(there.artifacts) == artifacts
+
+
+def test_a_server_that_asks_for_patience_is_waited_for(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep([frozen("method=dense", *SMALL)])
+    there.busy = 2
+    assert track.main([str(tmp_path / "outputs"), "--jobs", "2"]) == 0
+    assert "2 sent, 0 already there, 0 failed" in capsys.readouterr().out
+    first, second = there.refused
+    assert second - first >= 2.9  # it had said: in three seconds
+    told(run_of(there, "dense"))
+
+
+def test_a_server_that_goes_away_in_the_middle_costs_the_cells_nothing_but_their_mirror(
+    there: LoopbackWandb,
+    frozen: Frozen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import wandb
+
+    monkeypatch.setattr(live, "PATIENCE", 2.0)
+    monkeypatch.setattr("wandb.apis.public.api.Api._HTTP_TIMEOUT", 2)
+    gone = threading.Event()
+
+    def leave(*_: Any) -> Any:
+        gone.set()
+        there.away = True
+        return there.runs  # whatever: nobody hears it
+
+    monkeypatch.setattr(there, "_on_CreateArtifact", leave, raising=False)
+    started = time.monotonic()
+    sweep([frozen("method=wanda", *SMALL, "tracker.mode=online")])
+    assert gone.is_set()
+    assert time.monotonic() - started < 30
+    said = capsys.readouterr().err
+    assert said.count("not shown in W&B, and the cells that follow neither") == 1
+    assert f"`python -m sweep.track {tmp_path / 'outputs'}` shows it later" in said
+    assert len(list((tmp_path / "outputs" / "cells").glob("*/metrics/tasks.json"))) == 2
+    wandb.teardown()
+
+    monkeypatch.undo()
+    there.away = False
+    monkeypatch.setenv("WANDB_BASE_URL", there.address)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    assert "3 sent, 0 already there, 0 failed" in capsys.readouterr().out
+    for kind in ("dense", "wanda"):
+        run = run_of(there, kind)
+        assert run.state == "finished"
+        assert told(run)
+        assert "tasks/em_alpaca" in run.summary
+    check_no_key(tmp_path, said)
+
+
+KILLED = """
+import os, signal, sys
+from sweep.method.wanda import Wanda
+calls, compress = [], Wanda.compress
+def dies(*given):
+    calls.append(1)
+    if len(calls) == 10:  # in the second block
+        os.killpg(0, signal.SIGKILL)  # and W&B's own process with it, as a cluster does
+    return compress(*given)
+Wanda.compress = dies
+from sweep.__main__ import main
+main()
+"""
+
+
+def test_a_killed_run_has_its_configuration_and_the_next_attempt_goes_on_with_it(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    words = [f"outputs={outputs}", "method=wanda", *SMALL]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *words], start_new_session=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    (cell,) = (path.name for path in (outputs / "cells").glob("*-wanda-*"))
+    (run,) = (outputs / "wandb" / "wandb").glob(f"offline-run-*-{cell[-8:]}*")
+    id = run.name.rpartition("-")[2]
+    config = config_of(records(run))
+    assert config["cell"] == id
+    assert config["options"]["method"] == "wanda"
+    assert config["environment"]["torch"]
+    assert history_of(records(run)) == []
+    synced(run)  # somebody sends it as it is
+    assert there.runs[id].state == "failed"
+
+    sweep([frozen("method=wanda", *SMALL)])
+    both = [path for path in offline_runs(outputs) if path.name.endswith(id)]
+    assert len(both) == 2
+    synced(*both)
+    sent = there.runs[id]
+    assert sent.state == "finished"
+    assert told(sent)
+    assert sent.column("done/blocks") == [1, 1, 2, 3, 4]  # of both attempts
+    assert "tasks/em_alpaca" in sent.summary
+    before = told(sent)
+    assert track.main([str(outputs)]) == 0
+    assert told(sent) == before
+    assert all(artifact["committed"] for artifact in there.artifacts.values())
+
+
+def synced(*runs: Path) -> None:
+    """As the user does it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "wandb", "sync", *map(str, runs)],
+        cwd=runs[0],  # it makes a folder where it is
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+DENSE = (
+    "method=dense",
+    "metric=[perplexity]",
+    "metric.perplexity.n_samples=2",
+    "tracker=wandb",
+    "tracker.mode=auto",
+)
+
+
+def test_the_commands_show_a_cell_where_a_login_and_the_server_are_there(
+    there: LoopbackWandb, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "outputs"
+    ran = subprocess.run(
+        [sys.executable, "-m", "sweep", f"outputs={outputs}", *DENSE],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    run = run_of(there, "dense")
+    assert (run.state, run.about["jobType"]) == ("finished", "dense")
+    assert told(run)
+    assert offline_runs(outputs) == []
+    sent = subprocess.run(
+        [sys.executable, "-m", "sweep.track", str(outputs)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert (sent.returncode, sent.stderr) == (0, "")
+    lines = sent.stdout.splitlines()
+    assert lines[0].startswith("[1/1] sweep-")
+    assert lines[1:] == [
+        "1 sent, 1 already there, 0 failed",
+        f"{there.address}/{ENTITY}/compression-sweep",
+    ]
+    check_no_key(tmp_path, ran.stdout, ran.stderr, sent.stdout)
+
+
+def test_auto_is_offline_where_the_server_does_not_answer_and_says_so_once(
+    there: LoopbackWandb,
+    frozen: Frozen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    there.away = True
+    monkeypatch.setattr(server, "LOOK", 0.5)
+    sweep([frozen("method=magnitude", *DENSE[1:])])
+    assert len(offline_runs(tmp_path / "outputs")) == 2
+    assert capsys.readouterr().err.count("so offline, and `python -m sweep.track") == 1
+    assert not there.runs
+
+
+@pytest.mark.usefixtures("client")
+@pytest.mark.parametrize("mode", ["auto", "online"])
+def test_without_a_login_nobody_is_asked_for_one(
+    mode: str,
+    frozen: Frozen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("a prompt"))
+    monkeypatch.setattr("getpass.getpass", lambda *_: pytest.fail("a prompt"))
+    started = time.monotonic()
+    sweep([frozen(*DENSE, f"tracker.mode={mode}")])
+    assert time.monotonic() - started < 30
+    assert capsys.readouterr().err.count(server.HELP) == 1
+    assert len(list((tmp_path / "outputs" / "cells").glob("*/metrics/perplexity.json"))) == 1
+    assert len(offline_runs(tmp_path / "outputs")) == (1 if mode == "auto" else 0)
+
+
+@pytest.mark.usefixtures("client")
+def test_the_command_says_in_one_line_what_it_lacks(
+    frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as lacks_cells:
+        track.main([str(tmp_path)])
+    assert (
+        lacks_cells.value.code
+        == f"sweep.track: {tmp_path}: holds no cells; give a folder of outputs"
+    )
+    with pytest.raises(SystemExit) as lacks_number:
+        track.main(["--jobs", "0"])
+    assert lacks_number.value.code == 2
+    sweep([frozen(*DENSE)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as lacks_login:
+        track.main([str(tmp_path / "outputs")])
+    assert lacks_login.value.code == f"sweep.track: {server.HELP}"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as wandb_workspaces is imported
+def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    sweep([frozen("method=wanda", *SMALL)])
+    assert dashboard.main([str(outputs)]) == 1  # its runs are not there
+    assert "python -m sweep.track sends them" in capsys.readouterr().err
+    assert track.main([str(outputs)]) == 0
+    for _ in range(2):
+        assert dashboard.main([str(outputs), "--sweep", "trial"]) == 0
+    assert f"trial: {there.address}/" in capsys.readouterr().out
+    (view,) = there.views
+    assert view["displayName"] == "sweep trial"
+    grids = [
+        block["metadata"]
+        for block in json.loads(view["spec"])["blocks"]
+        if block["type"] == "panel-grid"
+    ]
+    panels = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
+    heat, curves, against, answers = panels
+    result = json.loads(next(outputs.glob("cells/*wanda*/metrics/tasks.json")).read_text())
+    metrics = ["perplexity/perplexity", *(f"tasks/{name}" for name in result["columns"])]
+    drawn = {chart["chartName"]: json.loads(chart["spec"]) for chart in there.charts}
+    for shown in (heat, curves):
+        assert [panel["config"]["stringSettings"]["metric"] for panel in shown] == metrics
+        (chart,) = {panel["config"]["panelDefId"] for panel in shown}
+        owner, name = chart.split("/")
+        assert owner == ENTITY
+        wanted = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(drawn[name])))
+        assert wanted <= shown[0]["config"]["fieldSettings"].keys() & set(RESULTS)
+    assert against[0]["config"]["xAxis"] == "summary:perplexity/perplexity"
+    assert against[0]["config"]["yAxis"] == "summary:divergence/jsd"
+    assert "tasks/generations_alpaca" in json.dumps(answers)
+    with pytest.raises(SystemExit) as unknown:
+        dashboard.main([str(outputs), "--sweep", "other"])
+    assert unknown.value.code == "sweep.dashboard: --sweep other: there is none; there are: trial"
+
+
+@pytest.mark.parametrize("command", ["sweep.track", "sweep.dashboard"])
+def test_a_command_explains_itself_at_once(command: str) -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", command, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"python -m {command}" in done.stdout
+    assert time.monotonic() - started < 10

@@ -232,6 +232,37 @@ class TestSweep:
         assert not (wanda / "failure.txt").exists()
         assert (wanda / "metrics" / "perplexity.json").is_file()
 
+    @pytest.mark.parametrize("metric", ["perplexity", "divergence", "tasks"])
+    def test_a_model_with_nan_in_it_fails_and_is_retried(
+        self, metric: str, small: Frozen, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "model"
+        shutil.copytree(WEIGHTS, folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["model.layers.2.self_attn.q_proj.weight"][5, 7] = float("nan")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        own = ("model=local", f"model.path={folder}", "corpora=embedded", "seqlen=256")
+        config = small("method=dense", f"metric=[{metric}]", *own)
+        for _ in range(2):
+            with pytest.raises(Failed, match=r"1 of 1 .*\n.*model\.layers\.2.*q_proj.*NaN"):
+                sweep([config])
+        (cell,) = cells(tmp_path)
+        assert not (cell / "metrics").exists()
+
+    def test_a_value_that_is_no_number_fails_its_cell_and_is_retried(
+        self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = small("method=dense", "metric=[perplexity]")
+        with monkeypatch.context() as broken:
+            nothing = (float("nan"), float("nan"))
+            broken.setattr("sweep.metric.perplexity.interval", lambda *_: nothing)
+            with pytest.raises(Failed, match=r"FloatingPointError: perplexity is .* \[nan, nan\]"):
+                sweep([config])
+        (cell,) = cells(tmp_path)
+        assert not (cell / "metrics").exists()
+        sweep([config])
+        assert values(cell, "perplexity")["perplexity"] > 1
+
     def test_after_a_failure_the_next_cell_starts_from_dense_weights(
         self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -239,7 +239,7 @@ def load(checkpoint: Checkpoint) -> Any:
     """The model with its weights, on its device, in eval mode, without gradients.
 
     Raises:
-        Refusal: weights that do not fit the configuration, or cannot be read.
+        Refusal: weights that do not fit the configuration, cannot be read, or are no numbers.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -260,7 +260,12 @@ def load(checkpoint: Checkpoint) -> Any:
     missing = sorted(report["missing_keys"])
     if missing:
         raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")
-    return model.to(choose_device(checkpoint.device)).eval().requires_grad_(False)
+    model = model.to(choose_device(checkpoint.device)).eval().requires_grad_(False)
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            reason = f"its {name} holds NaN or infinity in {checkpoint.dtype}; are the files whole?"
+            raise checkpoint.wrong(reason)
+    return model
 
 
 def choose_device(device: Device) -> torch.device:

@@ -426,3 +426,23 @@ def test_a_real_model_loads_with_its_tokenizer(real: Path) -> None:
     assert found.pad_token_id is not None
     assert model(ids).logits.shape == (1, ids.shape[1], 512)
     assert len(anatomy.prunable(skeleton(checkpoint))) == 5 * 7
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(folder: Path, bad: float) -> None:
+    saved = weights(folder)
+    saved["model.layers.2.self_attn.q_proj.weight"][3, 1] = bad
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    assert refusal(load, Local(str(folder), device="cpu")) == (
+        "its model.layers.2.self_attn.q_proj.weight holds NaN or infinity in float32; "
+        "are the files whole?"
+    )
+
+
+def test_a_weight_that_the_dtype_cannot_hold_is_named(folder: Path) -> None:
+    saved = weights(folder)
+    saved["model.norm.weight"][0] = 1e6
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    load(Local(str(folder), device="cpu"))
+    said = refusal(load, Local(str(folder), device="cpu", dtype="float16"))
+    assert said.startswith("its model.norm.weight holds NaN or infinity in float16")

@@ -88,6 +88,15 @@ def metric(
     }
 
 
+def rows(result: Result) -> dict[str, list[dict[str, Any]]]:
+    """The rows behind the values, by corpus; each says what kind of corpus it is of."""
+    sources = {data["corpus"]: {"source": data["source"]} for data in result.data}
+    return {
+        corpus: [{**row, **sources.get(corpus, {})} for row in rows]
+        for corpus, rows in result.examples.items()
+    }
+
+
 def _check_finite(result: Result) -> None:
     for name, value in result.values.items():
         numbers = [n for n in (value.value, value.low, value.high) if n is not None]

@@ -172,6 +172,10 @@ class TestSweep:
             for file in (cell / "metrics").glob("*.json"):
                 record = json.loads(file.read_text())
                 assert {data["source"] for data in record["data"]} == {"embedded"}
+            for file in cell.rglob("*.jsonl"):
+                for line in file.read_text().splitlines():
+                    assert json.loads(line)["source"] == "embedded", file
+            assert "INFO source: embedded (alpaca, c4, unnatural" in (cell / "log.txt").read_text()
         compression = json.loads((cells(tmp_path)[1] / "compression.json").read_text())
         assert compression["calibration"]["data"][0]["source"] == "embedded"
         (markdown,) = (tmp_path / "outputs" / "reports").glob("*/results.md")
@@ -435,6 +439,38 @@ class TestSweep:
         text = (cells(tmp_path)[1] / "log.txt").read_text()
         assert "compressed: 50.00 %" in text
         assert "perplexity" in text
+
+    def test_every_attempt_in_a_cells_log_begins_with_its_header(
+        self, small: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sweep([small("method=dense", "metric=[perplexity]")])
+        sweep([small("method=dense", "metric=[perplexity,divergence]")])
+        (cell,) = cells(tmp_path)
+        said = [line.split(" INFO ")[1] for line in (cell / "log.txt").read_text().splitlines()]
+        begun = [place for place, line in enumerate(said) if line.startswith("source: embedded")]
+        assert [said[place + 1] for place in begun] == [f"[1/1] {cell.name}"] * 2
+        assert begun[0] == 0
+        assert capsys.readouterr().err.count("source: embedded") == 2  # the grid's own lines
+
+    def test_the_time_that_is_left_is_not_reckoned_from_the_first_cell(
+        self, small: Frozen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The first loads for all; of the others each takes ten seconds."""
+        now = [0.0]
+        monkeypatch.setattr("sweep.grid.time.monotonic", lambda: now[0])
+
+        def run(cell: Any, *_: Any) -> str:
+            now[0] += 10 if cell.parts.method.compresses else 1000
+            return ""
+
+        monkeypatch.setattr("sweep.grid.run", run)
+        ratios = (0.1, 0.2, 0.3)
+        sweep([small("method=wanda", f"sparsity.ratio={ratio}") for ratio in ratios])
+        said = capsys.readouterr().err
+        lines = [line for line in said.splitlines() if line.startswith("[")]
+        assert [line.partition("(")[2] for line in lines] == [
+            *("", "", "about 20 s left)", "about 10 s left)")
+        ]
 
     def test_the_grids_progress_names_the_cells_and_what_is_left(
         self, configs: list[dict[str, Any]], caplog: pytest.LogCaptureFixture

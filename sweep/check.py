@@ -82,16 +82,11 @@ def _check_layers(cell: Cell, workshop: Workshop) -> None:
     if not parts.method.compresses:
         return
     linears = workshop.linears(parts.checkpoint)
-    try:
+    with under("method"):
         chosen = anatomy.select(list(linears), parts.method.scope)
-    except ValueError as error:
-        raise Refusal("", "", str(error)) from error
     _check_coverage(parts, workshop)
-    for name in chosen:
-        try:
-            parts.pattern.check(name, linears[name].in_features)
-        except ValueError as error:
-            raise Refusal("sparsity", parts.pattern.label, str(error)) from error
+    with under("sparsity"):
+        parts.pattern.check({name: linears[name].in_features for name in chosen})
 
 
 def _check_coverage(parts: Parts, workshop: Workshop) -> None:

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SWEEP = ROOT / "sweep"
 
 FLOORS = (
-    {"refusal", "world", "sparsity"},
+    {"refusal", "world"},
+    {"sparsity"},
     {"words", "numerics", "hub"},
     {"data", "model"},
     {"calib"},

@@ -151,8 +151,8 @@ def walk(
         finished: blocks that need not be compressed again; they are only run.
 
     Raises:
-        ValueError: a scope that matches nothing, a layer that the pattern does not fit, windows
-            that are missing or not padded on the right.
+        Refusal: a scope that matches nothing, a layer that the pattern does not fit.
+        ValueError: windows that are missing or not padded on the right.
         FloatingPointError: NaN or infinity in a weight or a statistic; names the layer.
     """
     linears = anatomy.prunable(model)
@@ -161,7 +161,7 @@ def walk(
         _check_finite(linear.weight, f"{name}: its weight")
     patterns = method.allocate({name: linear.weight for name, linear in chosen.items()}, pattern)
     for name, own in patterns.items():
-        own.check(name, chosen[name].in_features)
+        own.check({name: chosen[name].in_features})
     outcomes: dict[str, Outcome] = {}
     model.eval()
     batches = list(_batches(model, windows, batch_size)) if method.reads_data else []

@@ -172,8 +172,8 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
         raise checkpoint.wrong(reason) from error
     try:
         prunable(model)
-    except ValueError as error:
-        raise checkpoint.wrong(str(error)) from error
+    except Refusal as refusal:
+        raise checkpoint.wrong(refusal.reason) from refusal
     return model
 
 

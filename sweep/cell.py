@@ -34,12 +34,19 @@ MEASURES = 1
 
 @dataclass(frozen=True)
 class Parts:
-    """What a cell is made of, built and checked, nothing loaded."""
+    """What a cell is made of, built and checked, nothing loaded.
+
+    Attributes:
+        checkpoint, method, pattern, metrics: as configured.
+        calibration: what the method is calibrated with; None if it reads no data.
+        unread: the calibration set that was named all the same, if it reads none.
+    """
 
     checkpoint: Checkpoint
     method: Method
     pattern: Pattern
     calibration: Calibration | None
+    unread: Calibration | None
     metrics: Mapping[str, Metric[Any]]
 
 
@@ -198,6 +205,7 @@ def _parts(config: Mapping[str, Any]) -> Parts:
         method=method,
         pattern=build(config["sparsity"], "sparsity", Pattern),  # type: ignore[type-abstract]
         calibration=calibration if method.reads_data else None,
+        unread=None if method.reads_data else calibration,
         metrics={
             name: build(node, f"metric.{name}", Metric)  # type: ignore[type-abstract]
             for name, node in config["metric"].items()

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sweep.cell import Cell, Parts
+from sweep.cell import Cell, Parts, digest
 from sweep.model import anatomy
 from sweep.model.checkpoint import check_device
 from sweep.refusal import Refusal, under
@@ -34,7 +34,44 @@ def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) 
                 check_device(cell.parts.checkpoint.device)
         _check_architecture(cell, workshop)
     for cell in cells:
+        _read_files(cell, workshop)
+    for cell in cells:
         _check_data(cell, workshop)
+
+
+def check_unread(points: Sequence[Cell], workshop: Workshop) -> None:
+    """Hold what a point's method does not read against the model all the same, where that is cheap.
+
+    A mistake is a mistake. Files of the user's are read; corpora of the hub are not asked for, and
+    none is made. A length that all windows share is no word about these.
+
+    Args:
+        points: of the grid, as they were asked for: several may be one cell.
+        workshop: reads what must be known of the models.
+
+    Raises:
+        Refusal: the first thing that cannot work.
+    """
+    seen: set[str] = set()
+    for point in points:
+        parts, config = point.parts, point.config
+        if parts.unread is None:
+            continue
+        key = digest([config[name] for name in ("model", "method", "sparsity", "calib", "seqlen")])
+        if key in seen:
+            continue
+        seen.add(key)
+        for place, source in parts.unread.sources().items():
+            with under(f"calib.{place}".removesuffix(".source")):
+                if source.origin().is_file:
+                    next(iter(source.rows("calibration", None)), None)
+        length = parts.unread.length()
+        if length != config["seqlen"]:
+            with under("model"):
+                model = workshop.config(parts.checkpoint)
+            _check_length("calib", length, getattr(model, "max_position_embeddings", None))
+        if not parts.method.compresses:
+            _check_layers(point, workshop)
 
 
 def _check_architecture(cell: Cell, workshop: Workshop) -> None:
@@ -44,12 +81,24 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
         config = workshop.config(parts.checkpoint)
         workshop.tokenizer(parts.checkpoint)
         workshop.check_weights(parts.checkpoint)
-    _check_layers(cell, workshop)
+    if parts.method.compresses:
+        _check_layers(cell, workshop)
+        _check_coverage(parts, workshop)
     positions = getattr(config, "max_position_embeddings", None)
     if parts.calibration is not None:
         _check_length("calib", parts.calibration.length(), positions)
     for name, metric in parts.metrics.items():
         _check_length(f"metric.{name}", getattr(metric, "seqlen", None), positions)
+
+
+def _read_files(cell: Cell, workshop: Workshop) -> None:
+    """Files of the user's come first: a mistake in one is answered before a corpus is made."""
+    calibration = cell.parts.calibration
+    if calibration is not None and all(origin.is_file for origin in calibration.origins()):
+        workshop.windows(cell)
+    for name, metric in cell.parts.metrics.items():
+        if all(origin.is_file for origin in metric.origins()):
+            workshop.material(cell, name)
 
 
 def _check_data(cell: Cell, workshop: Workshop) -> None:
@@ -79,12 +128,9 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
 def _check_layers(cell: Cell, workshop: Workshop) -> None:
     """Raises: Refusal: a scope that matches nothing, or a layer that the pattern does not fit."""
     parts = cell.parts
-    if not parts.method.compresses:
-        return
     linears = workshop.linears(parts.checkpoint)
     with under("method"):
         chosen = anatomy.select(list(linears), parts.method.scope)
-    _check_coverage(parts, workshop)
     with under("sparsity"):
         parts.pattern.check({name: linears[name].in_features for name in chosen})
 

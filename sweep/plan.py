@@ -8,7 +8,7 @@ from typing import Any
 
 from sweep.build import build
 from sweep.cell import Cell, digest, make
-from sweep.check import check
+from sweep.check import check, check_unread
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
 from sweep.refusal import Refusal
 from sweep.run import finished
@@ -86,6 +86,7 @@ def plan(
     todo = tuple(
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )
+    check_unread(points, workshop)
     check(todo, workshop, runs_here=runs_here)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -37,6 +38,9 @@ from sweep.refusal import under
 
 T = TypeVar("T")
 log = logging.getLogger("sweep")
+
+SLOW = 5.0
+"""Seconds after which a user wonders what is being done."""
 
 
 class Workshop:
@@ -107,10 +111,8 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["calib"], cell.settings.seed])
 
         def draw() -> Windows:
-            log.info(
-                "reading calib %s, seed %d", cell.config["options"]["calib"], cell.settings.seed
-            )
-            with under("calib"):
+            what = f"reading calib {cell.config['options']['calib']}, seed {cell.settings.seed}"
+            with _said_if_slow(what), under("calib"):
                 return calibration.windows(tokenizer, cell.settings.seed)
 
         return self._once("windows", key, draw)
@@ -121,8 +123,7 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["metric"][metric]])
 
         def read() -> Mapping[str, Any]:
-            log.info("reading metric.%s", metric)
-            with under(f"metric.{metric}"):
+            with _said_if_slow(f"reading metric.{metric}"), under(f"metric.{metric}"):
                 return cell.parts.metrics[metric].load(tokenizer)
 
         return self._once("material", key, read)
@@ -143,6 +144,18 @@ class Workshop:
             self._made[kind, key] = make()
         found: T = self._made[kind, key]
         return found
+
+
+@contextmanager
+def _said_if_slow(what: str) -> Iterator[None]:
+    """A line about what takes so long; none if it does not, and a refusal may be all there is."""
+    said = threading.Timer(SLOW, log.info, ("%s", what))
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
 
 
 class Bench:

@@ -91,6 +91,9 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["hydra/launcher=basic", "-m"], "hydra/launcher=basic: runs a grid without planning it"),
     (["calib.n_samples=10000000"], "calib.n_samples=10000000: windows of 256 tokens are"),
     (["calib.field=text"], "calib.field"),
+    (["method=magnitude", "calib=local", "calib.path=/no"], "calib.path=/no: no such file"),
+    (["method=magnitude", "calib.seqlen=4096"], "calib.seqlen=4096: more than the model's 512"),
+    (["method=dense", "method.scope=nonsense"], "method.scope=nonsense: matches no linear"),
     (["model.device=cuda"], "model.device=cuda: this machine has no CUDA device"),
 ]
 
@@ -136,7 +139,22 @@ def test_tokens_of_another_vocabulary_are_refused(said: Said, tmp_path: Path) ->
 def test_a_malformed_row_is_named_by_its_line(said: Said, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "one"}\n{"text": \n')
-    assert f"calib.path={path}: line 2: no JSON" in said("calib=local", f"calib.path={path}")
+    for method in ("sparsegpt", "magnitude", "dense"):  # whether or not the method reads it
+        line = said(f"method={method}", "calib=local", f"calib.path={path}")
+        assert f"calib.path={path}: line 2: no JSON" in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["calib=local", "calib.path=rows.jsonl"], ["calib.packing=sample", "calib.n_samples=2"]],
+    ids=["a file", "a corpus"],
+)
+def test_a_refusal_of_data_is_one_line_too(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "one"}\n{"text": \n')
+    done = run(*words, "metric=[perplexity]", "tracker=none", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("sweep: calib.")
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_pickled_weights_are_refused(said: Said, tmp_path: Path) -> None:

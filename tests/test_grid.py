@@ -77,6 +77,12 @@ class TestPlan:
         assert [cell.label for cell in planned.cells] == ["tiny-dense", "tiny-magnitude-50"]
         assert planned.points == 2
 
+    def test_every_point_is_looked_at_also_one_that_means_the_same(self, small: Frozen) -> None:
+        good = small("method=magnitude")
+        bad = small("method=magnitude", "calib=local", "calib.path=/no.jsonl")
+        with pytest.raises(Refusal, match=r"calib\.path=/no\.jsonl: no such file"):
+            plan([good, bad], Workshop(Progress()))
+
     def test_dense_asked_for_is_not_added_again(self, small: Frozen) -> None:
         configs = [small(f"method={method}") for method in ("wanda", "dense")]
         planned = plan(configs, Workshop(Progress()))

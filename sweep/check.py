@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
+from sweep.calib.calibration import Calibration
 from sweep.cell import Cell, Parts, digest
+from sweep.data.source import Origin
 from sweep.model import anatomy
 from sweep.model.checkpoint import check_device
 from sweep.refusal import Refusal, under
@@ -108,13 +110,14 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
     windows = workshop.windows(cell)
     if windows is not None:
         _check_length("calib", windows.ids.shape[1], positions)
-        _check_tokens("calib", windows.ids, config)
+        place, origin = _tokenised(cell.parts.calibration)
+        _check_tokens(place, origin, windows.ids, config)
     for name in cell.parts.metrics:
         where = f"metric.{name}"
         for corpus, data in workshop.material(cell, name).items():
             _check_length(where, data.longest, positions)
             if hasattr(data, "ids"):
-                _check_tokens(where, data.ids, config)
+                _check_tokens(where, data.origin, data.ids, config)
             shared = data.contents.shared(windows.contents) if windows is not None else ()
             if shared:
                 raise Refusal(
@@ -157,9 +160,18 @@ def _check_length(where: str, length: int | None, positions: int | None) -> None
         raise Refusal(f"{where}.seqlen", length, reason)
 
 
-def _check_tokens(where: str, ids: torch.Tensor, config: Any) -> None:
+def _tokenised(calibration: Calibration | None) -> tuple[str, Origin]:
+    """Place and origin of the windows that came tokenised; else of the first corpus."""
+    sources = {} if calibration is None else calibration.sources()
+    place, source = min(sources.items(), key=lambda item: item[1].packing is not None)
+    return f"calib.{place}".removesuffix(".source"), source.origin()
+
+
+def _check_tokens(where: str, origin: Origin, ids: torch.Tensor, config: Any) -> None:
     entries = getattr(config, "vocab_size", None)
     highest = int(ids.max())
     if entries is not None and (highest >= entries or int(ids.min()) < 0):
         reason = f"holds the token {highest}, and the model knows {entries}: made for another model"
-        raise Refusal(f"{where}.source", "", reason)
+        if origin.is_file:
+            raise Refusal(f"{where}.path", origin.location, reason)
+        raise Refusal(f"{where}.source", origin.corpus, reason)

@@ -127,8 +127,8 @@ def _merged(first: Cell, second: Cell) -> Cell:
     """
     for name in second.parts.metrics:
         if name in first.parts.metrics and first.metric_id(name) != second.metric_id(name):
-            reason = "the grid asks for it with different settings on the same cell; a cell has one"
-            raise Refusal(f"metric.{name}", "", reason)
+            one, other = (cell.config["metric"][name] for cell in (first, second))
+            raise _two_settings(one, other).under(f"metric.{name}")
     metrics = {**second.parts.metrics, **first.parts.metrics}
     settings = second.settings if second.settings.keep == "model" else first.settings
     config = {
@@ -138,6 +138,18 @@ def _merged(first: Cell, second: Cell) -> Cell:
     }
     parts = replace(first.parts, metrics=metrics)
     return replace(first, config=config, settings=settings, parts=parts)
+
+
+def _two_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Refusal:
+    """Names the first setting of a metric in which two points differ, with both values."""
+    key = next((key for key in first if first[key] != second.get(key)), "")
+    one, other = first.get(key), second.get(key)
+    if key == "source" and isinstance(one, Mapping) and isinstance(other, Mapping):
+        if list(one) == list(other):  # the same corpus, from two files
+            return _two_settings(*next((one[k], other[k]) for k in one if one[k] != other[k]))
+        one, other = ",".join(one), ",".join(other)
+    reason = f"the same cell of the grid is asked for {one}; give one, or two commands"
+    return Refusal(key, other, reason)
 
 
 def of_same_model(cell: Cell) -> tuple[Any, ...]:

@@ -34,13 +34,11 @@ from sweep.model.checkpoint import (
     skeleton,
     weight_files,
 )
+from sweep.progress import EVERY
 from sweep.refusal import under
 
 T = TypeVar("T")
 log = logging.getLogger("sweep")
-
-SLOW = 5.0
-"""Seconds after which a user wonders what is being done."""
 
 
 class Workshop:
@@ -149,7 +147,7 @@ class Workshop:
 @contextmanager
 def _said_if_slow(what: str) -> Iterator[None]:
     """A line about what takes so long; none if it does not, and a refusal may be all there is."""
-    said = threading.Timer(SLOW, log.info, ("%s", what))
+    said = threading.Timer(EVERY, log.info, ("%s", what))
     said.daemon = True
     said.start()
     try:

@@ -41,9 +41,35 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["method=foo"], "method=foo: no such option; there are: dense, magnitude, sparsegpt, wanda"),
     (["method=wanda,foo", "-m"], "method=foo: no such option; there are: dense, magnitude,"),
     (["metric=[perplexity,foo]"], "metric=foo: no such option; there are: divergence, perplexity,"),
-    (["calibration=c4"], "calibration: no such"),
-    (["foo=1"], "foo: no such key"),
-    (["sparsity.ratoi=0.5"], "sparsity.ratoi: no such key; sparsity has: ratio"),
+    (["calibration=c4"], "calibration=c4: no such"),
+    (["foo=1"], "foo=1: no such key; the top level has: outputs,"),
+    (
+        ["sparsity.ratoi=0.5"],
+        "sparsity.ratoi=0.5: no such key; did you mean ratio? sparsity has: r",
+    ),
+    (["method.scop=all", "-m"], "method.scop=all: no such key; did you mean scope? method has: sc"),
+    (["model.path=DIR"], "model.path=DIR: no such key; model=local has it; model has: dtype,"),
+    (["calib.path=x"], "calib.path=x: no such key; calib=local, calib=tokens have it; calib has"),
+    (["sparsity.n=2"], "sparsity.n=2: no such key; sparsity=2to4, sparsity=4to8, sparsity=n_of"),
+    (
+        ["metric=[perplexity]", "metric.tasks.n_samples=3"],
+        "metric.tasks.n_samples=3: no such key; m",
+    ),
+    (
+        ["calib=c4,local", "calib.path=x", "-m"],
+        "calib.path=x: calib=c4 has no such key; calib=local",
+    ),
+    (["calib=tokens,local", "calib.path=/x", "-m"], "calib.path=/x: no such file"),
+    (["=3"], "=3: has no name before its value"),
+    (["hydra.sweeper.params=3", "-m"], "hydra.sweeper.params=3: is a study's"),
+    (
+        ["metric.tasks.n_samples=4,5", "-m"],
+        "metric.tasks.n_samples=5: the same cell of the grid is",
+    ),
+    (
+        ["metric.perplexity.source=c4,alpaca", "-m"],
+        "source=alpaca: the same cell of the grid is ask",
+    ),
     (["+method.extra=1"], "method.extra=1: SparseGPT has no such key; there are: scope,"),
     (["sparsity.ratio=1"], "sparsity.ratio=1.0: the share of zeros must be in [0, 1)"),
     (["sparsity.ratio=-0.1"], "sparsity.ratio=-0.1: the share of zeros must be in [0, 1)"),
@@ -85,7 +111,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["method=wanda,sparsegpt"], "method=wanda,sparsegpt: is a grid: add -m"),
     (["calib=[c4,alpaca]"], "calib=[c4,alpaca]: takes one option; a grid is calib=c4,alpaca -m"),
     (["+seeed=3"], "seeed=3: no such key; the top level has: model, method,"),
-    (["tracker=none", "tracker.modee=x"], "tracker.modee: no such key; tracker has: nothing to"),
+    (["tracker=none", "tracker.modee=x"], "tracker.modee=x: no such key; tracker has: nothing"),
     (["hydra/launcher=foo"], "hydra/launcher=foo: no such option; there are: fetch, here,"),
     (["hydra/launcher=local"], "hydra/launcher=local: is for grids: add -m"),
     (["hydra/launcher=basic", "-m"], "hydra/launcher=basic: runs a grid without planning it"),
@@ -133,7 +159,7 @@ def test_tokens_of_another_vocabulary_are_refused(said: Said, tmp_path: Path) ->
     path = tmp_path / "tokens.safetensors"
     save_file({"ids": torch.full((4, 16), 40_000)}, path)
     line = said("calib=tokens", f"calib.path={path}")
-    assert "holds the token 40000, and the model knows" in line
+    assert f"calib.path={path}: holds the token 40000, and the model knows" in line
 
 
 def test_a_malformed_row_is_named_by_its_line(said: Said, tmp_path: Path) -> None:
@@ -155,6 +181,22 @@ def test_a_refusal_of_data_is_one_line_too(words: list[str], tmp_path: Path) -> 
     assert done.returncode == 1
     assert done.stderr.startswith("sweep: calib.")
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_row_that_lacks_what_the_first_one_has_is_named(said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "a", "output": "b"}\n{"instruction": "c"}\n')
+    line = said("calib=local", f"calib.path={path}")
+    assert f"calib.path={path}: line 2 lacks output" in line
+    line = said("calib=local", f"calib.path={path}", "calib.field=body")
+    assert "calib.field=body: line 1 of " in line
+    assert "has the fields instruction, output; name one that every row has" in line
+
+
+def test_outputs_are_named_as_they_were_typed(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("")
+    for typed in (tmp_path / "afile", tmp_path / "afile" / "below"):
+        assert f"outputs={typed}: cannot be written to" in said(f"outputs={typed}")
 
 
 def test_pickled_weights_are_refused(said: Said, tmp_path: Path) -> None:

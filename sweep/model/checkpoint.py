@@ -26,6 +26,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 SAFETENSORS = "model.safetensors"
 """The file of weights; where there are several, an index beside them is called after it."""
 
+TOKENIZERS = ("tokenizer.json", "*.model", "*vocab*")
+"""Files from which a tokenizer is made, one or several."""
+
 
 class Checkpoint(ABC):
     """A causal language model in Hugging Face format."""
@@ -139,6 +142,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if not any(file for kind in TOKENIZERS for file in folder.glob(kind)):
+            raise checkpoint.wrong("holds no tokenizer.json") from error
         reason = f"its tokenizer cannot be loaded ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
     if tokenizer.eos_token_id is None:
@@ -288,8 +293,13 @@ def check_device(device: Device) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of its text, and the one that a colon announces."""
+    """The first line of its text, and the one that a colon announces; of code, what would help."""
     text = f"no such name: {error}" if isinstance(error, KeyError) else str(error)
+    if "trust_remote_code" in text:
+        return (
+            "it needs code that comes with the model, which is not run; "
+            "set model.trust_remote_code=true if you trust it"
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = lines or [type(error).__name__]
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])

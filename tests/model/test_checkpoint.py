@@ -320,7 +320,11 @@ def test_code_in_the_folder_is_not_run(folder: Path) -> None:
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text("raise SystemExit('this code was run')\n")
-    assert refusal(read_config, Local(str(folder))).startswith("its config.json cannot be used")
+    said = refusal(read_config, Local(str(folder)))
+    assert said.startswith(
+        "its config.json cannot be used (it needs code that comes with the model"
+    )
+    assert said.endswith("set model.trust_remote_code=true if you trust it)")
 
 
 # the tokenizer
@@ -349,7 +353,7 @@ def test_a_tokenizer_without_eos_is_refused(folder: Path) -> None:
 def test_a_folder_without_tokenizer_is_refused(folder: Path) -> None:
     for file in folder.glob("*token*"):
         file.unlink()
-    assert refusal(load_tokenizer, Local(str(folder))).startswith("its tokenizer cannot be loaded")
+    assert refusal(load_tokenizer, Local(str(folder))) == "holds no tokenizer.json"
 
 
 def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from sweep.build import build
 from sweep.calib.calibration import Calibration
 from sweep.data.source import Origin
-from sweep.method.method import Method
+from sweep.method.method import Indifferent, Method
 from sweep.metric.metric import Metric
 from sweep.model.checkpoint import Checkpoint
 from sweep.refusal import Refusal, under
@@ -140,6 +140,9 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     label = [model, options["method"]]
     if parts.method.compresses:
         identity["method"] = config["method"]
+        if isinstance(parts.method, Indifferent):
+            same = parts.method.indifferent(parts.pattern)
+            identity["method"] = {**config["method"], **same}
         identity["sparsity"] = config["sparsity"]
         label.append(parts.pattern.label)
     if parts.calibration is not None:

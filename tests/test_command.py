@@ -290,6 +290,19 @@ def test_everything_that_a_run_writes_goes_below_outputs(tmp_path: Path) -> None
     }  # fmt: skip
 
 
+def test_paths_are_meant_from_where_the_command_is_typed(
+    tmp_path: Path, files: dict[str, Path]
+) -> None:
+    (tmp_path / "text.txt").write_text(files["text"].read_text())
+    local = ("metric.perplexity.source=local", "metric.perplexity.path=text.txt")
+    words = ("method=dense", "metric=[perplexity]", *local, "tracker=none", "outputs=out")
+    done = run(*words, "hydra.job.chdir=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("out/cells/*/metrics/perplexity.json"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "text.txt"]
+    assert not list(tmp_path.glob("out/logs/out"))
+
+
 def test_the_golden_results_come_out_of_the_public_command(real: Path, tmp_path: Path) -> None:
     import json
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from sweep.cell import Cell
 
@@ -56,6 +56,7 @@ class Tracker(ABC):
         """A mirror for a cell of the sweep `group`."""
 
 
+@final
 @dataclass(frozen=True)
 class Silent(Tracker):
     """Shows nothing: there are the files."""
@@ -65,6 +66,7 @@ class Silent(Tracker):
         return SilentMirror()
 
 
+@final
 class SilentMirror(Mirror):
     """Nowhere."""
 
@@ -81,6 +83,7 @@ class SilentMirror(Mirror):
         """Nothing."""
 
 
+@final
 @dataclass(frozen=True)
 class WandB(Tracker):
     """Weights & Biases.
@@ -149,6 +152,7 @@ class WandB(Tracker):
         )
 
 
+@final
 class WandBMirror(Mirror):
     """A W&B run.
 

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 
 from sweep.refusal import Refusal
 
-GROUPS = ("model", "method", "sparsity", "calib", "metric", "tracker", "corpora", "hydra/launcher")
+OPTION_GROUPS = (
+    "model",
+    "method",
+    "sparsity",
+    "calib",
+    "metric",
+    "tracker",
+    "corpora",
+    "hydra/launcher",
+)
 
 
 def arranged(words: Sequence[str]) -> list[str]:
@@ -44,7 +53,7 @@ def arranged(words: Sequence[str]) -> list[str]:
 
 def _is_grid(name: str, value: str) -> bool:
     """Whether a group is given several options; a list of metrics is one of them."""
-    return name in GROUPS and "," in re.sub(r"\[.*?\]", "", value)
+    return name in OPTION_GROUPS and "," in re.sub(r"\[.*?\]", "", value)
 
 
 def _of_one(word: str) -> str:
@@ -62,9 +71,9 @@ def _check(word: str) -> None:
         raise Refusal(
             name, value, "is a study's; a grid on the command line is name=value,value -m"
         )
-    if name in GROUPS and value.strip().lower() in ("", "null", "[]"):
+    if name in OPTION_GROUPS and value.strip().lower() in ("", "null", "[]"):
         raise Refusal(name, value, "must be one of its options; see python -m sweep --help")
-    if name in GROUPS and name != "metric" and value.startswith("["):
+    if name in OPTION_GROUPS and name != "metric" and value.startswith("["):
         listed = value.strip("[]").replace(" ", "")
         raise Refusal(name, value, f"takes one option; a grid is {name}={listed} -m")
     if name == "outputs" and (value.strip().lower() in ("", "null") or value[0] in "[{"):

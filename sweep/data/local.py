@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
@@ -32,6 +32,7 @@ AROUND = re.compile(r"\A\s*\n|\n\s*\Z")
 ENCODING = "utf-8-sig"  # a byte order mark, as spreadsheets write it, is no part of the text
 
 
+@final
 @dataclass(frozen=True)
 class Local(Source):
     """A file of documents or of instructions.

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -64,6 +64,7 @@ class Finished(ABC):
         """The block is finished."""
 
 
+@final
 class Nothing(Finished):
     """Nothing is finished, and nothing is kept."""
 

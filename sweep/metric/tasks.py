@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 import numpy as np
 from pydantic import Field
@@ -74,6 +74,7 @@ class Questions:
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+@final
 @dataclass(frozen=True)
 class Tasks(Metric[Questions]):
     """Task scores on corpora of instructions.

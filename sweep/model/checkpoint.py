@@ -54,17 +54,17 @@ class Checkpoint(ABC):
     def name(self) -> str | None:
         """What it is called in the cell's name; None: as the option of the configuration."""
 
+    @abstractmethod
     def pinned(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         """Its part of a configuration, so that it means the same model for ever.
 
         Raises:
             Refusal: see `folder`.
         """
-        return node
 
+    @abstractmethod
     def wrong(self, reason: str) -> Refusal:
         """What is wrong with it, by the setting that chose it."""
-        return Refusal("path", self.folder(), reason)
 
 
 def check_folder(path: str, pickles: bool) -> Path:

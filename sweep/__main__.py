@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from typing import TYPE_CHECKING
 
 import hydra
@@ -33,7 +33,8 @@ def _app(config: DictConfig) -> None:
     from sweep.refusal import Refusal
 
     choices = HydraConfig.get().runtime.choices
-    with in_one_line():  # here, or Hydra prints lines of its own
+    typed_in = HydraConfig.get().runtime.cwd  # from where paths are meant, wherever Hydra has gone
+    with in_one_line(), chdir(typed_in):  # here, or Hydra prints lines of its own
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             reason = "runs a grid without planning it; use here, local or slurm"
             raise Refusal("hydra/launcher", choices["hydra/launcher"], reason)

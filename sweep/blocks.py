@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import final
 
 from torch import nn
 
@@ -24,6 +25,7 @@ EVERY = 60.0
 Outcomes = Mapping[str, Outcome]
 
 
+@final
 class Blocks(Finished):
     """Of one cell; what an interrupted walk leaves for the next.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
@@ -45,19 +44,8 @@ def build(node: Mapping[str, Any], where: str, kind: type[T]) -> T:
             raise Refusal(f"{where}.{name}", "???", "must be set")
     checked = {key: _check(cls, key, value, where) for key, value in values.items()}
     with under(where):
-        built: T = _construct(cls, checked)
+        built: T = cls(**checked)
     return built
-
-
-def _construct(cls: Any, values: Mapping[str, Any]) -> Any:
-    """An instance; a constructor that knows no `Refusal` says `field=value: reason`."""
-    try:
-        return cls(**values)
-    except ValueError as error:
-        said = re.match(r"(\w+)=(.*?): (.*)", str(error), re.DOTALL)
-        if said is None or said[1] not in values:
-            raise Refusal("", "", str(error)) from error
-        raise Refusal(said[1], said[2], said[3]) from error
 
 
 def unknown_key(owner: str, key: str, known: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from sweep.build import build
 from sweep.calib.calibration import Calibration
 from sweep.data.source import Origin
 from sweep.files import EVERYTHING
-from sweep.method.method import Method
+from sweep.method.method import Indifferent, Method
 from sweep.metric.metric import Metric
 from sweep.model.checkpoint import Checkpoint
 from sweep.refusal import Refusal, under
@@ -35,12 +35,19 @@ MEASURES = 1
 
 @dataclass(frozen=True)
 class Parts:
-    """What a cell is made of, built and checked, nothing loaded."""
+    """What a cell is made of, built and checked, nothing loaded.
+
+    Attributes:
+        checkpoint, method, pattern, metrics: as configured.
+        calibration: what the method is calibrated with; None if it reads no data.
+        unread: the calibration set that was named all the same, if it reads none.
+    """
 
     checkpoint: Checkpoint
     method: Method
     pattern: Pattern
     calibration: Calibration | None
+    unread: Calibration | None
     metrics: Mapping[str, Metric[Any]]
 
 
@@ -159,6 +166,9 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     about |= dict.fromkeys(("sparsity", "ratio", "calib", "seed"))
     if parts.method.compresses:
         identity["method"] = config["method"]
+        if isinstance(parts.method, Indifferent):
+            same = parts.method.indifferent(parts.pattern)
+            identity["method"] = {**config["method"], **same}
         identity["sparsity"] = config["sparsity"]
         label.append(parts.pattern.label)
         about |= {"sparsity": parts.pattern.label, "ratio": parts.pattern.sparsity}
@@ -226,6 +236,7 @@ def _parts(config: Mapping[str, Any]) -> Parts:
         method=method,
         pattern=build(config["sparsity"], "sparsity", Pattern),  # type: ignore[type-abstract]
         calibration=calibration if method.reads_data else None,
+        unread=None if method.reads_data else calibration,
         metrics={
             name: build(node, f"metric.{name}", Metric)  # type: ignore[type-abstract]
             for name, node in config["metric"].items()

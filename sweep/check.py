@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 
-from sweep.cell import Cell, Parts
+from sweep.calib.calibration import Calibration
+from sweep.cell import Cell, Parts, digest
+from sweep.data.source import Origin
 from sweep.model import anatomy
 from sweep.model.checkpoint import check_device
 from sweep.refusal import Refusal, under
@@ -34,7 +36,44 @@ def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) 
                 check_device(cell.parts.checkpoint.device)
         _check_architecture(cell, workshop)
     for cell in cells:
+        _read_files(cell, workshop)
+    for cell in cells:
         _check_data(cell, workshop)
+
+
+def check_unread(points: Sequence[Cell], workshop: Workshop) -> None:
+    """Hold what a point's method does not read against the model all the same, where that is cheap.
+
+    A mistake is a mistake. Files of the user's are read; corpora of the hub are not asked for, and
+    none is made. A length that all windows share is no word about these.
+
+    Args:
+        points: of the grid, as they were asked for: several may be one cell.
+        workshop: reads what must be known of the models.
+
+    Raises:
+        Refusal: the first thing that cannot work.
+    """
+    seen: set[str] = set()
+    for point in points:
+        parts, config = point.parts, point.config
+        if parts.unread is None:
+            continue
+        key = digest([config[name] for name in ("model", "method", "sparsity", "calib", "seqlen")])
+        if key in seen:
+            continue
+        seen.add(key)
+        for place, source in parts.unread.sources().items():
+            with under(f"calib.{place}".removesuffix(".source")):
+                if source.origin().is_file:
+                    next(iter(source.rows("calibration", None)), None)
+        length = parts.unread.length()
+        if length != config["seqlen"]:
+            with under("model"):
+                model = workshop.config(parts.checkpoint)
+            _check_length("calib", length, getattr(model, "max_position_embeddings", None))
+        if not parts.method.compresses:
+            _check_layers(point, workshop)
 
 
 def _check_architecture(cell: Cell, workshop: Workshop) -> None:
@@ -44,12 +83,24 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
         config = workshop.config(parts.checkpoint)
         workshop.tokenizer(parts.checkpoint)
         workshop.check_weights(parts.checkpoint)
-    _check_layers(cell, workshop)
+    if parts.method.compresses:
+        _check_layers(cell, workshop)
+        _check_coverage(parts, workshop)
     positions = getattr(config, "max_position_embeddings", None)
     if parts.calibration is not None:
         _check_length("calib", parts.calibration.length(), positions)
     for name, metric in parts.metrics.items():
         _check_length(f"metric.{name}", getattr(metric, "seqlen", None), positions)
+
+
+def _read_files(cell: Cell, workshop: Workshop) -> None:
+    """Files of the user's come first: a mistake in one is answered before a corpus is made."""
+    calibration = cell.parts.calibration
+    if calibration is not None and all(origin.is_file for origin in calibration.origins()):
+        workshop.windows(cell)
+    for name, metric in cell.parts.metrics.items():
+        if all(origin.is_file for origin in metric.origins()):
+            workshop.material(cell, name)
 
 
 def _check_data(cell: Cell, workshop: Workshop) -> None:
@@ -59,13 +110,14 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
     windows = workshop.windows(cell)
     if windows is not None:
         _check_length("calib", windows.ids.shape[1], positions)
-        _check_tokens("calib", windows.ids, config)
+        place, origin = _tokenised(cell.parts.calibration)
+        _check_tokens(place, origin, windows.ids, config)
     for name in cell.parts.metrics:
         where = f"metric.{name}"
         for corpus, data in workshop.material(cell, name).items():
             _check_length(where, data.longest, positions)
             if hasattr(data, "ids"):
-                _check_tokens(where, data.ids, config)
+                _check_tokens(where, data.origin, data.ids, config)
             shared = data.contents.shared(windows.contents) if windows is not None else ()
             if shared:
                 raise Refusal(
@@ -79,19 +131,11 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
 def _check_layers(cell: Cell, workshop: Workshop) -> None:
     """Raises: Refusal: a scope that matches nothing, or a layer that the pattern does not fit."""
     parts = cell.parts
-    if not parts.method.compresses:
-        return
     linears = workshop.linears(parts.checkpoint)
-    try:
+    with under("method"):
         chosen = anatomy.select(list(linears), parts.method.scope)
-    except ValueError as error:
-        raise Refusal("", "", str(error)) from error
-    _check_coverage(parts, workshop)
-    for name in chosen:
-        try:
-            parts.pattern.check(name, linears[name].in_features)
-        except ValueError as error:
-            raise Refusal("sparsity", parts.pattern.label, str(error)) from error
+    with under("sparsity"):
+        parts.pattern.check({name: linears[name].in_features for name in chosen})
 
 
 def _check_coverage(parts: Parts, workshop: Workshop) -> None:
@@ -116,9 +160,18 @@ def _check_length(where: str, length: int | None, positions: int | None) -> None
         raise Refusal(f"{where}.seqlen", length, reason)
 
 
-def _check_tokens(where: str, ids: torch.Tensor, config: Any) -> None:
+def _tokenised(calibration: Calibration | None) -> tuple[str, Origin]:
+    """Place and origin of the windows that came tokenised; else of the first corpus."""
+    sources = {} if calibration is None else calibration.sources()
+    place, source = min(sources.items(), key=lambda item: item[1].packing is not None)
+    return f"calib.{place}".removesuffix(".source"), source.origin()
+
+
+def _check_tokens(where: str, origin: Origin, ids: torch.Tensor, config: Any) -> None:
     entries = getattr(config, "vocab_size", None)
     highest = int(ids.max())
     if entries is not None and (highest >= entries or int(ids.min()) < 0):
         reason = f"holds the token {highest}, and the model knows {entries}: made for another model"
-        raise Refusal(f"{where}.source", "", reason)
+        if origin.is_file:
+            raise Refusal(f"{where}.path", origin.location, reason)
+        raise Refusal(f"{where}.source", origin.corpus, reason)

@@ -7,6 +7,7 @@ out. What runs later is what was composed now, whatever happens to the YAML file
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,9 +114,20 @@ def _calibration(
             for name, part in own["parts"].items()
             if part is not None and part.get("weight") != 0
         }
+        _share_out(own["parts"])
     if own.get("seqlen", 0) is None and ("source" not in own or packing is not None):
         own["seqlen"] = seqlen
     return own
+
+
+def _share_out(parts: Mapping[str, dict[str, Any]]) -> None:
+    """Weights relative to the smallest of them: 2 and 2 are 1 and 1, the same mixture."""
+    weights: list[Any] = [part.get("weight") for part in parts.values()]
+    if not all(isinstance(weight, int | float) and 0 < weight < inf for weight in weights):
+        return  # what cannot be a weight is refused by the mixture, as it was typed
+    for part in parts.values():
+        share = round(part["weight"] / min(weights), 10)
+        part["weight"] = int(share) if share.is_integer() else share
 
 
 def _part(

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import CONF
-from sweep.refusal import Stop
+from sweep.refusal import Refusal, Stop
 
 _UNWRITABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
     *(errno.ENOSPC, errno.EDQUOT),
 }
 """What Hydra meets when it makes the folder for its own log."""
+
+HIDDEN = ("_target_", "hydra", "corpora")
+"""Keys that are there, and are no settings of a sweep."""
 
 FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -56,7 +61,7 @@ def explain(error: BaseException) -> str:
         return _composition(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
         reason = f"cannot be written to ({error.strerror}); choose a folder that can"
-        return f"outputs={error.filename}: {reason}"
+        return f"outputs={_as_typed(str(error.filename))}: {reason}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{mark.name}: line {mark.line + 1}: is no YAML ({error.problem})"
@@ -79,12 +84,9 @@ def _unreadable(error: OverrideParseException) -> str:
 def _composition(error: BaseException) -> str:
     """A key that is not there, with those that are; else Hydra's own words on one line."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key = getattr(cause, "full_key", None)
-    parent = getattr(cause, "parent_node", None)
-    if key and parent is not None and "is not in struct" in str(cause):
-        there = ", ".join(str(name) for name in parent if name != "_target_") or "nothing to set"
-        where = key.rpartition(".")[0] or "the top level"
-        return f"{key}: no such key; {where} has: {there}"
+    if "is not in struct" in str(cause):
+        typed = re.search(r"To append to your config use \+(.*)", str(error))
+        return str(no_such_key(typed[1] if typed else "", cause))
     message = " ".join(str(error).split())
     lost = re.search(r"Could not load '([\w/]+)'", message)
     if lost:
@@ -97,6 +99,56 @@ def _composition(error: BaseException) -> str:
     if unknown:
         return f"{unknown[1]}: no such group; see python -m sweep --help"
     return message
+
+
+def no_such_key(word: str, error: BaseException, chosen: str | None = None) -> Refusal:
+    """What to say where the configuration has no such key: which it has, and which option has it.
+
+    Args:
+        word: `key=value` as typed, if that is known.
+        error: OmegaConf's own.
+        chosen: the option of the key's group that lacks it, if that is known: `calib=c4`.
+    """
+    missing = str(getattr(error, "full_key", ""))  # the part of the key up to what is not there
+    name, _, value = word.partition("=")
+    where, _, key = missing.rpartition(".")
+    there = [str(k) for k in getattr(error, "parent_node", None) or () if k not in HIDDEN]
+    close = difflib.get_close_matches(key, there, n=1)
+    reasons = [f"{chosen} has no such key" if chosen else "no such key"]
+    if options := options_with(name or missing):
+        reasons.append(f"{', '.join(options)} {'has' if len(options) == 1 else 'have'} it")
+    elif close:
+        reasons.append(f"did you mean {close[0]}?")
+    has = f"{where or 'the top level'} has: {', '.join(there) or 'nothing to set'}"
+    return Refusal(name or missing, value or "…", "; ".join([*reasons, has]).replace("?;", "?"))
+
+
+def options_with(name: str) -> list[str]:
+    """The options, as `group=option`, of whose files the dotted name is a key."""
+    parts = name.split(".")
+    for size in range(len(parts) - 1, 0, -1):
+        group = "/".join(parts[:size])
+        if (CONF / group).is_dir():
+            files = sorted((CONF / group).glob("*.yaml"))
+            return [f"{group}={file.stem}" for file in files if _holds(file, group, parts[size:])]
+    return []
+
+
+def _holds(file: Path, group: str, keys: Sequence[str]) -> bool:
+    text = file.read_text(encoding="utf-8")
+    node = yaml.safe_load(text)
+    for key in ([group] if "@package _global_" in text else []) + [*keys]:
+        if not isinstance(node, Mapping) or key not in node:
+            return False
+        node = node[key]
+    return True
+
+
+def _as_typed(path: str) -> str:
+    """The folder of outputs as typed, where the path is one on the way to it or below it."""
+    typed = [word.partition("=")[2] for word in sys.argv if word.startswith("outputs=")]
+    here, there = Path(typed[-1] if typed else "outputs").absolute(), Path(path).absolute()
+    return str(typed[-1]) if typed and (here in there.parents or there in here.parents) else path
 
 
 def _no_option(path: str, options: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -137,7 +137,7 @@ class Folder:
             for corpus, rows in examples.items()
         }
         for corpus, rows in examples.items():
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            text = "".join(_json_line(row) for row in rows)
             write(self.path / kinds[corpus] / f"{metric}-{corpus}.jsonl", text)
         write(self._result(metric), _json({**record, "rows": kinds}))
 
@@ -407,7 +407,17 @@ def check_writable(outputs: str) -> None:
 
 
 def _json(record: Mapping[str, Any]) -> str:
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    """Raises: ValueError: NaN or infinity, which no JSON holds."""
+    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _no_json(name: str) -> NoReturn:
+    """Raises: ValueError: for NaN and its kin, which Python's reader would take."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def _aside(metric: str, settings_id: str) -> str:
@@ -417,7 +427,7 @@ def _aside(metric: str, settings_id: str) -> str:
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The object in a file; None where there is none, or one that was damaged from outside."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:

@@ -16,7 +16,7 @@ from sweep.attempt import Holding, latest, take
 from sweep.cell import Cell
 from sweep.environment import device_works
 from sweep.files import Folder, writing
-from sweep.plan import Plan, plan
+from sweep.plan import Plan, made_up, plan
 from sweep.progress import Lines, Progress, duration
 from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken
 from sweep.report.write import conclude
@@ -91,7 +91,7 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
     queue = deque(planned.todo)
     held: Folder | None = None
     idle = tried = 0
-    started = time.monotonic()
+    started = 0.0
     while queue:
         if workshop.progress.stopping:
             raise Interrupted("stopped as asked, between two cells")
@@ -115,9 +115,11 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
                 if finished(cell, folder):  # by whoever had it until a moment ago
                     continue
                 tried += 1
-                left = _left(started, tried - 1, tried + len(queue))
-                log.info("[%d/%d] %s%s", tried, tried + len(queue), cell.name, left)
-                failure = _attempt(cell, folder, planned, workshop, holding)
+                if tried == 2:  # the first one loads, and is dense: no other cell is like it
+                    started = time.monotonic()
+                left = _left(started, tried - 2, 1 + len(queue))
+                header = f"[{tried}/{tried + len(queue)}] {cell.name}{left}"
+                failure = _attempt(cell, folder, planned, workshop, holding, header)
         except Overtaken as overtaken:
             log.warning("%s", overtaken)
             queue.append(cell)
@@ -140,12 +142,13 @@ def _wait(held: Folder | None, idle: int, waiting: int, workshop: Workshop) -> N
 
 
 def _attempt(
-    cell: Cell, folder: Folder, planned: Plan, workshop: Workshop, holding: Holding
+    cell: Cell, folder: Folder, planned: Plan, workshop: Workshop, holding: Holding, header: str
 ) -> str | None:
-    """Run one cell; the reason if it failed."""
+    """Run one cell, with a header in the log; the reason if it failed."""
     dense = planned.dense(cell)
     begun = time.monotonic()
-    with _logged_to(folder):
+    with _logged_to(folder, made_up([cell])):
+        log.info("%s", header)
         mirror = planned.tracker.open(cell, planned.name)
         workshop.progress.listeners = (mirror.progress, holding.progress)
         failure: str | None = None
@@ -188,25 +191,33 @@ def announce(planned: Plan) -> None:
         todo,
         cells - todo,
     )
-    for line in planned.stand_ins:
+    for line in made_up(planned.cells):
         log.info("%s", line)
 
 
-def _left(started: float, done: int, total: int) -> str:
-    if done == 0:
+def _left(started: float, done: int, left: int) -> str:
+    """For the log: when what is left ends, if it goes on as what was done since `started`."""
+    if done < 1:
         return ""
-    seconds = (time.monotonic() - started) / done * (total - done)
+    seconds = (time.monotonic() - started) / done * left
     return f" (about {duration(seconds)} left)"
 
 
 @contextmanager
-def _logged_to(folder: Folder) -> Iterator[None]:
-    """What is logged meanwhile goes to the cell's log.txt as well."""
+def _logged_to(folder: Folder, opening: Sequence[str]) -> Iterator[None]:
+    """What is logged meanwhile goes to the cell's log.txt as well.
+
+    Args:
+        folder: the cell's.
+        opening: lines that only the file begins with: the grid has said them already.
+    """
     with writing(folder.log):
         folder.path.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(folder.log, encoding="utf-8")
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    for line in opening:
+        handler.emit(log.makeRecord(log.name, logging.INFO, __file__, 0, line, (), None))
     log.addHandler(handler)
     try:
         yield

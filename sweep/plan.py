@@ -8,7 +8,7 @@ from typing import Any
 
 from sweep.build import build
 from sweep.cell import Cell, digest, make
-from sweep.check import check
+from sweep.check import check, check_unread
 from sweep.config import SWEEPS
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
 from sweep.refusal import Refusal
@@ -42,14 +42,6 @@ class Plan:
     def outputs(self) -> str:
         """The folder below which the sweep writes."""
         return self.cells[0].settings.outputs
-
-    @property
-    def stand_ins(self) -> list[str]:
-        """One line that says which of its corpora are stand-ins; none if all are real."""
-        parts = [cell.parts for cell in self.cells]
-        origins = [o for p in parts if p.calibration is not None for o in p.calibration.origins()]
-        origins += [o for p in parts for metric in p.metrics.values() for o in metric.origins()]
-        return stand_ins({origin.corpus: origin.source for origin in origins})
 
     def dense(self, cell: Cell) -> Cell:
         """The dense cell of the cell's model."""
@@ -96,6 +88,7 @@ def plan(
     todo = tuple(
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )
+    check_unread(points, workshop)
     check(todo, workshop, runs_here=runs_here)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
@@ -136,8 +129,8 @@ def _merged(first: Cell, second: Cell) -> Cell:
     """
     for name in second.parts.metrics:
         if name in first.parts.metrics and first.metric_id(name) != second.metric_id(name):
-            reason = "the grid asks for it with different settings on the same cell; a cell has one"
-            raise Refusal(f"metric.{name}", "", reason)
+            one, other = (cell.config["metric"][name] for cell in (first, second))
+            raise _two_settings(one, other).under(f"metric.{name}")
     metrics = {**second.parts.metrics, **first.parts.metrics}
     settings = second.settings if second.settings.keep == "model" else first.settings
     config = {
@@ -147,6 +140,26 @@ def _merged(first: Cell, second: Cell) -> Cell:
     }
     parts = replace(first.parts, metrics=metrics)
     return replace(first, config=config, settings=settings, parts=parts)
+
+
+def _two_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Refusal:
+    """Names the first setting of a metric in which two points differ, with both values."""
+    key = next((key for key in first if first[key] != second.get(key)), "")
+    one, other = first.get(key), second.get(key)
+    if key == "source" and isinstance(one, Mapping) and isinstance(other, Mapping):
+        if list(one) == list(other):  # the same corpus, from two files
+            return _two_settings(*next((one[k], other[k]) for k in one if one[k] != other[k]))
+        one, other = ",".join(one), ",".join(other)
+    reason = f"the same cell of the grid is asked for {one}; give one, or two commands"
+    return Refusal(key, other, reason)
+
+
+def made_up(cells: Iterable[Cell]) -> list[str]:
+    """One line that says which of the cells' corpora are stand-ins; none if all are real."""
+    parts = [cell.parts for cell in cells]
+    origins = [o for p in parts if p.calibration is not None for o in p.calibration.origins()]
+    origins += [o for p in parts for metric in p.metrics.values() for o in metric.origins()]
+    return stand_ins({origin.corpus: origin.source for origin in origins})
 
 
 def of_same_model(cell: Cell) -> str:

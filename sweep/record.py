@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -64,7 +65,11 @@ def metric(
         bench: holds the model.
         weights: hash of those that were measured.
         seconds: that it took.
+
+    Raises:
+        FloatingPointError: a value is no number, so that nothing was found.
     """
+    _check_finite(result)
     return {
         "metric": name,
         "cell": cell.id,
@@ -81,6 +86,22 @@ def metric(
         "seconds": round(seconds, 3),
         "environment": environment(str(bench.model.device)),
     }
+
+
+def rows(result: Result) -> dict[str, list[dict[str, Any]]]:
+    """The rows behind the values, by corpus; each says what kind of corpus it is of."""
+    sources = {data["corpus"]: {"source": data["source"]} for data in result.data}
+    return {
+        corpus: [{**row, **sources.get(corpus, {})} for row in rows]
+        for corpus, rows in result.examples.items()
+    }
+
+
+def _check_finite(result: Result) -> None:
+    for name, value in result.values.items():
+        numbers = [n for n in (value.value, value.low, value.high) if n is not None]
+        if not all(map(math.isfinite, numbers)):
+            raise FloatingPointError(f"{name} is {value.value} [{value.low}, {value.high}]")
 
 
 def _origins(cell: Cell) -> list[dict[str, Any]]:

@@ -97,8 +97,9 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
             seconds = time.monotonic() - started
             measuring += seconds
             written = record.metric(cell, name, result, bench, weights, seconds)
-            folder.write_metric(name, written, result.examples)
-            mirror.result(name, written, result.examples)
+            rows = record.rows(result)
+            folder.write_metric(name, written, rows)
+            mirror.result(name, written, rows)
             _say(name, result)
     blocks.clear()
     folder.clear_failure()

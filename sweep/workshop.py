@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -34,6 +35,7 @@ from sweep.model.checkpoint import (
     skeleton,
     weight_files,
 )
+from sweep.progress import EVERY
 from sweep.refusal import under
 
 T = TypeVar("T")
@@ -108,10 +110,8 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["calib"], cell.settings.seed])
 
         def draw() -> Windows:
-            log.info(
-                "reading calib %s, seed %d", cell.config["options"]["calib"], cell.settings.seed
-            )
-            with under("calib"):
+            what = f"reading calib {cell.config['options']['calib']}, seed {cell.settings.seed}"
+            with _said_if_slow(what), under("calib"):
                 return calibration.windows(tokenizer, cell.settings.seed)
 
         return self._once("windows", key, draw)
@@ -122,8 +122,7 @@ class Workshop:
         key = digest([_key(cell.parts.checkpoint), cell.config["metric"][metric]])
 
         def read() -> Mapping[str, Any]:
-            log.info("reading metric.%s", metric)
-            with under(f"metric.{metric}"):
+            with _said_if_slow(f"reading metric.{metric}"), under(f"metric.{metric}"):
                 return cell.parts.metrics[metric].load(tokenizer)
 
         return self._once("material", key, read)
@@ -146,6 +145,18 @@ class Workshop:
             self._made[kind, key] = make()
         found: T = self._made[kind, key]
         return found
+
+
+@contextmanager
+def _said_if_slow(what: str) -> Iterator[None]:
+    """A line about what takes so long; none if it does not, and a refusal may be all there is."""
+    said = threading.Timer(EVERY, log.info, ("%s", what))
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()
 
 
 class Bench:

@@ -26,7 +26,7 @@ class Outer:
 
     def __post_init__(self) -> None:
         if self.share > 1:
-            raise ValueError(f"share={self.share}: must be at most 1")
+            raise Refusal("share", self.share, "must be at most 1")
         if self.kind == "b" and self.inner is None:
             raise Refusal("inner", None, "must be set for kind=b")
 
@@ -79,11 +79,8 @@ def test_a_choice_lists_what_there_is() -> None:
     assert refusal(node(kind="c")) == "outer.kind=c: must be 'a' or 'b'"
 
 
-def test_what_a_constructor_says_is_placed_at_its_field() -> None:
-    assert refusal(node(share=2)) == "outer.share=2.0: must be at most 1"
-
-
 def test_a_refusal_of_a_constructor_is_placed_at_its_field() -> None:
+    assert refusal(node(share=2)) == "outer.share=2.0: must be at most 1"
     assert refusal(node(kind="b")) == "outer.inner=null: must be set for kind=b"
 
 

@@ -73,6 +73,25 @@ def test_magnitude_reads_no_calibration_data_so_it_is_one_cell(cell) -> None:  #
     assert one.name == other.name
 
 
+def test_what_small_groups_leave_no_choice_of_makes_no_other_cell(cell) -> None:  # type: ignore[no-untyped-def]
+    magnitude = ("method=magnitude", "sparsity=2to4")
+    one, *others = (cell(*magnitude, f"method.per={per}") for per in ("layer", "row", "global"))
+    assert [other.id for other in others] == [one.id] * 2
+    free = {cell("method=magnitude", f"method.per={per}").id for per in ("layer", "row", "global")}
+    assert len(free) == 3
+
+
+def test_a_mixture_is_known_by_its_shares(cell) -> None:  # type: ignore[no-untyped-def]
+    def mixed(c4: float, alpaca: float) -> Cell:
+        weights = (f"calib.parts.c4.weight={c4}", f"calib.parts.alpaca.weight={alpaca}")
+        return cell("calib=mix", *weights)  # type: ignore[no-any-return]
+
+    assert mixed(1, 1).id == mixed(2, 2).id == mixed(0.5, 0.5).id == cell("calib=mix").id
+    assert mixed(3, 1).id == mixed(0.3, 0.1).id != mixed(1, 3).id
+    with pytest.raises(Refusal, match=r"calib\.parts\.c4\.weight=-1: must be greater than 0"):
+        mixed(-1, 1)
+
+
 def test_a_seed_that_nothing_is_drawn_with_makes_no_other_cell(
     cell,  # type: ignore[no-untyped-def]
     files: dict[str, Path],

@@ -11,7 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from sweep.cell import make
-from sweep.check import check
+from sweep.check import check, check_unread
+from sweep.data.embedded import Prose
+from sweep.data.hub import Documents
 from sweep.model.checkpoint import fingerprint
 from sweep.progress import Progress
 from sweep.refusal import Refusal
@@ -23,7 +25,9 @@ Frozen = Callable[..., dict[str, Any]]
 @pytest.fixture
 def checked(frozen: Frozen) -> Callable[..., None]:
     def checked(*overrides: str) -> None:
-        check([make(frozen(*overrides), fingerprint)], Workshop(Progress()))
+        cell, workshop = make(frozen(*overrides), fingerprint), Workshop(Progress())
+        check_unread([cell], workshop)
+        check([cell], workshop)
 
     return checked
 
@@ -56,7 +60,7 @@ def test_tokens_of_another_vocabulary_are_refused_in_a_metric_too(
 ) -> None:
     path = tmp_path / "tokens.safetensors"
     save_file({"ids": torch.full((4, 16), 40_000)}, path)
-    with pytest.raises(Refusal, match=r"metric\.perplexity\.source=: holds the token 40000"):
+    with pytest.raises(Refusal, match=r"metric\.perplexity\.path=.*: holds the token 4000"):
         checked(
             "metric=[perplexity]",
             "metric.perplexity.source=tokens",
@@ -75,6 +79,43 @@ def test_windows_longer_than_the_models_positions_are_refused_in_a_metric_too(
             "metric.perplexity.source=tokens",
             f"metric.perplexity.path={path}",
         )
+
+
+@pytest.mark.parametrize("method", ["magnitude", "dense"])
+@pytest.mark.parametrize("corpora", ["hub", "embedded"])
+def test_a_corpus_that_no_method_reads_costs_nothing(
+    checked: Callable[..., None],
+    files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    corpora: str,
+) -> None:
+    """Nor is the length refused that it would share with all windows, if there were any."""
+    for source in (Documents, Prose):
+        monkeypatch.setattr(source, "rows", lambda *_: pytest.fail("the corpus was read"))
+    own = [word for word in local(files["model"], files) if "calib" not in word]
+    checked(*own, "calib=c4", "seqlen=2048", f"method={method}", f"corpora={corpora}")
+
+
+def test_a_file_in_a_mixture_that_no_method_reads_is_looked_at(
+    checked: Callable[..., None],
+) -> None:
+    parts = "+calib.parts.local.weight=1", "+calib.parts.local.path=/no.txt"
+    with pytest.raises(Refusal, match=r"calib\.parts\.local\.path=/no\.txt: no such file"):
+        checked("method=magnitude", "calib=mix", *parts)
+
+
+def test_files_are_looked_at_before_a_corpus_is_made(
+    checked: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(Prose, "rows", lambda *_: pytest.fail("a corpus was made"))
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{")
+    with pytest.raises(Refusal, match=r"calib\.path=.*line 1: no JSON"):
+        checked("metric=[perplexity]", "calib=local", f"calib.path={path}")
+    own = ("metric.tasks.source=local", f"metric.tasks.path={path}")
+    with pytest.raises(Refusal, match=r"metric\.tasks\.path=.*line 1: no JSON"):
+        checked("metric=[perplexity,tasks]", *own)
 
 
 def test_experts_that_are_no_linears_are_not_passed_over_in_silence(

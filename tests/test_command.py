@@ -44,9 +44,35 @@ WRONG: list[tuple[Sequence[str], str]] = [
         ["metric=[perplexity,foo]"],
         "metric=foo: no such option; there are: divergence, judge, perplexity,",
     ),
-    (["calibration=c4"], "calibration: no such"),
-    (["foo=1"], "foo: no such key"),
-    (["sparsity.ratoi=0.5"], "sparsity.ratoi: no such key; sparsity has: ratio"),
+    (["calibration=c4"], "calibration=c4: no such"),
+    (["foo=1"], "foo=1: no such key; the top level has: outputs,"),
+    (
+        ["sparsity.ratoi=0.5"],
+        "sparsity.ratoi=0.5: no such key; did you mean ratio? sparsity has: r",
+    ),
+    (["method.scop=all", "-m"], "method.scop=all: no such key; did you mean scope? method has: sc"),
+    (["model.path=DIR"], "model.path=DIR: no such key; model=local has it; model has: dtype,"),
+    (["calib.path=x"], "calib.path=x: no such key; calib=local, calib=tokens have it; calib has"),
+    (["sparsity.n=2"], "sparsity.n=2: no such key; sparsity=2to4, sparsity=4to8, sparsity=n_of"),
+    (
+        ["metric=[perplexity]", "metric.tasks.n_samples=3"],
+        "metric.tasks.n_samples=3: no such key; m",
+    ),
+    (
+        ["calib=c4,local", "calib.path=x", "-m"],
+        "calib.path=x: calib=c4 has no such key; calib=local",
+    ),
+    (["calib=tokens,local", "calib.path=/x", "-m"], "calib.path=/x: no such file"),
+    (["=3"], "=3: has no name before its value"),
+    (["hydra.sweeper.params=3", "-m"], "hydra.sweeper.params=3: is a study's"),
+    (
+        ["metric.tasks.n_samples=4,5", "-m"],
+        "metric.tasks.n_samples=5: the same cell of the grid is",
+    ),
+    (
+        ["metric.perplexity.source=c4,alpaca", "-m"],
+        "source=alpaca: the same cell of the grid is ask",
+    ),
     (["+method.extra=1"], "method.extra=1: SparseGPT has no such key; there are: scope,"),
     (["sparsity.ratio=1"], "sparsity.ratio=1.0: the share of zeros must be in [0, 1)"),
     (["sparsity.ratio=-0.1"], "sparsity.ratio=-0.1: the share of zeros must be in [0, 1)"),
@@ -54,7 +80,9 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["sparsity=2to4", "sparsity.ratio=0.6"], "sparsity.ratio=0.6: the pattern 2:4 has a ratio"),
     (["sparsity=n_of_m"], "sparsity.n=???: must be set"),
     (["sparsity=n_of_m", "sparsity.n=5", "sparsity.m=4"], "sparsity.n=5:"),
+    (["sparsity=n_of_m", "sparsity.n=2", "sparsity.m=7"], "sparsity.m=7: does not divide the 192"),
     (["sparsity=n_of_m", "sparsity.n=2", "sparsity.m=5"], "model.layers.0.self_attn.q_proj"),
+    (["sparsity=n_of_m", "sparsity.n=1", "sparsity.m=3"], "choose m among the divisors of 64, or"),
     (["method.scope=heads"], "method.scope=heads: matches no linear"),
     (["method.scope=[q_proj"], "method.scope=[q_proj"),
     (["model=local"], "model.path=???: must be set"),
@@ -89,12 +117,15 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["method=wanda,sparsegpt"], "method=wanda,sparsegpt: is a grid: add -m"),
     (["calib=[c4,alpaca]"], "calib=[c4,alpaca]: takes one option; a grid is calib=c4,alpaca -m"),
     (["+seeed=3"], "seeed=3: no such key; the top level has: model, method,"),
-    (["tracker=none", "tracker.modee=x"], "tracker.modee: no such key; tracker has: nothing to"),
+    (["tracker=none", "tracker.modee=x"], "tracker.modee=x: no such key; tracker has: nothing"),
     (["hydra/launcher=foo"], "hydra/launcher=foo: no such option; there are: fetch, here,"),
     (["hydra/launcher=local"], "hydra/launcher=local: is for grids: add -m"),
     (["hydra/launcher=basic", "-m"], "hydra/launcher=basic: runs a grid without planning it"),
     (["calib.n_samples=10000000"], "calib.n_samples=10000000: windows of 256 tokens are"),
     (["calib.field=text"], "calib.field"),
+    (["method=magnitude", "calib=local", "calib.path=/no"], "calib.path=/no: no such file"),
+    (["method=magnitude", "calib.seqlen=4096"], "calib.seqlen=4096: more than the model's 512"),
+    (["method=dense", "method.scope=nonsense"], "method.scope=nonsense: matches no linear"),
     (["model.device=cuda"], "model.device=cuda: this machine has no CUDA device"),
 ]
 
@@ -134,13 +165,44 @@ def test_tokens_of_another_vocabulary_are_refused(said: Said, tmp_path: Path) ->
     path = tmp_path / "tokens.safetensors"
     save_file({"ids": torch.full((4, 16), 40_000)}, path)
     line = said("calib=tokens", f"calib.path={path}")
-    assert "holds the token 40000, and the model knows" in line
+    assert f"calib.path={path}: holds the token 40000, and the model knows" in line
 
 
 def test_a_malformed_row_is_named_by_its_line(said: Said, tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "one"}\n{"text": \n')
-    assert f"calib.path={path}: line 2: no JSON" in said("calib=local", f"calib.path={path}")
+    for method in ("sparsegpt", "magnitude", "dense"):  # whether or not the method reads it
+        line = said(f"method={method}", "calib=local", f"calib.path={path}")
+        assert f"calib.path={path}: line 2: no JSON" in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["calib=local", "calib.path=rows.jsonl"], ["calib.packing=sample", "calib.n_samples=2"]],
+    ids=["a file", "a corpus"],
+)
+def test_a_refusal_of_data_is_one_line_too(words: list[str], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "one"}\n{"text": \n')
+    done = run(*words, "metric=[perplexity]", "tracker=none", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("sweep: calib.")
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_row_that_lacks_what_the_first_one_has_is_named(said: Said, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"instruction": "a", "output": "b"}\n{"instruction": "c"}\n')
+    line = said("calib=local", f"calib.path={path}")
+    assert f"calib.path={path}: line 2 lacks output" in line
+    line = said("calib=local", f"calib.path={path}", "calib.field=body")
+    assert "calib.field=body: line 1 of " in line
+    assert "has the fields instruction, output; name one that every row has" in line
+
+
+def test_outputs_are_named_as_they_were_typed(said: Said, tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("")
+    for typed in (tmp_path / "afile", tmp_path / "afile" / "below"):
+        assert f"outputs={typed}: cannot be written to" in said(f"outputs={typed}")
 
 
 def test_pickled_weights_are_refused(said: Said, tmp_path: Path) -> None:
@@ -232,6 +294,19 @@ def test_everything_that_a_run_writes_goes_below_outputs(tmp_path: Path) -> None
     assert {path.name for path in (tmp_path / "out").iterdir()} <= {
         "cells", "cache", "logs", "reports", "wandb",
     }  # fmt: skip
+
+
+def test_paths_are_meant_from_where_the_command_is_typed(
+    tmp_path: Path, files: dict[str, Path]
+) -> None:
+    (tmp_path / "text.txt").write_text(files["text"].read_text())
+    local = ("metric.perplexity.source=local", "metric.perplexity.path=text.txt")
+    words = ("method=dense", "metric=[perplexity]", *local, "tracker=none", "outputs=out")
+    done = run(*words, "hydra.job.chdir=true", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(tmp_path.glob("out/cells/*/metrics/perplexity.json"))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "text.txt"]
+    assert not list(tmp_path.glob("out/logs/out"))
 
 
 def test_the_golden_results_come_out_of_the_public_command(real: Path, tmp_path: Path) -> None:

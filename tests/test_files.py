@@ -80,6 +80,19 @@ def test_a_damaged_result_is_named_and_counts_as_missing(
     assert "tasks-alpaca.jsonl: damaged" in caplog.text
 
 
+def test_nan_is_neither_written_nor_taken_for_a_result(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            folder.write_metric("perplexity", {"settings_id": "a", "value": bad}, {})
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            folder.write_metric("perplexity", {"settings_id": "a"}, {"c4": [{"loss": bad}]})
+    assert list(folder.path.rglob("*.json*")) == []
+    text = '{"settings_id": "a", "value": NaN, "rows": {}}'
+    write(folder.path / "metrics" / "perplexity.json", text)
+    assert folder.metric("perplexity", "a") is None
+
+
 def test_a_cell_is_found_by_its_id_whatever_its_label(tmp_path: Path) -> None:
     write(tmp_path / "cells" / "tiny-old_name-01234567" / "cell.yaml", "id: x")
     assert Folder(tmp_path, "tiny-new_name-01234567").path.name == "tiny-old_name-01234567"

@@ -77,6 +77,12 @@ class TestPlan:
         assert [cell.label for cell in planned.cells] == ["tiny-dense", "tiny-magnitude-50"]
         assert planned.points == 2
 
+    def test_every_point_is_looked_at_also_one_that_means_the_same(self, small: Frozen) -> None:
+        good = small("method=magnitude")
+        bad = small("method=magnitude", "calib=local", "calib.path=/no.jsonl")
+        with pytest.raises(Refusal, match=r"calib\.path=/no\.jsonl: no such file"):
+            plan([good, bad], Workshop(Progress()))
+
     def test_dense_asked_for_is_not_added_again(self, small: Frozen) -> None:
         configs = [small(f"method={method}") for method in ("wanda", "dense")]
         planned = plan(configs, Workshop(Progress()))
@@ -115,7 +121,7 @@ class TestPlan:
 
     def test_one_metric_with_two_settings_on_one_cell_is_refused(self, small: Frozen) -> None:
         points = [small(f"metric.tasks.n_samples={n}") for n in (3, 4)]
-        with pytest.raises(Refusal, match=r"metric\.tasks=: .*different settings"):
+        with pytest.raises(Refusal, match=r"metric\.tasks\.n_samples=4: .* is asked for 3;"):
             plan(points, Workshop(Progress()))
 
     def test_one_wrong_point_and_nothing_runs(self, small: Frozen, tmp_path: Path) -> None:
@@ -172,6 +178,10 @@ class TestSweep:
             for file in (cell / "metrics").glob("*.json"):
                 record = json.loads(file.read_text())
                 assert {data["source"] for data in record["data"]} == {"embedded"}
+            for file in cell.rglob("*.jsonl"):
+                for line in file.read_text().splitlines():
+                    assert json.loads(line)["source"] == "embedded", file
+            assert "INFO source: embedded (alpaca, c4, unnatural" in (cell / "log.txt").read_text()
         compression = json.loads((cells(tmp_path)[1] / "compression.json").read_text())
         assert compression["calibration"]["data"][0]["source"] == "embedded"
         (markdown,) = (tmp_path / "outputs" / "reports").glob("*/results.md")
@@ -231,6 +241,37 @@ class TestSweep:
         assert {cell: snapshot(cell) for cell in (dense, sparsegpt)} == done
         assert not (wanda / "failure.txt").exists()
         assert (wanda / "metrics" / "perplexity.json").is_file()
+
+    @pytest.mark.parametrize("metric", ["perplexity", "divergence", "tasks"])
+    def test_a_model_with_nan_in_it_fails_and_is_retried(
+        self, metric: str, small: Frozen, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "model"
+        shutil.copytree(WEIGHTS, folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["model.layers.2.self_attn.q_proj.weight"][5, 7] = float("nan")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        own = ("model=local", f"model.path={folder}", "corpora=embedded", "seqlen=256")
+        config = small("method=dense", f"metric=[{metric}]", *own)
+        for _ in range(2):
+            with pytest.raises(Failed, match=r"1 of 1 .*\n.*model\.layers\.2.*q_proj.*NaN"):
+                sweep([config])
+        (cell,) = cells(tmp_path)
+        assert not (cell / "metrics").exists()
+
+    def test_a_value_that_is_no_number_fails_its_cell_and_is_retried(
+        self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config = small("method=dense", "metric=[perplexity]")
+        with monkeypatch.context() as broken:
+            nothing = (float("nan"), float("nan"))
+            broken.setattr("sweep.metric.perplexity.interval", lambda *_: nothing)
+            with pytest.raises(Failed, match=r"FloatingPointError: perplexity is .* \[nan, nan\]"):
+                sweep([config])
+        (cell,) = cells(tmp_path)
+        assert not (cell / "metrics").exists()
+        sweep([config])
+        assert values(cell, "perplexity")["perplexity"] > 1
 
     def test_after_a_failure_the_next_cell_starts_from_dense_weights(
         self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -404,6 +445,38 @@ class TestSweep:
         text = (cells(tmp_path)[1] / "log.txt").read_text()
         assert "compressed: 50.00 %" in text
         assert "perplexity" in text
+
+    def test_every_attempt_in_a_cells_log_begins_with_its_header(
+        self, small: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        sweep([small("method=dense", "metric=[perplexity]")])
+        sweep([small("method=dense", "metric=[perplexity,divergence]")])
+        (cell,) = cells(tmp_path)
+        said = [line.split(" INFO ")[1] for line in (cell / "log.txt").read_text().splitlines()]
+        begun = [place for place, line in enumerate(said) if line.startswith("source: embedded")]
+        assert [said[place + 1] for place in begun] == [f"[1/1] {cell.name}"] * 2
+        assert begun[0] == 0
+        assert capsys.readouterr().err.count("source: embedded") == 2  # the grid's own lines
+
+    def test_the_time_that_is_left_is_not_reckoned_from_the_first_cell(
+        self, small: Frozen, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The first loads for all; of the others each takes ten seconds."""
+        now = [0.0]
+        monkeypatch.setattr("sweep.grid.time.monotonic", lambda: now[0])
+
+        def run(cell: Any, *_: Any) -> str:
+            now[0] += 10 if cell.parts.method.compresses else 1000
+            return ""
+
+        monkeypatch.setattr("sweep.grid.run", run)
+        ratios = (0.1, 0.2, 0.3)
+        sweep([small("method=wanda", f"sparsity.ratio={ratio}") for ratio in ratios])
+        said = capsys.readouterr().err
+        lines = [line for line in said.splitlines() if line.startswith("[")]
+        assert [line.partition("(")[2] for line in lines] == [
+            *("", "", "about 20 s left)", "about 10 s left)")
+        ]
 
     def test_the_grids_progress_names_the_cells_and_what_is_left(
         self, configs: list[dict[str, Any]], caplog: pytest.LogCaptureFixture

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sweep.plan import plan
+from sweep.progress import Progress
+from sweep.workshop import Workshop
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -18,8 +25,8 @@ COMMANDS = [
     for line in README.splitlines()
     if line.startswith("    python -m sweep") and not re.search("DIR|llama2|judge", line)
 ]
-"""Commands that run as they stand; those with a DIR of the user's are tested with files in
-test_command.py, those with a model of the hub in launchers/test_slurm.py, those with a judge in
+"""Commands that run as they stand; one with a DIR of the user's is planned below with files, those
+with a model of the hub are tested in launchers/test_slurm.py, those with a judge in
 metric/test_judge.py."""
 
 DEMO = "python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m"
@@ -60,6 +67,29 @@ def test_the_demo_of_make_is_the_demo_of_the_readme() -> None:
 def test_every_command_of_the_readme_runs(command: str, work: Path) -> None:
     done = run(command, work)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_command_for_ones_own_model_fits_a_model_of_512_positions(
+    frozen: Callable[..., dict[str, Any]], files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Planned, which reads all the data; with the embedded model's folder in the place of DIR."""
+    found = re.search(r"^    python -m sweep (model=local (?:.*\\\n)*.*)", README, re.MULTILINE)
+    assert found is not None
+    rows = tmp_path / "rows.jsonl"
+    text = "Row {} tells of a keeper who came down to the harbour and of the ship that left."
+    rows.write_text("".join(json.dumps({"text": text.format(i)}) + "\n" for i in range(5000)))
+    own = {
+        "DIR": files["model"],
+        "rows.jsonl": rows,
+        "test.txt": files["text"],
+        "questions.jsonl": files["instructions"],
+    }
+    words = [
+        f"{name}={own.get(value, value)}"
+        for name, _, value in (word.partition("=") for word in found[1].replace("\\", " ").split())
+    ]
+    planned = plan([frozen(*words)], Workshop(Progress()))
+    assert [cell.parts.method.compresses for cell in planned.todo] == [False, True]
 
 
 def test_the_demos_table_has_five_rows_with_every_metric_against_dense(work: Path) -> None:

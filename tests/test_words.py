@@ -28,6 +28,27 @@ def test_the_home_folder_may_be_a_tilde() -> None:
     assert arranged(["x=a~", "x=~other/y"]) == ["x=a~", "x=~other/y"]
 
 
+def test_a_value_beside_a_grid_of_options_is_a_grid_too() -> None:
+    beside = ["calib=local,tokens", "calib.path=x.txt", "calib.key=range(3)", "model.dtype=float16"]
+    changed = ["calib=local,tokens", "calib.path=choice(x.txt)", *beside[2:]]
+    assert arranged([*beside, "-m"]) == [*changed, "-m"]
+    assert arranged(beside) == beside
+    metrics = ["metric=[perplexity,tasks]", "metric.tasks.n_samples=3", "-m"]
+    assert arranged(metrics) == metrics
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("=3", "^=3: has no name"),
+        ("hydra.sweeper.params=3", "^hydra.sweeper.params=3: is a study's"),
+    ],
+)
+def test_a_slip_is_no_defect(word: str, message: str) -> None:
+    with pytest.raises(Refusal, match=message):
+        arranged([word, "-m"])
+
+
 @pytest.mark.parametrize(
     "word", ["calib=null", "method=", "metric=[]", "outputs=null", "outputs=", "outputs=[a]"]
 )

@@ -16,8 +16,10 @@ from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from sweep.config import freeze
+from sweep.explain import no_such_key
 
 
 def frozen(
@@ -26,8 +28,8 @@ def frozen(
     """The points as frozen configurations: what runs later is what was composed now.
 
     Raises:
-        Refusal: see `sweep.config.freeze`.
-        HydraException, OmegaConfBaseException: an option or a key that is not there.
+        Refusal: see `sweep.config.freeze`; or a key that is not there.
+        HydraException: an option that is not there.
     """
     loader = context.config_loader
     parser = OverridesParser.create()
@@ -56,25 +58,38 @@ def frozen(
             raw = OmegaConf.to_container(own, resolve=False)
             bases[options] = own, raw, composed.hydra.runtime.choices
         base, raw, choices = bases[options]
-        with _set(base, {o.get_key_element(): o.value() for o in values}, raw):
+        with _set(base, values, raw, choices):
             return freeze(base, choices)
 
     return [one(point) for point in points]
 
 
 @contextmanager
-def _set(config: DictConfig, values: Mapping[str, Any], raw: Any) -> Iterator[None]:
+def _set(
+    config: DictConfig, values: Sequence[Override], raw: Any, choices: Mapping[str, Any]
+) -> Iterator[None]:
     """Other values in a configuration for a while, which is much faster than another copy.
 
     Args:
         config: the configuration.
-        values: by dotted key.
-        raw: what the configuration holds, as plain data, nothing resolved.
+        values: overrides of keys that it has.
+        raw: what it holds, as plain data, nothing resolved.
+        choices: the option of every group.
+
+    Raises:
+        Refusal: it has no such key.
     """
     done: list[str] = []
     try:
-        for key, value in values.items():
-            OmegaConf.update(config, key, value, merge=True)
+        for override in values:
+            key = override.get_key_element()
+            try:
+                OmegaConf.update(config, key, override.value(), merge=True)
+            except (ConfigAttributeError, ConfigKeyError) as error:
+                group = key.partition(".")[0]
+                chosen = choices.get(group)
+                option = f"{group}={chosen}" if isinstance(chosen, str) else None
+                raise no_such_key(str(override.input_line), error, option) from error
             done.append(key)
         yield
     finally:

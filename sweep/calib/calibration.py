@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,16 +56,19 @@ class Calibration(ABC):
         """Whether the seed makes a difference."""
 
     @abstractmethod
-    def sources(self) -> tuple[Source, ...]:
-        """The corpora behind it."""
+    def sources(self) -> Mapping[str, Source]:
+        """The corpora behind it, by their places among its settings: `source`, `parts.c4.source`.
+
+        In the order in which they are read.
+        """
 
     @abstractmethod
     def length(self) -> int | None:
         """Tokens in a window, as far as it is known before the data are read."""
 
+    @abstractmethod
     def origins(self) -> tuple[Origin, ...]:
         """What identifies its rows, corpus by corpus."""
-        return tuple(source.origin() for source in self.sources())
 
 
 def check_size(n_samples: int | None, seqlen: int | None) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 from pydantic import Field
 
 from sweep.calib.calibration import Calibration, Windows, check_size
 from sweep.calib.packing import fixed, pack
-from sweep.data.source import Packing, Source
+from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
 from sweep.refusal import Refusal
 
 
+@final
 @dataclass(frozen=True)
 class Corpus(Calibration):
     """`n_samples` windows of `seqlen` tokens from one source.
@@ -59,9 +61,13 @@ class Corpus(Calibration):
         """Not if all windows of a tensor are taken as they stand."""
         return self.packing is not None or self.n_samples is not None
 
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> Mapping[str, Source]:
         """The one corpus."""
-        return (self.source,)
+        return {"source": self.source}
+
+    def origins(self) -> tuple[Origin, ...]:
+        """Of the one corpus."""
+        return (self.source.origin(),)
 
     def length(self) -> int | None:
         """`seqlen`."""

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 import torch
 from pydantic import Field
 
 from sweep.calib.calibration import Calibration, Windows, check_size
 from sweep.calib.packing import fixed, pack
-from sweep.data.source import Packing, Source
+from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
 from sweep.refusal import Refusal, under
 
 
+@final
 @dataclass(frozen=True)
 class Share:
     """One corpus of a mixture.
@@ -34,6 +36,7 @@ class Share:
     template: Template = "alpaca"
 
 
+@final
 @dataclass(frozen=True)
 class Mix(Calibration):
     """`n_samples` windows in all, shared out by weight; every window is of one corpus.
@@ -96,9 +99,13 @@ class Mix(Calibration):
         """Always."""
         return True
 
-    def sources(self) -> tuple[Source, ...]:
+    def sources(self) -> Mapping[str, Source]:
         """The corpora, in the order of the mixture."""
-        return tuple(part.source for part in self.parts.values())
+        return {f"parts.{name}.source": part.source for name, part in self.parts.items()}
+
+    def origins(self) -> tuple[Origin, ...]:
+        """Of the corpora, in the order of the mixture."""
+        return tuple(part.source.origin() for part in self.parts.values())
 
     def length(self) -> int | None:
         """`seqlen`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 from sweep import world
 from sweep.data.row import Instruction, Row, Text
@@ -20,6 +20,7 @@ def _seed(seed: int | None) -> int:
     return 0 if seed is None else seed
 
 
+@final
 @dataclass(frozen=True)
 class Prose(Source):
     """Documents about the micro-world; `corpus` is the name for which they stand."""
@@ -38,6 +39,7 @@ class Prose(Source):
             yield Text(document.text)
 
 
+@final
 @dataclass(frozen=True)
 class Exercises(Source):
     """Instructions about the micro-world.

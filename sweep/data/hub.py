@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
@@ -25,6 +25,7 @@ COMMIT = re.compile("[0-9a-f]{40}")
 """A revision that fixes the rows."""
 
 
+@final
 @dataclass(frozen=True)
 class Documents(Source):
     """A corpus of documents with a split of its own for evaluation.
@@ -76,6 +77,7 @@ class Documents(Source):
                 yield Text(text)
 
 
+@final
 @dataclass(frozen=True)
 class Instructions(Source):
     """A corpus of instructions without splits: a tenth, chosen by content, is for evaluation.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
@@ -32,6 +32,7 @@ AROUND = re.compile(r"\A\s*\n|\n\s*\Z")
 ENCODING = "utf-8-sig"  # a byte order mark, as spreadsheets write it, is no part of the text
 
 
+@final
 @dataclass(frozen=True)
 class Local(Source):
     """A file of documents or of instructions.
@@ -64,7 +65,9 @@ class Local(Source):
 
         For evaluation, paragraphs keep the white space around them: joined they are the file.
         """
-        rows = [self._row(place, record) for place, record in self._records()]
+        rows: list[Row] = []
+        for place, record in self._records():
+            rows.append(self._row(place, record, rows[0] if rows else None))
         if self._is_txt() and part == "calibration":
             rows = [Text(AROUND.sub("", row.text)) for row in rows if isinstance(row, Text)]
         rows = [row for row in rows if not (isinstance(row, Text) and not row.text.strip())]
@@ -89,7 +92,9 @@ class Local(Source):
         except Malformed as error:
             raise Refusal("path", self.path, str(error)) from error
 
-    def _row(self, place: str, record: Record) -> Row:
+    def _row(self, place: str, record: Record, first: Row | None) -> Row:
+        """The row of a record; the first row says what the others are expected to be."""
+
         def text(name: str) -> str:
             value = record[name]
             if not isinstance(value, str):
@@ -101,7 +106,8 @@ class Local(Source):
 
         if self.field is not None:
             if self.field not in record:
-                raise Refusal("field", self.field, f"{place} of {self.path} has {_names(record)}")
+                reason = f"{place} of {self.path} has {_names(record)}; name one that every row has"
+                raise Refusal("field", self.field, reason)
             return Text(text(self.field))
         if "instruction" in record and isinstance(record.get("instances"), list):
             if not record["instances"] or not isinstance(record["instances"][0], Mapping):
@@ -112,6 +118,10 @@ class Local(Source):
             return Instruction(text("instruction"), given, text("output"))
         if "text" in record:
             return Text(text("text"))
+        if first is not None:
+            wanted = ("text",) if isinstance(first, Text) else ("instruction", "output")
+            lacks = " and ".join(name for name in wanted if name not in record)
+            raise Refusal("path", self.path, f"{place} lacks {lacks}, which the first row has")
         raise Refusal(
             "field",
             self.field,

@@ -29,6 +29,11 @@ class Origin:
     revision: str
     location: str
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of the user's: soon read, and where mistakes are."""
+        return self.source in ("local", "tokens")
+
 
 class Source(ABC):
     """A corpus. Constructing it reads nothing."""

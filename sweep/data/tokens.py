@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, final
 
 from sweep.data.local import existing, file_sha256
 from sweep.data.row import Row, Tokens
@@ -13,6 +13,7 @@ from sweep.data.source import Origin, Packing, Part, Source
 from sweep.refusal import Refusal
 
 
+@final
 @dataclass(frozen=True)
 class TokenFile(Source):
     """A tensor of token ids.

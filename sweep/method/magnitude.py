@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -52,6 +52,10 @@ class Magnitude(Method):
             name: Counted(int(part.sum()), part.numel())
             for name, part in zip(weights, gone, strict=True)
         }
+
+    def indifferent(self, pattern: Pattern) -> Mapping[str, Any]:
+        """`per`, where the pattern decides within small groups."""
+        return {} if pattern.width is None else {"per": "layer"}
 
     def observe(self, layer: Layer) -> Statistic | None:
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -30,6 +30,14 @@ class Compressed(NamedTuple):
 
     weight: Float[Tensor, "out in"]
     remarks: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Indifferent(Protocol):
+    """A method of which some settings change nothing with some patterns."""
+
+    def indifferent(self, pattern: Pattern) -> Mapping[str, Any]:
+        """Those settings by name, with the value by which all that mean the same are known."""
 
 
 class Method(ABC):

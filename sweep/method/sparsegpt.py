@@ -22,6 +22,7 @@ from torch import Tensor
 from sweep.method.method import Compressed, Layer, Method
 from sweep.numerics.moments import SecondMoment, Statistic
 from sweep.numerics.obs import MOST_DAMPING, prune_columns
+from sweep.refusal import Refusal
 from sweep.sparsity.pattern import Pattern
 
 
@@ -37,7 +38,7 @@ class SparseGPT(Method):
         block: columns whose mask is chosen at once, over all rows.
 
     Raises:
-        ValueError: damping outside (0, 1], or a block without columns.
+        Refusal: damping outside (0, 1], or a block without columns.
     """
 
     scope: str = "all"
@@ -48,11 +49,10 @@ class SparseGPT(Method):
 
     def __post_init__(self) -> None:
         if not 0 < self.damping <= MOST_DAMPING:
-            raise ValueError(
-                f"damping={self.damping}: must be above 0 and at most {MOST_DAMPING:g}"
-            )
+            reason = f"must be above 0 and at most {MOST_DAMPING:g}"
+            raise Refusal("damping", self.damping, reason)
         if self.block < 1:
-            raise ValueError(f"block={self.block}: must be at least 1 column")
+            raise Refusal("block", self.block, "must be at least 1 column")
 
     def allocate(
         self, weights: Mapping[str, Float[Tensor, "_ _"]], pattern: Pattern

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -64,6 +64,7 @@ class Finished(ABC):
         """The block is finished."""
 
 
+@final
 class Nothing(Finished):
     """Nothing is finished, and nothing is kept."""
 
@@ -151,8 +152,8 @@ def walk(
         finished: blocks that need not be compressed again; they are only run.
 
     Raises:
-        ValueError: a scope that matches nothing, a layer that the pattern does not fit, windows
-            that are missing or not padded on the right.
+        Refusal: a scope that matches nothing, a layer that the pattern does not fit.
+        ValueError: windows that are missing or not padded on the right.
         FloatingPointError: NaN or infinity in a weight or a statistic; names the layer.
     """
     linears = anatomy.prunable(model)
@@ -161,7 +162,7 @@ def walk(
         _check_finite(linear.weight, f"{name}: its weight")
     patterns = method.allocate({name: linear.weight for name, linear in chosen.items()}, pattern)
     for name, own in patterns.items():
-        own.check(name, chosen[name].in_features)
+        own.check({name: chosen[name].in_features})
     outcomes: dict[str, Outcome] = {}
     model.eval()
     batches = list(_batches(model, windows, batch_size)) if method.reads_data else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, final
 
 import numpy as np
 from jaxtyping import Float
@@ -47,6 +47,7 @@ UNITLESS = {"agreement", "gold_probability_change"}
 PERCENTILES = (50, 95, 99)
 
 
+@final
 @dataclass(frozen=True)
 class DistributionDivergence(Metric[Scored]):
     """Divergence from the dense model's distributions.

@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import fmean
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple, final
 
 from pydantic import Field
 
@@ -52,6 +52,7 @@ Number = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
+@final
 @dataclass(frozen=True)
 class Judge(Metric[Questions]):
     """A judge's scores of greedy answers to held-out instructions.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 import numpy as np
 from pydantic import Field
@@ -21,6 +21,7 @@ from sweep.metric.text import Scored, text_windows
 from sweep.numerics.bootstrap import interval
 
 
+@final
 @dataclass(frozen=True)
 class Perplexity(Metric[Scored]):
     """Perplexity on running text.

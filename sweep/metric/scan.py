@@ -46,7 +46,11 @@ class Scan:
 
 
 def scan(subject: Subject, text: Scored, dense: Subject) -> Scan:
-    """Score the text; against the dense model where that has been prepared for this text."""
+    """Score the text; against the dense model where that has been prepared for this text.
+
+    Raises:
+        FloatingPointError: what the model says somewhere is no number.
+    """
     kind = "scan against dense" if dense.remembers_hidden(text) else "scan"
     return subject.once(kind, text.key, lambda: _scan(subject, text, dense))
 
@@ -70,19 +74,33 @@ def _scan(subject: Subject, text: Scored, dense: Subject) -> Scan:
             if reference is None:
                 losses.append(_numpy(negative_log_likelihood(logits, expected)))
             else:
-                found = compare(dense.logits(reference[rows]), logits, expected)
-                parts.append(found)
-                losses.append(_numpy(found.loss_compressed))
-    return Scan(
+                part = compare(dense.logits(reference[rows]), logits, expected)
+                parts.append(part)
+                losses.append(_numpy(part.loss_compressed))
+    found = Scan(
         sequence=sequence_of_position(text, batches).numpy(),
         loss=np.concatenate(losses),
         divergence=None
         if against is None
         else {
-            name: np.concatenate([_numpy(getattr(part, name)) for part in parts])
+            name: np.concatenate([_numpy(getattr(one, name)) for one in parts])
             for name in Divergence._fields
         },
     )
+    _check_finite(found, text)
+    return found
+
+
+def _check_finite(found: Scan, text: Scored) -> None:
+    """Raises: FloatingPointError: names what is NaN or infinite, and where that begins."""
+    for name, values in {"loss": found.loss, **(found.divergence or {})}.items():
+        bad = ~np.isfinite(values)
+        if bad.any():
+            first = found.sequence[bad].min()
+            raise FloatingPointError(
+                f"{text.origin.corpus}: {name} is NaN or infinite at {bad.sum()} of {len(bad)} "
+                f"positions, first in sequence {first}; the model's logits are no numbers there"
+            )
 
 
 def _numpy(values: torch.Tensor) -> ndarray:

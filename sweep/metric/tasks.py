@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Annotated, Any
+from typing import Annotated, Any, final
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +34,7 @@ from sweep.numerics.bootstrap import interval
 SCORES = {"em": exact_match, "f1": f1, "rouge1": rouge1}
 
 
+@final
 @dataclass(frozen=True)
 class Tasks(Metric[Questions]):
     """Task scores on corpora of instructions.

@@ -12,6 +12,8 @@ from typing import cast
 
 from torch import nn
 
+from sweep.refusal import Refusal
+
 SCOPES = {
     "all": "",
     "attention": r"(^|\.)(self_attn|attn|attention|self_attention)\.",
@@ -30,7 +32,7 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     """The decoder's blocks, in the order in which they run: its longest outermost `ModuleList`.
 
     Raises:
-        ValueError: a model without such a list.
+        Refusal: a model without such a list.
     """
     lists: dict[str, nn.ModuleList] = {}
     for name, module in decoder(model).named_modules():
@@ -38,7 +40,8 @@ def blocks(model: nn.Module) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and not nested:
             lists[name] = module
     if not lists:
-        raise ValueError(f"{type(model).__name__}: has no torch.nn.ModuleList of blocks")
+        reason = f"{type(model).__name__}: has no torch.nn.ModuleList of blocks"
+        raise Refusal("", "", reason)
     return max(lists.values(), key=len)
 
 
@@ -46,7 +49,7 @@ def prunable(model: nn.Module) -> dict[str, nn.Linear]:
     """The linears inside the blocks, in order, by names like `model.layers.0.self_attn.q_proj`.
 
     Raises:
-        ValueError: a model whose blocks hold none.
+        Refusal: a model whose blocks hold none.
     """
     inside = set(blocks(model).modules())
     linears = {
@@ -55,7 +58,8 @@ def prunable(model: nn.Module) -> dict[str, nn.Linear]:
         if isinstance(module, nn.Linear) and module in inside
     }
     if not linears:
-        raise ValueError(f"{type(model).__name__}: has no torch.nn.Linear in its blocks")
+        reason = f"{type(model).__name__}: has no torch.nn.Linear in its blocks"
+        raise Refusal("", "", reason)
     return linears
 
 
@@ -68,22 +72,18 @@ def select(names: Sequence[str], scope: str) -> list[str]:
     """The names that a scope (`all`, `attention`, `mlp` or a regular expression) matches, in order.
 
     Raises:
-        ValueError: a scope that is no regular expression or matches nothing; lists what there is.
+        Refusal: for `scope`: no regular expression, or none that matches; lists what there is.
     """
     kinds = ", ".join(dict.fromkeys(_kind(name) for name in names))
     try:
         pattern = re.compile(SCOPES.get(scope, scope))
     except re.error as error:
-        raise ValueError(
-            f"method.scope={scope}: is no regular expression ({error}); "
-            f"use {', '.join(SCOPES)} or an expression over {kinds}"
-        ) from error
+        reason = f"use {', '.join(SCOPES)} or an expression over {kinds}"
+        raise Refusal("scope", scope, f"is no regular expression ({error}); {reason}") from error
     chosen = [name for name in names if pattern.search(name)] if scope else []
     if not chosen:
-        raise ValueError(
-            f"method.scope={scope}: matches no linear; "
-            f"use {', '.join(SCOPES)} or a regular expression over {kinds}"
-        )
+        reason = f"use {', '.join(SCOPES)} or a regular expression over {kinds}"
+        raise Refusal("scope", scope, f"matches no linear; {reason}")
     return chosen
 
 

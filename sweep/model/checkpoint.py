@@ -26,6 +26,9 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 SAFETENSORS = "model.safetensors"
 """The file of weights; where there are several, an index beside them is called after it."""
 
+TOKENIZERS = ("tokenizer.json", "*.model", "*vocab*")
+"""Files from which a tokenizer is made, one or several."""
+
 
 class Checkpoint(ABC):
     """A causal language model in Hugging Face format."""
@@ -51,17 +54,17 @@ class Checkpoint(ABC):
     def name(self) -> str | None:
         """What it is called in the cell's name; None: as the option of the configuration."""
 
+    @abstractmethod
     def pinned(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
         """Its part of a configuration, so that it means the same model for ever.
 
         Raises:
             Refusal: see `folder`.
         """
-        return node
 
+    @abstractmethod
     def wrong(self, reason: str) -> Refusal:
         """What is wrong with it, by the setting that chose it."""
-        return Refusal("path", self.folder(), reason)
 
 
 def check_folder(path: str, pickles: bool) -> Path:
@@ -139,6 +142,8 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
+        if not any(file for kind in TOKENIZERS for file in folder.glob(kind)):
+            raise checkpoint.wrong("holds no tokenizer.json") from error
         reason = f"its tokenizer cannot be loaded ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
     if tokenizer.eos_token_id is None:
@@ -172,8 +177,8 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
         raise checkpoint.wrong(reason) from error
     try:
         prunable(model)
-    except ValueError as error:
-        raise checkpoint.wrong(str(error)) from error
+    except Refusal as refusal:
+        raise checkpoint.wrong(refusal.reason) from refusal
     return model
 
 
@@ -239,7 +244,7 @@ def load(checkpoint: Checkpoint) -> Any:
     """The model with its weights, on its device, in eval mode, without gradients.
 
     Raises:
-        Refusal: weights that do not fit the configuration, or cannot be read.
+        Refusal: weights that do not fit the configuration, cannot be read, or are no numbers.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -260,7 +265,12 @@ def load(checkpoint: Checkpoint) -> Any:
     missing = sorted(report["missing_keys"])
     if missing:
         raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")
-    return model.to(choose_device(checkpoint.device)).eval().requires_grad_(False)
+    model = model.to(choose_device(checkpoint.device)).eval().requires_grad_(False)
+    for name, weight in model.named_parameters():
+        if not weight.isfinite().all():
+            reason = f"its {name} holds NaN or infinity in {checkpoint.dtype}; are the files whole?"
+            raise checkpoint.wrong(reason)
+    return model
 
 
 def choose_device(device: Device) -> torch.device:
@@ -283,8 +293,13 @@ def check_device(device: Device) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of its text, and the one that a colon announces."""
+    """The first line of its text, and the one that a colon announces; of code, what would help."""
     text = f"no such name: {error}" if isinstance(error, KeyError) else str(error)
+    if "trust_remote_code" in text:
+        return (
+            "it needs code that comes with the model, which is not run; "
+            "set model.trust_remote_code=true if you trust it"
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines = lines or [type(error).__name__]
     return " ".join(lines[:2] if lines[0].endswith(":") else lines[:1])

@@ -5,15 +5,18 @@ How it came to be is told in sweep/model/tiny/README.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, final
 
 from sweep.model.checkpoint import Checkpoint, Device, DType
+from sweep.refusal import Refusal
 
 WEIGHTS = Path(__file__).parent / "tiny" / "weights"
 
 
+@final
 @dataclass(frozen=True)
 class Tiny(Checkpoint):
     """The embedded two-million-parameter Llama.
@@ -38,3 +41,11 @@ class Tiny(Checkpoint):
 
     def name(self) -> None:
         """The option's."""
+
+    def pinned(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As it is: its identity is what the files hold."""
+        return node
+
+    def wrong(self, reason: str) -> Refusal:
+        """By its option; its folder is the installation's."""
+        return Refusal("", "tiny", f"{reason} ({WEIGHTS}); install the package anew")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from sweep.hub import asking
 from sweep.model.checkpoint import Checkpoint, Device, DType, check_folder
@@ -16,6 +16,7 @@ FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
 """Of a repository; what lies in its folders is the same model in other formats."""
 
 
+@final
 @dataclass(frozen=True)
 class Hub(Checkpoint):
     """Any Hugging Face causal language model on the hub.

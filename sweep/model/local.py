@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, final
 
 from sweep.model.checkpoint import Checkpoint, Device, DType, check_folder
+from sweep.refusal import Refusal
 
 
+@final
 @dataclass(frozen=True)
 class Local(Checkpoint):
     """Any Hugging Face causal language model on disk.
@@ -37,3 +41,11 @@ class Local(Checkpoint):
     def name(self) -> str:
         """The folder's."""
         return self.folder().resolve().name
+
+    def pinned(self, node: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As it is: its identity is what the files hold."""
+        return node
+
+    def wrong(self, reason: str) -> Refusal:
+        """By the folder, as given."""
+        return Refusal("path", self.path, reason)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sweep.refusal import Refusal
 from sweep.sparsity.lowest import lowest
 from sweep.sparsity.pattern import Pattern
 
@@ -18,7 +20,7 @@ class Counted(Pattern):
     """Exactly `count` of the `total` weights of a layer, which may be all of them.
 
     Raises:
-        ValueError: a count outside [0, total].
+        Refusal: a count outside [0, total].
     """
 
     count: int
@@ -26,7 +28,7 @@ class Counted(Pattern):
 
     def __post_init__(self) -> None:
         if not 0 <= self.count <= self.total:
-            raise ValueError(f"count={self.count}: of {self.total} weights, 0 to all can go")
+            raise Refusal("count", self.count, f"of {self.total} weights, 0 to all can go")
 
     @property
     def sparsity(self) -> float:
@@ -40,17 +42,16 @@ class Counted(Pattern):
     def label(self) -> str:
         return f"{self.count} of {self.total}"
 
-    def check(self, layer: str, in_features: int) -> None:
-        if self.total % in_features:
-            raise ValueError(
-                f"total={self.total}: no layer of {in_features} inputs (in_features) has as many "
-                f"weights; {layer} was given another layer's share"
-            )
+    def check(self, layers: Mapping[str, int]) -> None:
+        for name, inputs in layers.items():
+            if self.total % inputs:
+                reason = f"no layer of {inputs} inputs (in_features) has as many weights"
+                raise Refusal("total", self.total, f"{reason}; {name} has another layer's share")
 
     def drop(
         self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]
     ) -> Bool[Tensor, "rows cols"]:
         """Compares all weights with each other, as the count was made, whatever `per` says."""
         if scores.numel() != self.total:
-            raise ValueError(f"total={self.total}: {scores.numel()} scores were given")
+            raise ValueError(f"{scores.numel()} scores were given for total={self.total} weights")
         return lowest(scores.reshape(1, -1), self.count).reshape(scores.shape)

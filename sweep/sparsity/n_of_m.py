@@ -6,6 +6,8 @@ speeds up. Published pruning code prunes N of M instead: the same for 2:4, anoth
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -13,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sweep.refusal import Refusal
 from sweep.sparsity.pattern import Pattern
 
 
@@ -27,7 +30,7 @@ class NofM(Pattern):
         ratio: not to be set: n and m fix it. It is here to be refused by name.
 
     Raises:
-        ValueError: n and m that make no pattern, or a ratio beside them.
+        Refusal: n and m that make no pattern, or a ratio beside them.
     """
 
     n: int
@@ -36,14 +39,12 @@ class NofM(Pattern):
 
     def __post_init__(self) -> None:
         if self.m < 1:
-            raise ValueError(f"m={self.m}: a group must hold at least one weight")
+            raise Refusal("m", self.m, "a group must hold at least one weight")
         if not 1 <= self.n <= self.m:
-            raise ValueError(f"n={self.n}: of m={self.m} weights, 1 to {self.m} can be kept")
+            raise Refusal("n", self.n, f"of m={self.m} weights, 1 to {self.m} can be kept")
         if self.ratio is not None:
-            raise ValueError(
-                f"ratio={self.ratio}: the pattern {self.n}:{self.m} has a ratio of its own, "
-                f"{self.sparsity:g}; leave ratio out"
-            )
+            reason = f"the pattern {self.label} has a ratio of its own, {self.sparsity:g}"
+            raise Refusal("ratio", self.ratio, f"{reason}; leave ratio out")
 
     @property
     def sparsity(self) -> float:
@@ -57,12 +58,15 @@ class NofM(Pattern):
     def label(self) -> str:
         return f"{self.n}:{self.m}"
 
-    def check(self, layer: str, in_features: int) -> None:
-        if in_features % self.m:
-            raise ValueError(
-                f"m={self.m}: does not divide the {in_features} inputs (in_features) of {layer}; "
-                f"choose m among the divisors of {in_features}, or leave the layer out of the scope"
-            )
+    def check(self, layers: Mapping[str, int]) -> None:
+        for name, inputs in layers.items():
+            if inputs % self.m:
+                reason = (
+                    f"does not divide the {inputs} inputs (in_features) of {name}; choose m among "
+                    f"the divisors of {math.gcd(*layers.values())}, or leave layers out of the "
+                    "scope"
+                )
+                raise Refusal("m", self.m, reason)
 
     def drop(
         self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]

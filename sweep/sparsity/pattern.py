@@ -7,6 +7,7 @@ patterns are exact: they drop as many weights as they say, whatever the ties.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Literal
 
 from jaxtyping import Bool, Float
@@ -32,11 +33,14 @@ class Pattern(ABC):
         """A short name for people, such as `50%` or `2:4`."""
 
     @abstractmethod
-    def check(self, layer: str, in_features: int) -> None:
-        """Refuses a layer that the pattern does not fit.
+    def check(self, layers: Mapping[str, int]) -> None:
+        """Refuses layers that the pattern does not fit.
+
+        Args:
+            layers: the `in_features` of each, by name.
 
         Raises:
-            ValueError: names the layer, its `in_features` and the number that does not divide it.
+            Refusal: for the field that does not fit; names the layer, and what would fit all.
         """
 
     @abstractmethod

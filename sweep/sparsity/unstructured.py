@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, final
@@ -9,6 +10,7 @@ from typing import Literal, final
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sweep.refusal import Refusal
 from sweep.sparsity.lowest import lowest
 from sweep.sparsity.pattern import Pattern
 
@@ -22,14 +24,14 @@ class Unstructured(Pattern):
         ratio: the share of zeros, in [0, 1).
 
     Raises:
-        ValueError: a ratio outside [0, 1).
+        Refusal: a ratio outside [0, 1).
     """
 
     ratio: float
 
     def __post_init__(self) -> None:
         if not 0 <= self.ratio < 1:
-            raise ValueError(f"ratio={self.ratio}: the share of zeros must be in [0, 1)")
+            raise Refusal("ratio", self.ratio, "the share of zeros must be in [0, 1)")
 
     @property
     def sparsity(self) -> float:
@@ -43,7 +45,7 @@ class Unstructured(Pattern):
     def label(self) -> str:
         return f"{100 * self.ratio:g}%"
 
-    def check(self, layer: str, in_features: int) -> None:
+    def check(self, layers: Mapping[str, int]) -> None:
         """Fits every layer."""
 
     def drop(

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from sweep.environment import environment
 from sweep.files import Folder
@@ -37,6 +37,7 @@ EVERY = 30.0
 LATER = "`python -m sweep.track {}` shows it later"
 
 
+@final
 @dataclass(frozen=True)
 class WandB(Tracker):
     """Weights & Biases.
@@ -124,6 +125,7 @@ class _Place(ABC):
         """The last that there is to show."""
 
 
+@final
 class _File(_Place):
     """A file below outputs/wandb."""
 
@@ -142,6 +144,7 @@ class _File(_Place):
         self.show(replace(shown, done=shown.done and not failed))
 
 
+@final
 class _Server(_Place):
     """A run on the server."""
 
@@ -187,6 +190,7 @@ class _Server(_Place):
             server.clean(Path(shown.config["outputs"]) / "wandb")
 
 
+@final
 class CellMirror(Mirror):
     """A cell's history on disk, and from there in W&B.
 

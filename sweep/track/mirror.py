@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
     from sweep.cell import Cell
@@ -45,6 +45,7 @@ class Tracker(ABC):
         """A mirror for a cell of the sweep `group`; it shows what earlier attempts have found."""
 
 
+@final
 @dataclass(frozen=True)
 class Silent(Tracker):
     """Shows nothing: there are the files."""
@@ -54,6 +55,7 @@ class Silent(Tracker):
         return SilentMirror()
 
 
+@final
 class SilentMirror(Mirror):
     """Nowhere."""
 

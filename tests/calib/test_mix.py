@@ -104,7 +104,7 @@ def test_a_refusal_names_the_corpus(tokenizer: Any, rows: Any) -> None:
 def test_the_corpora_are_named_in_their_order(rows: Any) -> None:
     a, b = rows(documents(100, 3)), rows(documents(200, 3, 7))
     found = Mix({"a": Share(a, 1.0, "pad"), "b": Share(b, 3.0, "pad")}, 4, 6)
-    assert found.sources() == (a, b)
+    assert found.sources() == {"parts.a.source": a, "parts.b.source": b}
     assert [origin.revision for origin in found.origins()] == ["20", "7"]
     assert found.length() == 6
 

@@ -214,6 +214,16 @@ def test_constructing_reads_nothing() -> None:
         ("a.jsonl", jsonl({"instruction": "A.", "output": ["3"]}), "line 1: output is list"),
         ("a.jsonl", jsonl({"instruction": "A.", "instances": []}), "line 1: instances is empty"),
         ("a.jsonl", jsonl({"instruction": "A.", "instances": ["x"]}), "line 1: instances is empty"),
+        (
+            "a.jsonl",
+            jsonl({"instruction": "A.", "output": "3"}, {"output": "4"}),
+            "line 2 lacks ins",
+        ),
+        (
+            "a.jsonl",
+            jsonl({"text": "One."}, {"body": "Two."}),
+            "line 2 lacks text, which the first",
+        ),
         ("a.docx", "One.", "unknown kind of file; give .jsonl, .json, .csv, .parquet, .txt"),
         ("a.jsonl", "", "the file is empty"),
         ("a.csv", "text\n", "the file holds no row"),

@@ -118,7 +118,7 @@ def test_detached_processes_outlive_the_terminal_and_are_as_private_as_asked(
 def test_settings_are_checked_by_name(tmp_path: Path) -> None:
     for word, said in (
         ("hydra.launcher.jobs=0", "hydra.launcher.jobs=0: must be at least 1"),
-        ("hydra.launcher.jbs=3", "hydra.launcher.jbs: no such key; hydra.launcher has: jobs,"),
+        ("hydra.launcher.jbs=3", "hydra.launcher.jbs=3: no such key; did you mean jobs? hydra"),
     ):
         done = run(tmp_path, "hydra/launcher=local", word)
         assert done.returncode == 1

@@ -10,6 +10,7 @@ from sweep.method.method import Layer, Method
 from sweep.method.sparsegpt import SparseGPT
 from sweep.method.wanda import Wanda
 from sweep.numerics.moments import ColumnNorm, SecondMoment, Statistic
+from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.unstructured import Unstructured
 
@@ -98,12 +99,12 @@ def test_sparsegpt_says_when_it_raised_the_damping() -> None:
 
 @pytest.mark.parametrize("damping", [0.0, -1.0, 2.0])
 def test_sparsegpt_refuses_a_damping_that_cannot_work(damping: float) -> None:
-    with pytest.raises(ValueError, match=f"damping={damping}"):
+    with pytest.raises(Refusal, match=f"damping={damping}"):
         SparseGPT(damping=damping)
 
 
 def test_sparsegpt_refuses_a_block_without_columns() -> None:
-    with pytest.raises(ValueError, match="block=0"):
+    with pytest.raises(Refusal, match="block=0"):
         SparseGPT(block=0)
 
 

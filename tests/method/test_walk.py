@@ -18,6 +18,7 @@ from sweep.method.walk import walk
 from sweep.method.wanda import Wanda
 from sweep.model import anatomy
 from sweep.numerics.moments import Statistic
+from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 from sweep.sparsity.unstructured import Unstructured
@@ -258,13 +259,13 @@ def test_a_layer_that_the_pattern_does_not_fit_is_named_before_any_work(
 ) -> None:
     model = build(intermediate_size=22)
     before = copy.deepcopy(model.state_dict())
-    with pytest.raises(ValueError, match=r"m=4.*22 inputs.*model\.layers\.0\.mlp\.down_proj"):
+    with pytest.raises(Refusal, match=r"m=4.*22 inputs.*model\.layers\.0\.mlp\.down_proj"):
         walk(model, method, NofM(2, 4), windows=windows)
     assert all(after.equal(before[name]) for name, after in model.state_dict().items())
 
 
 def test_a_scope_that_matches_nothing_is_refused(build: Build) -> None:
-    with pytest.raises(ValueError, match=r"method\.scope=conv"):
+    with pytest.raises(Refusal, match=r"scope=conv"):
         walk(build(), Magnitude(scope="conv"), HALF, windows=None)
 
 

@@ -55,6 +55,18 @@ def test_perplexity_is_that_of_a_naive_loop(
     np.testing.assert_allclose(by_sequence, np.mean(losses, axis=1), rtol=1e-5)
 
 
+@pytest.mark.parametrize("metric", [Perplexity, DistributionDivergence])
+def test_a_prediction_that_is_no_number_anywhere_is_no_result(
+    build: Any, subject: Any, rows: Any, metric: Any
+) -> None:
+    """The first sequence is in order; a token of the third breaks what follows it."""
+    model = build()
+    windows = [Tokens((3, 4, 5, 6)), Tokens((4, 5, 6, 7)), Tokens((3, 39, 4, 5))]
+    model.model.embed_tokens.weight.data[39] = float("nan")
+    with pytest.raises(FloatingPointError, match=r"rows: loss is NaN .* 3 of 9 .* in sequence 2;"):
+        measure(metric({"a": rows(windows)}), subject(model))
+
+
 def test_perplexity_of_a_text_is_over_all_predicted_tokens_of_its_windows(
     build: Any, subject: Any, rows: Any, tokenizer: Any
 ) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sweep.model import anatomy
+from sweep.refusal import Refusal
 
 LLAMA_KINDS = [
     "self_attn.q_proj",
@@ -70,16 +71,16 @@ def test_lists_inside_blocks_are_not_taken_for_the_blocks() -> None:
     model.layers = nn.ModuleList([Mixture(), Mixture()])
     assert anatomy.blocks(model) is model.layers
     assert list(anatomy.prunable(model))[:2] == ["layers.0.experts.0", "layers.0.experts.1"]
-    with pytest.raises(ValueError, match=r"expression over experts\.\*$"):
+    with pytest.raises(Refusal, match=r"expression over experts\.\*$"):
         anatomy.select(list(anatomy.prunable(model)), "attention")
 
 
 def test_a_model_without_blocks_or_linears_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"Linear: has no torch\.nn\.ModuleList"):
+    with pytest.raises(Refusal, match=r"Linear: has no torch\.nn\.ModuleList"):
         anatomy.blocks(nn.Linear(2, 2))
     model = nn.Module()
     model.layers = nn.ModuleList([nn.LayerNorm(2)])
-    with pytest.raises(ValueError, match=r"has no torch\.nn\.Linear"):
+    with pytest.raises(Refusal, match=r"has no torch\.nn\.Linear"):
         anatomy.prunable(model)
 
 
@@ -106,8 +107,8 @@ def test_a_scope_may_name_one_block() -> None:
 
 @pytest.mark.parametrize("scope", ["atention", "[", ""])
 def test_a_scope_that_cannot_work_names_what_there_is(scope: str) -> None:
-    with pytest.raises(ValueError, match="all, attention, mlp") as refusal:
+    with pytest.raises(Refusal, match="all, attention, mlp") as refusal:
         anatomy.select(LLAMA_NAMES, scope)
     text = str(refusal.value)
-    assert text.startswith(f"method.scope={scope}: ")
+    assert text.startswith(f"scope={scope}: ")
     assert all(text.count(kind) == 1 for kind in LLAMA_KINDS)

@@ -320,7 +320,11 @@ def test_code_in_the_folder_is_not_run(folder: Path) -> None:
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "own.py").write_text("raise SystemExit('this code was run')\n")
-    assert refusal(read_config, Local(str(folder))).startswith("its config.json cannot be used")
+    said = refusal(read_config, Local(str(folder)))
+    assert said.startswith(
+        "its config.json cannot be used (it needs code that comes with the model"
+    )
+    assert said.endswith("set model.trust_remote_code=true if you trust it)")
 
 
 # the tokenizer
@@ -349,7 +353,7 @@ def test_a_tokenizer_without_eos_is_refused(folder: Path) -> None:
 def test_a_folder_without_tokenizer_is_refused(folder: Path) -> None:
     for file in folder.glob("*token*"):
         file.unlink()
-    assert refusal(load_tokenizer, Local(str(folder))).startswith("its tokenizer cannot be loaded")
+    assert refusal(load_tokenizer, Local(str(folder))) == "holds no tokenizer.json"
 
 
 def test_a_damaged_tokenizer_is_refused(folder: Path) -> None:
@@ -426,3 +430,23 @@ def test_a_real_model_loads_with_its_tokenizer(real: Path) -> None:
     assert found.pad_token_id is not None
     assert model(ids).logits.shape == (1, ids.shape[1], 512)
     assert len(anatomy.prunable(skeleton(checkpoint))) == 5 * 7
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_weight_that_is_no_number_is_named(folder: Path, bad: float) -> None:
+    saved = weights(folder)
+    saved["model.layers.2.self_attn.q_proj.weight"][3, 1] = bad
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    assert refusal(load, Local(str(folder), device="cpu")) == (
+        "its model.layers.2.self_attn.q_proj.weight holds NaN or infinity in float32; "
+        "are the files whole?"
+    )
+
+
+def test_a_weight_that_the_dtype_cannot_hold_is_named(folder: Path) -> None:
+    saved = weights(folder)
+    saved["model.norm.weight"][0] = 1e6
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    load(Local(str(folder), device="cpu"))
+    said = refusal(load, Local(str(folder), device="cpu", dtype="float16"))
+    assert said.startswith("its model.norm.weight holds NaN or infinity in float16")

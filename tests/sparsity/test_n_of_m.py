@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
 
 
@@ -39,20 +40,24 @@ def test_it_makes_no_difference_what_is_compared() -> None:
 
 
 def test_an_indivisible_layer_is_refused_by_name() -> None:
-    NofM(2, 4).check("model.layers.0.mlp.down_proj", 172)
-    with pytest.raises(ValueError, match=r"m=4.*170 inputs.*model\.layers\.0\.mlp\.down_proj"):
-        NofM(2, 4).check("model.layers.0.mlp.down_proj", 170)
+    NofM(2, 4).check({"model.layers.0.mlp.down_proj": 172})
+    with pytest.raises(Refusal, match=r"m=4.*170 inputs.*model\.layers\.0\.mlp\.down_proj"):
+        NofM(2, 4).check({"model.layers.0.mlp.down_proj": 170})
+
+
+def test_what_would_divide_every_layer_is_said() -> None:
+    layers = {"q_proj": 192, "down_proj": 512}
+    with pytest.raises(Refusal, match=r"m=3: .* 512 .* down_proj; .* the divisors of 64,"):
+        NofM(1, 3).check(layers)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.6])
 def test_a_ratio_beside_the_pattern_is_refused(ratio: float) -> None:
-    with pytest.raises(
-        ValueError, match=rf"ratio={ratio}: the pattern 2:4 .* 0\.5; leave ratio out"
-    ):
+    with pytest.raises(Refusal, match=rf"ratio={ratio}: the pattern 2:4 .* 0\.5; leave ratio out"):
         NofM(2, 4, ratio=ratio)
 
 
 @pytest.mark.parametrize(("n", "m", "named"), [(0, 4, "n=0"), (5, 4, "n=5"), (1, 0, "m=0")])
 def test_numbers_that_make_no_pattern_are_refused_by_name(n: int, m: int, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(Refusal, match=named):
         NofM(n, m)

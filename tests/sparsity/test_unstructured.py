@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sweep.refusal import Refusal
 from sweep.sparsity.counted import Counted
 from sweep.sparsity.unstructured import Unstructured
 
@@ -69,13 +70,13 @@ def test_over_a_layer_the_weight_at_the_threshold_goes_too() -> None:
 
 @pytest.mark.parametrize("ratio", [1.0, 1.2, -0.1, float("nan")])
 def test_a_ratio_outside_its_range_is_refused_by_name(ratio: float) -> None:
-    with pytest.raises(ValueError, match=rf"ratio={ratio}.*\[0, 1\)"):
+    with pytest.raises(Refusal, match=rf"ratio={ratio}.*\[0, 1\)"):
         Unstructured(ratio)
 
 
 def test_an_unstructured_pattern_fits_every_layer_and_has_a_readable_label() -> None:
     pattern = Unstructured(0.30000000000000004)
-    pattern.check("layer", 7)
+    pattern.check({"layer": 7})
     assert pattern.width is None
     assert pattern.label == "30%"
     assert Unstructured(0.125).label == "12.5%"
@@ -92,10 +93,10 @@ def test_a_counted_pattern_drops_its_count(scores: Tensor, data: st.DataObject) 
 def test_a_counted_pattern_is_for_its_own_layer_only() -> None:
     pattern = Counted(3, 12)
     assert (pattern.sparsity, pattern.width, pattern.label) == (0.25, None, "3 of 12")
-    pattern.check("layer", 4)
-    with pytest.raises(ValueError, match="q_proj"):
-        pattern.check("q_proj", 5)
+    pattern.check({"layer": 4})
+    with pytest.raises(Refusal, match="q_proj"):
+        pattern.check({"q_proj": 5})
     with pytest.raises(ValueError, match="total=12"):
         pattern.drop(torch.zeros(2, 4), "layer")
-    with pytest.raises(ValueError, match="count=13"):
+    with pytest.raises(Refusal, match="count=13"):
         Counted(13, 12)

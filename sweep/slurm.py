@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 WAITING = {
@@ -85,14 +85,24 @@ def _asked(command: Sequence[str], wanted: Sequence[str]) -> dict[str, Job] | No
     said = _run([*command, ",".join(arrays)])
     if said is None:
         return None
-    found: dict[str, Job] = {}
+    return parsed(said, wanted)
+
+
+def parsed(said: str, wanted: Collection[str]) -> dict[str, Job]:
+    """The lines of squeue or sacct that are about jobs asked for, by id.
+
+    Of an array that was cancelled before any of it began, SLURM knows only the number of the array:
+    that stands for every job of it that no other line names.
+    """
+    named: dict[str, Job] = {}
     for line in said.splitlines():
         ids, state, node, *reason = line.split("|")
         # "CANCELLED by 0" names who did it; of a job that was requeued the last line counts
         node = "" if node == "None assigned" else node
         job = Job(state.split()[0], node, reason[0] if reason else "")
-        found |= {id: job for id in expanded(ids) if id in wanted}
-    return found
+        named |= dict.fromkeys(expanded(ids), job)
+    found = {id: named.get(id) or named.get(id.partition("_")[0]) for id in wanted}
+    return {id: job for id, job in found.items() if job is not None}
 
 
 def expanded(ids: str) -> list[str]:

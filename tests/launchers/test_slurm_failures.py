@@ -74,10 +74,12 @@ def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
     assert not jobs(user.said(*words))
     kept = user.said(*words, "keep=model")  # which no queued job will do
     assert len(jobs(kept)) == 1
-    user.cluster.run("scancel", *jobs(submitted), *jobs(kept))
+    user.cluster.run("scancel", *jobs(kept))
+    array = user.said("method=wanda", "sparsity.ratio=0.3,0.7", *words[1:])
+    assert len({job.split("_")[0] for job in jobs(array)}) == 1
+    user.cluster.run("scancel", "-u", "root")  # SLURM names the array then, and none of its jobs
     user.finish()
-    user.wait(lambda: user.status().count("CANCELLED") == 2)
-    assert user.status().count("CANCELLED; the same command submits it again") == 2
+    assert user.status().count("CANCELLED; the same command submits it again") == 4
     assert len(jobs(user.said("method=wanda", *SMALL))) == 2
     user.finish()
     assert "2 done" in user.status()

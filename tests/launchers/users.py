@@ -58,7 +58,9 @@ class Sweeps:
         )
 
     def environment(self) -> dict[str, str]:
-        own = {"PYTHONPATH": str(self.folder / "modules"), "NOTES": str(self.folder / "notes")}
+        paths = [str(self.folder / "modules"), os.environ.get("PYTHONPATH", "")]
+        own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        own["NOTES"] = str(self.folder / "notes")
         return {**os.environ, **self.cluster.environment, **own, **self.pauses}
 
     def notes(self, what: str) -> int:

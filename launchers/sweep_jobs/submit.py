@@ -24,6 +24,7 @@ from sweep.progress import Progress
 from sweep.refusal import Failed
 from sweep.report import table
 from sweep.run import finished
+from sweep.slurm import folded
 from sweep.status import Standing, standings, summary
 from sweep.submitted import record
 from sweep.workshop import Workshop
@@ -178,8 +179,7 @@ def _submit(
 
 
 def _print_jobs(jobs: set[str]) -> None:
-    ids = sorted(jobs, key=lambda job: [int(number) for number in job.split("_")])
-    _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
+    _print(f"submitted {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {folded(jobs)}")
 
 
 def _stand(planned: Plan) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from launchers.testbed.slurm import Cluster
+from sweep.slurm import expanded
 
 SMALL = (
     "calib.n_samples=8",
@@ -133,7 +134,7 @@ def prepared(cluster: Cluster, folder: Path) -> Sweeps:
 
 def jobs(said: str) -> list[str]:
     found = re.search(r"submitted \d+ jobs?: (.*)", said)
-    return found[1].split() if found else []
+    return [job for ids in found[1].split() for job in expanded(ids)] if found else []
 
 
 def states(cluster: Cluster, said: str) -> dict[str, str]:

@@ -192,12 +192,6 @@ class Folder:
                 file.rename(file.with_name(new + file.name.removeprefix(stem)))
         self._result(stem).rename(self._result(new))
 
-    def seconds(self) -> float:
-        """Seconds that compressing and measuring took, by what the results say."""
-        files = [self.path / "compression.json", *(self.path / "metrics").glob("*.json")]
-        records = [record for record in map(_read_json, files) if record is not None]
-        return sum(float(record.get("seconds", 0)) for record in records)
-
     def write_failure(self, text: str) -> None:
         """Why the cell failed."""
         write(self.path / "failure.txt", text)

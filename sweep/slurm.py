@@ -100,6 +100,18 @@ def max_array_size() -> int | None:
     return int(number[1]) if number else None
 
 
+def grace(partition: str) -> float:
+    """Seconds after which SLURM ends a job of a partition that it has told to end (SIGTERM).
+
+    That is KillWait, or the partition's GraceTime in preemption if it is longer; where they cannot
+    be read, SLURM's own default of the first.
+    """
+    wait = re.search(r"^KillWait\s*=\s*(\d+)", _run(["scontrol", "show", "config"]) or "", re.M)
+    said = _run(["scontrol", "show", "partition", partition]) or ""
+    time = re.search(r"\bGraceTime=(\d+)", said)
+    return max(float(wait[1]) if wait else 30.0, float(time[1]) if time else 0.0)
+
+
 def _asked(command: Sequence[str], wanted: Sequence[str]) -> dict[str, Job] | None:
     """The answer's lines that are about jobs asked for; arrays are asked for as a whole.
 

@@ -14,7 +14,7 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                            /model/                 the compressed model, with keep=model
 outputs/reports/<sweep>/results.csv, results.md
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
-outputs/logs/, outputs/wandb/
+outputs/wandb/
 """
 
 from __future__ import annotations

@@ -145,6 +145,8 @@ def _compress(
     windows = workshop.windows(cell)
     layers: list[LayerRecord] = []
     if method.compresses:
+        if there := blocks.there():
+            log.info("  goes on from block %d", there)
         layers = walk(
             bench.model,
             method,

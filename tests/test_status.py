@@ -31,6 +31,7 @@ def given(tmp_path: Path) -> Given:
         said = [{"id": name, "name": name, "metrics": {"m": "0"}, "keep": "none"} for name in cells]
         (folder / f"{job}-{launcher}.json").write_text(json.dumps({"cells": said}))
         line = {"job": job, "launcher": launcher, "when": time.time() - 9}
+        line["folder"] = "submitit-1"
         line["pack"] = f"{job}-{launcher}.json"
         with (folder / "submitted-host-1.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
@@ -119,7 +120,7 @@ def test_memory_is_blamed_where_slurm_does_so_and_not_a_cell(
     says: Callable[..., None],
 ) -> None:
     given("45", "a")
-    log = tmp_path / "jobs" / "sweep" / "submitit" / "45_0_log.err"
+    log = tmp_path / "jobs" / "sweep" / "submitit-1" / "45_0_log.err"
     log.parent.mkdir()
     log.write_text(f"a\n{printed}\nz\n")
     says(job_45=state)

@@ -97,7 +97,7 @@ class Sweeps:
         self.wait(lambda: not self.cluster.run("squeue", "-h"))
 
     def logs(self) -> str:
-        files = sorted(self.outputs.glob("jobs/*/submitit/*.err"))
+        files = sorted(self.outputs.glob("jobs/*/submitit-*/*.err"))
         return "".join(f"== {file}\n{file.read_text()[-1500:]}" for file in files)
 
     def results(self) -> dict[str, Any]:

@@ -54,8 +54,8 @@ class Folder:
     def __init__(self, outputs: str | Path, name: str) -> None:
         cells = Path(outputs) / "cells"
         self.path = cells / name
-        if not self.path.is_dir() and (there := sorted(cells.glob(f"*-{name[-8:]}"))):
-            self.path = there[0]
+        if not self.path.is_dir() and (there := _ending(cells, f"-{name[-8:]}")):
+            self.path = cells / there
 
     @property
     def log(self) -> Path:
@@ -222,6 +222,14 @@ class Folder:
                 partial.rename(self.model)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+
+
+def _ending(folder: Path, end: str) -> str | None:
+    """The first name in a folder with this end; a plan asks for thousands."""
+    try:
+        return min((name for name in os.listdir(folder) if name.endswith(end)), default=None)  # noqa: PTH208
+    except FileNotFoundError:
+        return None
 
 
 # ten times as fast where PyYAML was built with libyaml; a status reads a thousand

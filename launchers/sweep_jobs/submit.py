@@ -16,14 +16,13 @@ from typing import Any, ClassVar, TypeVar
 
 from sweep import pack
 from sweep.build import build
-from sweep.files import Folder, umask
+from sweep.files import umask
 from sweep.grid import announce, quiet, show_asked
 from sweep.pack import Pack
 from sweep.plan import Plan, plan
 from sweep.progress import Progress
 from sweep.refusal import Failed, Refusal
 from sweep.report import table
-from sweep.run import finished
 from sweep.slurm import folded
 from sweep.status import Standing, standings, summary
 from sweep.submitted import record
@@ -120,13 +119,9 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     outputs = Path(planned.outputs)
     asked = {cell.id: pack.described(cell) for cell in planned.cells}
     found = standings(outputs, asked)
-    busy = {s.id for s in found if s.state in ("running", "queued")}
-    todo = [
-        cell
-        for cell in planned.todo
-        # a job may have finished it since the plan was made
-        if cell.id not in busy and not finished(cell, Folder(cell.settings.outputs, cell.name))
-    ]
+    # a job may have finished some since the plan was made
+    taken = {s.id for s in found if s.state in ("running", "queued", "done")}
+    todo = [cell for cell in planned.todo if cell.id not in taken]
     made = pack.packs(planned, todo, submitter.cells_per_job)
     if submitter.dry_run:
         for number, one in enumerate(made):

@@ -11,8 +11,8 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +53,7 @@ class Standing:
         job: of SLURM, in which it runs or will run.
         seconds: for which processes had it in their hands, if it runs or is done; None of a dense
             cell that is done: it says nothing about the others.
+        shown: its name, and the settings by which it differs from others of its label.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Standing:
     about: str = ""
     job: str | None = None
     seconds: float | None = None
+    shown: str = ""
 
 
 def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None) -> list[Standing]:
@@ -89,7 +91,9 @@ def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None
         done or _standing(outputs, cells[id], given.get(id, []), known)
         for id, done in found.items()
     ]
-    return sorted(listed, key=lambda standing: standing.name)
+    listed.sort(key=lambda standing: standing.name)
+    shown = told_apart({s.id: (s.name, begun.get(s.id, {}).get("config", {})) for s in listed})
+    return [replace(standing, shown=shown[standing.id]) for standing in listed]
 
 
 def summary(found: Iterable[Standing]) -> str:
@@ -117,8 +121,39 @@ def _left(listed: Sequence[Standing]) -> float:
 def lines(found: Iterable[Standing]) -> list[str]:
     """One line per cell."""
     listed = list(found)
-    width = max((len(standing.name) for standing in listed), default=0)
-    return [f"{s.name:{width}}  {s.state:7}  {s.about}".rstrip() for s in listed]
+    width = max((len(standing.shown) for standing in listed), default=0)
+    return [f"{s.shown:{width}}  {s.state:7}  {s.about}".rstrip() for s in listed]
+
+
+def told_apart(cells: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Names of cells, by id; of those with one label, with the settings by which they differ.
+
+    Args:
+        cells: by id, name and configuration, which may be empty.
+    """
+    alike: dict[str, list[str]] = {}
+    for id, (name, _) in cells.items():
+        alike.setdefault(name.rpartition("-")[0], []).append(id)
+    found: dict[str, str] = {}
+    for ids in alike.values():
+        flat = {id: dict(_flat(cells[id][1])) if len(ids) > 1 else {} for id in ids}
+        names = dict.fromkeys(name for settings in flat.values() for name in settings)
+        differ = [n for n in names if len({str(own.get(n)) for own in flat.values()}) > 1]
+        for id, own in flat.items():
+            settings = " ".join(f"{name}={own[name]}" for name in differ if name in own)
+            found[id] = cells[id][0] + (f" ({settings})" if settings else "")
+    return found
+
+
+def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings that may change a cell's weights, by dotted name."""
+    left = [(group, config.get(group)) for group in ("model", "method", "sparsity", "calib")]
+    while left:
+        name, node = left.pop(0)
+        if isinstance(node, Mapping):
+            left = [(f"{name}.{key}", inner) for key, inner in node.items()] + left
+        elif node is not None:
+            yield name, node
 
 
 def _begun(outputs: Path) -> dict[str, dict[str, Any]]:

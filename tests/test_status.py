@@ -16,7 +16,7 @@ import pytest
 from sweep import slurm
 from sweep.attempt import Attempt, take
 from sweep.slurm import Job
-from sweep.status import Standing, standings, summary
+from sweep.status import Standing, standings, summary, told_apart
 
 Given = Callable[..., None]
 
@@ -184,3 +184,21 @@ def test_help_is_help() -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert done.stdout.startswith("python -m sweep.status [FOLDER ...]")
+
+
+def test_cells_of_one_label_are_told_apart_by_their_settings() -> None:
+    def config(**method: str) -> dict[str, Any]:
+        return {"method": {"scope": "all", **method}, "sparsity": {"ratio": 0.5}, "seed": 1}
+
+    cells = {
+        "a": ("tiny-faulty-50-00000001", config(fault="kill")),
+        "b": ("tiny-faulty-50-00000002", config(fault="none")),
+        "c": ("tiny-faulty-60-00000003", config(fault="none")),
+        "d": ("tiny-faulty-60-00000004", {}),
+    }
+    shown = told_apart(cells)
+    assert shown["a"] == "tiny-faulty-50-00000001 (method.fault=kill)"
+    assert shown["b"] == "tiny-faulty-50-00000002 (method.fault=none)"
+    assert shown["d"] == "tiny-faulty-60-00000004"
+    alone = told_apart({"a": cells["a"]})
+    assert alone == {"a": "tiny-faulty-50-00000001"}

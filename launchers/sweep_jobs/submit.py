@@ -24,7 +24,7 @@ from sweep.progress import Progress
 from sweep.refusal import Failed, Refusal
 from sweep.report import table
 from sweep.slurm import folded
-from sweep.status import Standing, standings, summary
+from sweep.status import Standing, standings, summary, told_apart
 from sweep.submitted import record
 from sweep.workshop import Workshop
 
@@ -124,8 +124,9 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     todo = [cell for cell in planned.todo if cell.id not in taken]
     made = pack.packs(planned, todo, submitter.cells_per_job)
     if submitter.dry_run:
+        shown = told_apart({cell.id: (cell.name, cell.config) for cell in planned.cells})
         for number, one in enumerate(made):
-            names = ", ".join(cell.name for cell in one.cells)
+            names = ", ".join(shown[cell.id] for cell in one.cells)
             _print(f"pack {number}: {names}")
         _print(f"dry run: {len(todo)} cells in {submitter.describe(len(made))}; nothing is queued")
         return
@@ -133,7 +134,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     if made:
         for standing in found:
             if standing.state == "failed":
-                _print(f"failed before, submitted again: {standing.name}: {standing.about}")
+                _print(f"failed before, submitted again: {standing.shown}: {standing.about}")
         _submit(planned, made, found, configs[0]["tracker"], submitter, workshop)
     _stand(planned)
     if submitter.wait:
@@ -194,7 +195,7 @@ def _stand(planned: Plan) -> None:
         sys.stdout.write(table.write_report(planned.outputs, planned.name, planned.cells))
     for standing in found:
         if standing.state == "failed":
-            _print(f"failed: {standing.name}: {standing.about}")
+            _print(f"failed: {standing.shown}: {standing.about}")
     _print(f"{planned.name}: {summary(found)}")
 
 
@@ -220,7 +221,7 @@ def _wait_for(planned: Plan) -> None:
     _stand(planned)
     missing = [standing for standing in found if standing.state != "done"]
     if missing or len(found) < len(ids):
-        lines = [f"  {standing.name}: {standing.about or standing.state}" for standing in missing]
+        lines = [f"  {standing.shown}: {standing.about or standing.state}" for standing in missing]
         count = f"{len(ids) - len(found) + len(missing)} of {len(ids)} cells are not done"
         raise Failed("\n".join([count, *lines, "  the same command submits only these again"]))
 

@@ -46,6 +46,7 @@ class Attempt:
         began: seconds since the epoch.
         doing: what loop it is in, how many are done and how many there are.
         ended: how it ended: `done`, `failed`, `stopped`; None while it lasts.
+        seen: when it last gave a sign of life, by the same clock as `began`.
     """
 
     host: str = field(default_factory=platform.node)
@@ -56,6 +57,7 @@ class Attempt:
     began: float = field(default_factory=time.time)
     doing: tuple[str, int, int] | None = None
     ended: str | None = None
+    seen: float | None = None
 
     @classmethod
     def of(cls, pid: int) -> Attempt:
@@ -135,7 +137,7 @@ class Holding:
                 self._write()
 
     def _write(self) -> None:
-        write(self._path, _text(self._attempt))
+        write(self._path, _text(replace(self._attempt, seen=time.time())))
 
 
 def take(cell: Path) -> Holding | None:
@@ -191,6 +193,29 @@ def latest(cell: Path) -> tuple[Attempt, bool] | None:
     return None if attempt is None else (attempt, alive(folder / _name(number), attempt))
 
 
+def spent(cell: Path) -> float:
+    """Seconds for which processes had a cell in their hands, loading and all, as far as they say.
+
+    A try that failed is not in it.
+    """
+    folder = cell / "attempts"
+    found = 0.0
+    for number in _numbers(folder):
+        attempt = _read(folder, number)
+        if attempt.ended == "failed":
+            continue
+        lasts = alive(folder / _name(number), attempt)
+        end = time.time() if lasts else attempt.seen
+        found += 0 if end is None else max(0.0, end - attempt.began)
+    return found
+
+
+def given_up(cell: Path) -> bool:
+    """Whether whoever had a cell last is gone, and did not say how it ended."""
+    last = latest(cell)
+    return last is not None and last[0].ended is None and not last[1]
+
+
 def alive(path: Path, attempt: Attempt) -> bool:
     """Whether the process that made the file still works on it."""
     if attempt.ended is not None:
@@ -201,18 +226,24 @@ def alive(path: Path, attempt: Attempt) -> bool:
 
 
 def _latest(folder: Path) -> tuple[int, Attempt | None]:
-    numbers = sorted(int(file.stem) for file in folder.glob("[0-9]*.json"))
-    if not numbers:
-        return 0, None
+    numbers = _numbers(folder)
+    return (numbers[-1], _read(folder, numbers[-1])) if numbers else (0, None)
+
+
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(file.stem) for file in folder.glob("[0-9]*.json"))
+
+
+def _read(folder: Path, number: int) -> Attempt:
     try:
-        said = json.loads((folder / _name(numbers[-1])).read_text())
+        said = json.loads((folder / _name(number)).read_text())
         if said["doing"] is not None:
             said["doing"] = tuple(said["doing"])
-        return numbers[-1], Attempt(**said)
+        return Attempt(**said)
     except OSError:  # somebody else's, who keeps it private: its age is all that can be known
-        return numbers[-1], Attempt(host="?", boot="?", pid=0, start=None)
+        return Attempt(host="?", boot="?", pid=0, start=None)
     except (ValueError, TypeError, KeyError):  # or half written, where there are no hard links
-        return numbers[-1], Attempt(host="?", boot="?", pid=0, start=None)
+        return Attempt(host="?", boot="?", pid=0, start=None)
 
 
 def _name(number: int) -> str:

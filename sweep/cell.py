@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,6 +107,7 @@ class Cell:
     id: str
     label: str
     about: Mapping[str, Any]
+    _metric_ids: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -124,13 +125,15 @@ class Cell:
 
     def metric_id(self, metric: str) -> str:
         """Hash of a metric's settings and data: a result with another one is not this result."""
-        measured = self.parts.metrics[metric]
-        settings = _without_paths(self.config["metric"][metric])
-        settings = {k: v for k, v in settings.items() if k not in measured.incidental}
-        with under(f"metric.{metric}"):
-            origins = measured.origins()
-        fixed = _fixed(origins)
-        return digest({"measures": MEASURES, "settings": settings, "data": fixed})
+        if metric not in self._metric_ids:
+            measured = self.parts.metrics[metric]
+            settings = _without_paths(self.config["metric"][metric])
+            settings = {k: v for k, v in settings.items() if k not in measured.incidental}
+            with under(f"metric.{metric}"):
+                fixed = _fixed(measured.origins())
+            content = {"measures": MEASURES, "settings": settings, "data": fixed}
+            self._metric_ids[metric] = digest(content)
+        return self._metric_ids[metric]
 
 
 def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:

@@ -17,7 +17,7 @@ outputs/reports/<sweep>/sweep.json                 which cells the sweep has
                        /report.html, results.csv, … see sweep/report
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
 outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies
-outputs/logs/, outputs/wandb/
+outputs/wandb/
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Folder:
     def __init__(self, outputs: str | Path, name: str) -> None:
         cells = Path(outputs) / "cells"
         self.path = cells / name
-        if not self.path.is_dir() and (there := sorted(cells.glob(f"*-{name[-8:]}"))):
-            self.path = there[0]
+        if not self.path.is_dir() and (there := _ending(cells, f"-{name[-8:]}")):
+            self.path = cells / there
 
     @property
     def log(self) -> Path:
@@ -210,12 +210,6 @@ class Folder:
                 file.rename(file.with_name(new + file.name.removeprefix(stem)))
         self._result(stem).rename(self._result(new))
 
-    def seconds(self) -> float:
-        """Seconds that compressing and measuring took, by what the results say."""
-        files = [self.path / "compression.json", *(self.path / "metrics").glob("*.json")]
-        records = [record for record in map(_read_json, files) if record is not None]
-        return sum(float(record.get("seconds", 0)) for record in records)
-
     def write_failure(self, text: str) -> None:
         """Why the cell failed."""
         write(self.path / "failure.txt", text)
@@ -246,6 +240,14 @@ class Folder:
                 partial.rename(self.model)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
+
+
+def _ending(folder: Path, end: str) -> str | None:
+    """The first name in a folder with this end; a plan asks for thousands."""
+    try:
+        return min((name for name in os.listdir(folder) if name.endswith(end)), default=None)  # noqa: PTH208
+    except FileNotFoundError:
+        return None
 
 
 # ten times as fast where PyYAML was built with libyaml; a status reads a thousand

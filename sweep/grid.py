@@ -156,6 +156,7 @@ def _attempt(
             spent = run(cell, Folder(dense.settings.outputs, dense.name), workshop, mirror)
         except (OutOfSpace, Interrupted, Overtaken, KeyboardInterrupt) as stop:
             failure = type(stop).__name__
+            log.info("  %s", str(stop) or "interrupted")
             holding.end("stopped")
             raise
         except Exception as error:  # noqa: BLE001 - one cell must not take the others with it

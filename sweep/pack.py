@@ -15,6 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from sweep.attempt import given_up
 from sweep.build import build
 from sweep.cell import Cell, make
 from sweep.files import Folder, write
@@ -43,7 +44,11 @@ class Pack:
 
 
 def packs(planned: Plan, todo: Sequence[Cell], cells_per_job: int) -> list[Pack]:
-    """The cells in packs: of one model each, its dense cell by itself and before the others."""
+    """The cells in packs: of one model each, its dense cell by itself and before the others.
+
+    By itself, and last, is a cell that a process had in its hands when it ended without a word: it
+    may have been the reason, and would be again.
+    """
     found: list[Pack] = []
     for _, group in groupby(todo, key=of_same_model):
         cells = list(group)
@@ -51,9 +56,17 @@ def packs(planned: Plan, todo: Sequence[Cell], cells_per_job: int) -> list[Pack]
         if cells[0] is dense:
             found.append(Pack((dense,), dense))
             cells = cells[1:]
+        alone = {cell.id: cell for cell in cells if _ended_a_process(cell)}
+        cells = [cell for cell in cells if cell.id not in alone]
         for start in range(0, len(cells), cells_per_job):
             found.append(Pack(tuple(cells[start : start + cells_per_job]), dense))
+        found += [Pack((cell,), dense) for cell in alone.values()]
     return found
+
+
+def _ended_a_process(cell: Cell) -> bool:
+    folder = Folder(cell.settings.outputs, cell.name)
+    return folder.failure() is None and given_up(folder.path)
 
 
 def folder(planned: Plan) -> Path:

@@ -135,6 +135,8 @@ def _compress(
     layers: list[LayerRecord] = []
     mirror.calibrated(0 if windows is None else int(windows.mask.sum()))
     if method.compresses:
+        if there := blocks.there():
+            log.info("  goes on from block %d", there)
         layers = walk(
             bench.model,
             method,

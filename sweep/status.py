@@ -6,17 +6,18 @@ is there, for what only it knows: jobs that wait, and jobs that ended before the
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from sweep import slurm
-from sweep.attempt import Attempt, latest
+from sweep.attempt import Attempt, latest, spent
 from sweep.files import Folder
 from sweep.progress import duration
 from sweep.submitted import Submission, submissions
@@ -24,11 +25,19 @@ from sweep.submitted import Submission, submissions
 State = Literal["done", "running", "queued", "failed", "missing"]
 ORDER: tuple[State, ...] = ("done", "running", "queued", "failed", "missing")
 
+USAGE = """\
+python -m sweep.status [FOLDER ...]
+
+Where every cell of the sweeps below a folder of outputs stands (without one, below ./outputs):
+done, running, queued, failed or missing, and why. Ends with 1 if cells failed.
+"""
+
 HELP = {
     "OUT_OF_MEMORY": "raise hydra.launcher.mem_gb, or lower batch_size",
     "TIMEOUT": "the same command goes on; hydra.launcher.timeout_min and max_num_timeout limit it",
     "NODE_FAIL": "the same command submits it again",
     "CANCELLED": "the same command submits it again",
+    "COMPLETING": "its node does not let go of it; the same command submits it again",
 }
 """What to do about a job that could not say itself why it ended."""
 
@@ -42,7 +51,9 @@ class Standing:
         state: where it stands.
         about: the node, since when and what is done; or why; or which job.
         job: of SLURM, in which it runs or will run.
-        seconds: that it took, if it is done and that is known.
+        seconds: for which processes had it in their hands, if it runs or is done; None of a dense
+            cell that is done: it says nothing about the others.
+        shown: its name, and the settings by which it differs from others of its label.
     """
 
     id: str
@@ -51,6 +62,7 @@ class Standing:
     about: str = ""
     job: str | None = None
     seconds: float | None = None
+    shown: str = ""
 
 
 def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None) -> list[Standing]:
@@ -79,7 +91,9 @@ def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None
         done or _standing(outputs, cells[id], given.get(id, []), known)
         for id, done in found.items()
     ]
-    return sorted(listed, key=lambda standing: standing.name)
+    listed.sort(key=lambda standing: standing.name)
+    shown = told_apart({s.id: (s.name, begun.get(s.id, {}).get("config", {})) for s in listed})
+    return [replace(standing, shown=shown[standing.id]) for standing in listed]
 
 
 def summary(found: Iterable[Standing]) -> str:
@@ -87,19 +101,59 @@ def summary(found: Iterable[Standing]) -> str:
     listed = list(found)
     counts = Counter(standing.state for standing in listed)
     text = ", ".join(f"{counts[state]} {state}" for state in ORDER if counts[state])
-    took = [standing.seconds for standing in listed if standing.seconds is not None]
-    left = counts["running"] + counts["queued"]
-    if took and left:
-        seconds = sum(took) / len(took) * left / max(1, counts["running"])
+    if (seconds := _left(listed)) >= 1:
         text += f"; about {duration(seconds)} left"
     return text or "no cells"
+
+
+def _left(listed: Sequence[Standing]) -> float:
+    """Seconds until what is queued and runs is done, if as much runs at once as now; 0: unknown."""
+    took = [s.seconds for s in listed if s.state == "done" and s.seconds is not None]
+    running = [s.seconds or 0.0 for s in listed if s.state == "running"]
+    queued = sum(s.state == "queued" for s in listed)
+    if not took:
+        return 0.0
+    usual = sum(took) / len(took)
+    whole = usual * queued + sum(max(0.0, usual - so_far) for so_far in running)
+    return whole / max(1, len(running))
 
 
 def lines(found: Iterable[Standing]) -> list[str]:
     """One line per cell."""
     listed = list(found)
-    width = max((len(standing.name) for standing in listed), default=0)
-    return [f"{s.name:{width}}  {s.state:7}  {s.about}".rstrip() for s in listed]
+    width = max((len(standing.shown) for standing in listed), default=0)
+    return [f"{s.shown:{width}}  {s.state:7}  {s.about}".rstrip() for s in listed]
+
+
+def told_apart(cells: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """Names of cells, by id; of those with one label, with the settings by which they differ.
+
+    Args:
+        cells: by id, name and configuration, which may be empty.
+    """
+    alike: dict[str, list[str]] = {}
+    for id, (name, _) in cells.items():
+        alike.setdefault(name.rpartition("-")[0], []).append(id)
+    found: dict[str, str] = {}
+    for ids in alike.values():
+        flat = {id: dict(_flat(cells[id][1])) if len(ids) > 1 else {} for id in ids}
+        names = dict.fromkeys(name for settings in flat.values() for name in settings)
+        differ = [n for n in names if len({str(own.get(n)) for own in flat.values()}) > 1]
+        for id, own in flat.items():
+            settings = " ".join(f"{name}={own[name]}" for name in differ if name in own)
+            found[id] = cells[id][0] + (f" ({settings})" if settings else "")
+    return found
+
+
+def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings that may change a cell's weights, by dotted name."""
+    left = [(group, config.get(group)) for group in ("model", "method", "sparsity", "calib")]
+    while left:
+        name, node = left.pop(0)
+        if isinstance(node, Mapping):
+            left = [(f"{name}.{key}", inner) for key, inner in node.items()] + left
+        elif node is not None:
+            yield name, node
 
 
 def _begun(outputs: Path) -> dict[str, dict[str, Any]]:
@@ -121,9 +175,11 @@ def _done(outputs: Path, cell: Mapping[str, Any]) -> Standing | None:
     """Where a cell stands that is done."""
     folder = Folder(outputs, cell["name"])
     kept = cell.get("keep", "none") == "none" or folder.model.is_dir()
-    if folder.compression() is None or not kept or _lacking(folder, cell):
+    compression = folder.compression()
+    if compression is None or not kept or _lacking(folder, cell):
         return None
-    return Standing(cell["id"], folder.path.name, "done", seconds=folder.seconds())
+    seconds = spent(folder.path) if compression["layers"] else None
+    return Standing(cell["id"], folder.path.name, "done", seconds=seconds)
 
 
 def _standing(
@@ -137,23 +193,54 @@ def _standing(
     id, name = cell["id"], folder.path.name
     last = latest(folder.path)
     if last is not None and last[1]:
-        return Standing(id, name, "running", _running(last[0]), last[0].job)
+        about, job = _running(last[0]), last[0].job
+        return Standing(id, name, "running", about, job, spent(folder.path))
     failure = folder.failure()
     for submission in reversed(given):
         if not _covers(submission, cell):
             continue  # it will leave something of what is asked for undone
         if failure is not None and last is not None and _of(last[0], submission):
             continue  # a job does not come back to a cell that has failed in it
-        queued = _queued(submission, known.get(submission.job))
+        queued = _queued(submission, known)
         if queued is not None:
             job = submission.job if submission.launcher == "slurm" else None
             return Standing(id, name, "queued", queued, job)
     if failure is not None:
         return Standing(id, name, "failed", f"{failure} ({folder.log})")
-    ended = known.get(given[-1].job) if given else None
-    if ended is not None and ended.state != "COMPLETED":
-        return Standing(id, name, "failed", _ended(given[-1], ended.state))
-    return Standing(id, name, "missing", ", ".join(_lacking(folder, cell)))
+    state, why = _left_undone(outputs, last and last[0], given, known)
+    lacking = ", ".join(_lacking(folder, cell))
+    return Standing(id, name, state, why if state == "failed" else f"{lacking}{why}")
+
+
+def _left_undone(
+    outputs: Path,
+    last: Attempt | None,
+    given: Sequence[Submission],
+    known: Mapping[str, slurm.Job],
+) -> tuple[State, str]:
+    """Of a cell that nobody has or will have, and that did not say why: whether its job did.
+
+    Args:
+        outputs: the folder.
+        last: the last try at it.
+        given: the jobs that had it in their pack.
+        known: what SLURM says of them.
+    """
+    if not given or given[-1].launcher != "slurm":
+        return "missing", ""
+    submission = given[-1]
+    job = known.get(submission.job)
+    if job is None and not slurm.is_here():
+        why = f"was given to SLURM job {submission.job}, which cannot be asked from here"
+        return "missing", f" ({why})"
+    mine = last is not None and _of(last, submission)
+    if job is None or job.state == "COMPLETED" or (mine and last and last.ended == "done"):
+        return "missing", ""
+    state = _end(submission, job.state)
+    if not mine and _began_another(outputs, submission):
+        return "missing", f" (job {submission.job} ended {state} before it came to it)"
+    help = f"; {HELP[state]}" if state in HELP else ""
+    return "failed", f"job {submission.job}: {state}{help} ({submission.log})"
 
 
 def _of(attempt: Attempt, submission: Submission) -> bool:
@@ -170,15 +257,37 @@ def _covers(submission: Submission, cell: Mapping[str, Any]) -> bool:
     return keeps and dict(cell["metrics"]).items() <= dict(packed["metrics"]).items()
 
 
-def _ended(submission: Submission, state: str) -> str:
-    """Why a job ended that could not say so itself."""
-    said = submission.log.read_text(errors="replace")[-10_000:] if submission.log.is_file() else ""
-    if re.search(r"memory limit|oom.kill|out of memory", said, re.IGNORECASE):
-        state = "OUT_OF_MEMORY"  # where SLURM has no control groups it says FAILED
+def _began_another(outputs: Path, submission: Submission) -> bool:
+    """Whether a job came to any cell of its pack."""
+    found = (latest(Folder(outputs, cell["name"]).path) for cell in submission.cells)
+    return any(last is not None and _of(last[0], submission) for last in found)
+
+
+def _end(submission: Submission, state: str) -> str:
+    """How a job ended that could not say so itself, if SLURM says only that it failed."""
+    if state != "FAILED":
+        return state
+    said = _tail(submission.log)
+    if re.search(
+        r"^(slurmstepd|srun)[^:\n]*: .*(memory limit|oom.kill|out of memory)", said, FLAGS
+    ):
+        return "OUT_OF_MEMORY"  # where SLURM has no control groups it says FAILED
     if "timed-out too many times" in said:  # so ends a job that submitit does not queue again
-        state = "TIMEOUT"
-    help = f"; {HELP[state]}" if state in HELP else ""
-    return f"job {submission.job}: {state}{help} ({submission.log})"
+        return "TIMEOUT"
+    return state
+
+
+FLAGS = re.IGNORECASE | re.MULTILINE
+
+
+def _tail(log: Path) -> str:
+    """The end of what a job printed; nothing, if it is somebody's who keeps it private."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 10_000))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _running(attempt: Attempt) -> str:
@@ -188,20 +297,24 @@ def _running(attempt: Attempt) -> str:
     return f"on {attempt.host}{job}, for {since}{doing}"
 
 
-def _queued(submission: Submission, job: slurm.Job | None) -> str | None:
+def _queued(submission: Submission, known: Mapping[str, slurm.Job]) -> str | None:
     """The job in whose pack a cell waits; None if no job will come to it any more."""
-    if submission.alive:
-        return f"process {submission.job}"
-    if job is None or not (job.waits or job.runs):
+    if submission.launcher != "slurm":
+        return f"process {submission.job}" if submission.alive else None
+    job = known.get(submission.job)
+    if job is None or not (job.waits or job.runs or job.ends):
         return None
-    if job.runs:
-        return f"job {submission.job}, which runs"
+    if not job.waits:
+        return f"job {submission.job}, which {'runs' if job.runs else 'is ending'}"
     why = f" ({job.reason})" if job.reason not in ("", "None") else ""
     return f"job {submission.job}{why}"
 
 
 def main(words: list[str]) -> None:
     """Print the status of the folders given; of `outputs` if none is. Exit code 1: cells failed."""
+    if {"-h", "--help"} & {*words}:
+        sys.stdout.write(USAGE)
+        return
     failed = False
     for word in words or ["outputs"]:
         outputs = Path(word)

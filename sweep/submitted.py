@@ -2,7 +2,7 @@
 
 outputs/jobs/<sweep>/<pack>.json      the cells of one job (sweep.pack)
 outputs/jobs/<sweep>/submitted-<host>-<process>.jsonl  which job was given which pack, and when
-outputs/jobs/<sweep>/submitit/        submitit's files, and what the jobs printed
+outputs/jobs/<sweep>/submitit-<launch>/  submitit's files, and what the jobs printed; private
 """
 
 from __future__ import annotations
@@ -49,10 +49,17 @@ class Submission:
         return self.process is not None and self.process.runs_here()
 
 
-def record(submitted: Iterable[tuple[str, Path]], launcher: str) -> None:
-    """Add to the sweep's list which jobs were given which packs."""
+def record(submitted: Iterable[tuple[str, Path]], launcher: str, folder: Path) -> None:
+    """Add to the sweep's list which jobs were given which packs.
+
+    Args:
+        submitted: jobs and packs.
+        launcher: `slurm` or `local`.
+        folder: with what the jobs print, beside the packs.
+    """
     for job, path in submitted:
         line = {"job": job, "pack": path.name, "launcher": launcher, "when": time.time()}
+        line["folder"] = folder.name
         if launcher == "local":
             line["process"] = asdict(Attempt.of(int(job)))
         # one writer a file: what several machines append may mix on a shared file system
@@ -65,6 +72,9 @@ def submissions(outputs: Path) -> Iterator[Submission]:
     """Every job that was ever given a pack below `outputs`, in their order."""
     found: list[Submission] = []
     packs: dict[Path, list[dict[str, Any]]] = {}  # of this machine's processes each has all
+    for folder in (outputs / "jobs", *outputs.glob("jobs/*/")):
+        if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+            log.warning("%s: is private; what is queued there is not known", folder)
     for file in outputs.glob("jobs/*/submitted*.jsonl"):
         for line in file.read_text().splitlines():
             try:
@@ -76,7 +86,7 @@ def submissions(outputs: Path) -> Iterator[Submission]:
             if path not in packs:
                 packs[path] = json.loads(path.read_text())["cells"] if path.is_file() else []
             process = Attempt(**said["process"]) if "process" in said else None
-            errors = file.parent / "submitit" / f"{said['job']}_0_log.err"
+            errors = file.parent / said.get("folder", "submitit") / f"{said['job']}_0_log.err"
             when = said["when"]
             found.append(
                 Submission(said["job"], said["launcher"], errors, packs[path], process, when)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sweep import pack, worker
+from sweep import attempt, pack, worker
 from sweep.files import Folder
 from sweep.plan import Plan, plan
 from sweep.progress import Progress
@@ -77,6 +77,19 @@ def test_a_dense_cell_that_has_failed_since_is_not_tried_by_every_job(planned: P
     Folder(dense.settings.outputs, dense.name).write_failure("OutOfMemory: killed")
     loaded = pack.load(path, Workshop(Progress()), {})
     assert [cell.id for cell in loaded.todo] == [cell.id for cell in planned.cells[1:]]
+
+
+def test_a_cell_that_was_in_hand_when_its_process_died_shares_no_job(planned: Plan) -> None:
+    dense, first, second = planned.cells
+    todo = [first, second]
+    assert pack.packs(planned, todo, 2) == [pack.Pack((first, second), dense)]
+    attempts = Folder(first.settings.outputs, first.name).path / "attempts"
+    attempts.mkdir(parents=True)
+    dead = attempt.Attempt(pid=1, start=0)  # there is such a process, and it began later
+    (attempts / "001.json").write_text(json.dumps(vars(dead)))
+    assert pack.packs(planned, todo, 2) == [pack.Pack((one,), dense) for one in (second, first)]
+    Folder(first.settings.outputs, first.name).write_failure("Killed: by signal 9")  # a word
+    assert pack.packs(planned, todo, 2) == [pack.Pack((first, second), dense)]
 
 
 def test_a_cell_whose_data_changed_has_failed_and_the_others_run(

@@ -93,6 +93,7 @@ def test_a_compression_goes_on_at_the_block_where_it_was_stopped(
     stopped(frozen(*SMALL), "blocks", 3)
     (cell,) = (tmp_path / "outputs" / "cells").glob("*sparsegpt*")
     assert len(list((cell / "blocks").iterdir())) == 3
+    assert "stopped as asked, at blocks 3 of" in (cell / "log.txt").read_text()
     assert not (cell / "compression.json").exists()
     compress = SparseGPT.compress
     calls: list[Any] = []
@@ -101,6 +102,7 @@ def test_a_compression_goes_on_at_the_block_where_it_was_stopped(
     layers = whole[f"cells/{cell.name}/compression.json"]["layers"]
     blocks_in_all = len({layer["name"].split(".")[2] for layer in layers})
     assert len(calls) == len(layers) * (blocks_in_all - 3) // blocks_in_all
+    assert "goes on from block 3" in (cell / "log.txt").read_text()
     assert results(tmp_path / "outputs") == whole
     assert not (cell / "blocks").exists()
 

@@ -8,6 +8,7 @@ the worker is asked to stop at the next block or batch, and submitit has the job
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -15,10 +16,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+from sweep import slurm
 from sweep.attempt import Attempt, latest
 from sweep.files import Folder
 from sweep.refusal import Failed
@@ -29,8 +33,11 @@ DONE, STOPPED, BROKEN = 0, 3, 5
 LOOK = 0.2
 """Seconds between two looks at the worker."""
 
-GRACE = 15 * 60.0
-"""Seconds in which whoever told a worker to end (SIGTERM) is expected to end the job, too."""
+GRACE = 30.0
+"""Seconds, beyond those that SLURM gives it, in which a job that was told to end is ended."""
+
+RESTARTS = 3
+"""How often in a row a worker may be told to end, and not its job, before the job gives up."""
 
 
 class PackJob:
@@ -66,6 +73,7 @@ class PackJob:
         self._notice = notice
         self._failed = list(failed)
         self._worker: _Worker | None = None
+        self._told = False
 
     def checkpoint(self) -> Any:
         """Called by submitit in a signal's handler: the worker stops, and the job is run again."""
@@ -89,22 +97,61 @@ class PackJob:
         """Run until every cell is done, has failed, or the worker was asked to stop.
 
         Raises:
-            Failed: cells failed, so that the job has failed too.
+            SystemExit: cells failed, so that the job has failed too. It ends the log of the job
+                with the reasons; for other exceptions submitit prints a trace of its own.
         """
-        done = [self._run(Path(pack)) for pack in self._packs]
+        try:
+            with self._listening():
+                done = [self._run(Path(pack)) for pack in self._packs]
+        except Failed as failed:
+            sys.exit(str(failed))
         if not all(done):
-            raise Failed("cells failed; see failure.txt in their folders")
+            sys.exit("\n".join(["cells failed:", *self._reasons()]))
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[None]:
+        """Notes that the job is told to end (SIGTERM), and hands it on to the worker."""
+
+        def told(number: int, frame: FrameType | None) -> None:
+            self._told = True
+            if self._worker is not None:
+                self._worker.end()
+            if callable(before):  # submitit's, which logs it
+                before(number, frame)
+
+        before = signal.signal(signal.SIGTERM, told)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _reasons(self) -> Iterator[str]:
+        """Why cells failed, one a line."""
+        for pack in self._packs:
+            for _, folder in _cells(Path(pack)):
+                if (failure := folder.failure()) is not None:
+                    yield f"  {folder.path.name}: {failure} ({folder.log})"
 
     def _run(self, pack: Path) -> bool:
-        """One pack, with as many workers as it takes; whether all its cells are done."""
+        """One pack, with as many workers as it takes; whether all its cells are done.
+
+        Raises:
+            Failed: told to end, or no worker begins a cell.
+        """
+        stops = 0
         while True:
             before = _killed_for_memory()
             self._worker = _Worker(pack, self._failed, self._environment(), self._umask)
             code = self._worker.wait()
             if code in (STOPPED, -signal.SIGTERM, -signal.SIGUSR2):  # it had not begun to listen
-                # scancel and preemption tell the steps first, and end the job a while later
-                time.sleep(GRACE if os.environ.get("SUBMITIT_EXECUTOR") == "slurm" else 0)
-                raise Failed("stopped; the same command goes on with what is left")
+                time.sleep(LOOK)  # the job may be told a moment after its worker
+                stops += 1
+                if self._told or stops > RESTARTS:
+                    if self._told and os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
+                        # scancel and preemption tell the steps first, and end the job a while later
+                        time.sleep(GRACE + slurm.grace(os.environ.get("SLURM_JOB_PARTITION", "")))
+                    raise Failed("stopped; the same command goes on with what is left")
+                continue  # somebody ended the worker alone
             if code >= 0 and code != BROKEN:
                 return code == DONE and not self._failed
             blamed = self._worker.failed()
@@ -141,7 +188,12 @@ class _Worker:
     ) -> None:
         self._pack = pack
         command = [sys.executable, "-m", "sweep.worker", str(pack), *without]
-        self._process = subprocess.Popen(command, env=environment, umask=umask)
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            umask=umask,
+            preexec_fn=partial(_end_with, os.getpid()) if _PRCTL else None,
+        )
         self._attempt = Attempt.of(self._process.pid)
 
     def wait(self) -> int:
@@ -149,6 +201,10 @@ class _Worker:
         while (code := self._process.poll()) is None:
             time.sleep(LOOK)
         return code
+
+    def end(self) -> None:
+        """Have it end at the next block or batch."""
+        self._signal(signal.SIGTERM)
 
     def stop(self, notice: float) -> None:
         """Have it end at the next block or batch; kill it if it is still in that when time is up.
@@ -185,11 +241,8 @@ class _Worker:
 
     def _attempts(self) -> list[tuple[str, Folder, Attempt]]:
         """The cells that this process was the last to have in its hands."""
-        content = json.loads(self._pack.read_text())
-        cells = {cell["id"]: cell for cell in (content["dense"], *content["cells"])}
         found: list[tuple[str, Folder, Attempt]] = []
-        for id, cell in cells.items():
-            folder = Folder(cell["config"]["outputs"], cell["name"])
+        for id, folder in _cells(self._pack):
             last = latest(folder.path)
             if last is not None and last[0].process == self._attempt.process:
                 found.append((id, folder, last[0]))
@@ -206,6 +259,29 @@ class _Worker:
             return os.waitid(os.P_PID, self._process.pid, _ENDED) is None
         except ChildProcessError:
             return False
+
+
+def _cells(pack: Path) -> list[tuple[str, Folder]]:
+    """Ids and folders of a pack's cells, and of its dense one."""
+    content = json.loads(pack.read_text())
+    cells = {cell["id"]: cell for cell in (content["dense"], *content["cells"])}
+    return [(id, Folder(c["config"]["outputs"], c["name"])) for id, c in cells.items()]
+
+
+_PRCTL: Any = getattr(ctypes.CDLL(None), "prctl", None)
+"""Of Linux; elsewhere a worker may outlive what watches it."""
+
+_PDEATHSIG = 1
+
+
+def _end_with(parent: int) -> None:
+    """Called in a new process: it is killed when the one that started it ends, however that ends.
+
+    Where SLURM knows the processes of a job only by their parents, it would outlive the job.
+    """
+    _PRCTL(_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:  # which has ended before this was said
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT

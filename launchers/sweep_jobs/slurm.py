@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,14 +17,20 @@ from sweep.slurm import max_array_size
 from sweep_jobs.job import PackJob
 from sweep_jobs.submit import Given, Submitter
 
+log = logging.getLogger("sweep")
+
 MARGIN = 20
 """Seconds of the notice of a job's end that are left for having it queued again."""
 
 TOLD_TOO_EARLY = (
-    "code=$?; [ $code -eq 140 ] && [ ${SLURM_RESTART_COUNT:-0} -lt 10 ]"
+    "code=$?; [ $code -eq 140 ] && [ ${{SLURM_RESTART_COUNT:-0}} -lt {restarts} ]"
     " && scontrol requeue $SLURM_JOB_ID; exit $code"
 )
-"""After the job: it is queued again if it died of USR2, which came before it could listen."""
+"""After the job: it is queued again if it died of USR2, which came before it could listen, and was
+not started again as often before as it may go on after a time-out."""
+
+SMALLEST = 0.001
+"""GB that are not rounded to 0 MB, by which SLURM understands all that a node has."""
 
 USUAL = 1001
 """SLURM's own limit of an array, where nobody has set another."""
@@ -47,7 +55,7 @@ class SlurmJobs(Submitter):
         wait: stay until everything is done.
         dry_run: say what would be submitted, and submit nothing.
         offline: jobs ask neither the hub nor W&B for anything.
-        private: only the owner may read what is written for the jobs.
+        private: only the owner may read the scripts and logs of the jobs.
     """
 
     kind: ClassVar[str] = "slurm"
@@ -78,6 +86,7 @@ class SlurmJobs(Submitter):
         """Raises: Refusal: a number out of range."""
         for name in (
             "cells_per_job",
+            "cpus_per_task",
             "timeout_min",
             "nodes",
             "array_parallelism",
@@ -85,18 +94,23 @@ class SlurmJobs(Submitter):
         ):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise Refusal(name, getattr(self, name), "must be at least 1")
-        for name in ("max_num_timeout", "signal_delay_s"):
-            if getattr(self, name) < 0:
+        for name in ("max_num_timeout", "signal_delay_s", "gpus_per_node"):
+            if getattr(self, name) is not None and getattr(self, name) < 0:
                 raise Refusal(name, getattr(self, name), "must not be negative")
+        if self.mem_gb is not None and self.mem_gb < SMALLEST:
+            reason = f"must be at least {SMALLEST}; null leaves it to the cluster"
+            raise Refusal("mem_gb", self.mem_gb, reason)
         if self.nodes > 1:
-            reason = "a cell runs on one node; several GPUs of a node come with gpus_per_node"
-            raise Refusal("nodes", self.nodes, reason)
+            raise Refusal("nodes", self.nodes, "a cell runs on one node")
         if self.signal_delay_s >= 60 * self.timeout_min:
             reason = f"must be less than timeout_min={self.timeout_min} (in seconds)"
             raise Refusal("signal_delay_s", self.signal_delay_s, reason)
 
     def check(self) -> None:
         """See `Submitter`."""
+        if (self.gpus_per_node or 0) > 1:
+            many = self.gpus_per_node
+            log.warning("hydra.launcher.gpus_per_node=%d: a cell uses one; others idle", many)
         for command in ("sbatch", "srun"):
             if shutil.which(command) is None:
                 reason = f"there is no {command} on this machine; use here or local"
@@ -159,10 +173,21 @@ class SlurmJobs(Submitter):
             with _outside_of_jobs(), executor.batch():
                 submitted = [executor.submit(job) for job in jobs]
         except FailedJobError as error:
-            said = [line for line in str(error).splitlines() if "rror" in line]
-            reason = f"sbatch refused it ({said[-1] if said else error})"
+            said = re.findall(r"error: (.*\S)", str(error)) or str(error).split("\n")
+            asked = ", ".join(
+                f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}"
+                for key, value in self._asked().items()
+            )
+            reason = f"sbatch refused it ({'; '.join(said)}); it was asked for {asked}"
             raise Refusal("hydra/launcher", "slurm", reason) from error
         return [job.job_id for job in submitted]
+
+    def _asked(self) -> dict[str, Any]:
+        """What sbatch may refuse, as it was set."""
+        names = "partition qos account constraint gres gpus_per_node cpus_per_task mem_gb"
+        given = {name: getattr(self, name) for name in (*names.split(), "timeout_min")}
+        given |= self.additional_parameters
+        return {name: value for name, value in given.items() if value is not None}
 
     def _notice(self) -> int:
         """Seconds that a worker has to stop in."""
@@ -181,7 +206,7 @@ class SlurmJobs(Submitter):
             "ntasks_per_node": 1,
             "mem": None if self.mem_gb is None else f"{round(1024 * self.mem_gb)}M",
             "setup": self.setup or None,
-            "teardown": [TOLD_TOO_EARLY],
+            "teardown": [TOLD_TOO_EARLY.format(restarts=self.max_num_timeout)],
             "array_parallelism": at_once,
             "srun_args": [*own, *self.srun_args] or None,
             "dependency": f"afterany:{':'.join(needs)}" if needs else None,

@@ -8,26 +8,27 @@ import platform
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sweep import pack
 from sweep.build import build
-from sweep.files import Folder, umask
+from sweep.files import umask
 from sweep.grid import announce, quiet, show_asked
 from sweep.pack import Pack
 from sweep.plan import Plan, plan
 from sweep.progress import Progress
-from sweep.refusal import Failed
+from sweep.refusal import Failed, Refusal
 from sweep.report.write import conclude
-from sweep.run import finished
-from sweep.status import Standing, standings, summary
+from sweep.slurm import folded
+from sweep.status import Standing, standings, summary, told_apart
 from sweep.submitted import record
 from sweep.workshop import Workshop
 
+T = TypeVar("T")
 log = logging.getLogger("sweep")
 
 LOOK = 5.0
@@ -61,7 +62,7 @@ class Submitter(ABC):
         wait: stay until everything is done.
         dry_run: say what would be submitted, and submit nothing.
         offline: jobs ask neither the hub nor W&B for anything.
-        private: only the owner may read what is written for the jobs.
+        private: only the owner may read the scripts and logs of the jobs.
     """
 
     kind: ClassVar[str]
@@ -118,17 +119,14 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     outputs = Path(planned.outputs)
     asked = {cell.id: cell.described() for cell in planned.cells}
     found = standings(outputs, asked)
-    busy = {s.id for s in found if s.state in ("running", "queued")}
-    todo = [
-        cell
-        for cell in planned.todo
-        # a job may have finished it since the plan was made
-        if cell.id not in busy and not finished(cell, Folder(cell.settings.outputs, cell.name))
-    ]
+    # a job may have finished some since the plan was made
+    taken = {s.id for s in found if s.state in ("running", "queued", "done")}
+    todo = [cell for cell in planned.todo if cell.id not in taken]
     made = pack.packs(planned, todo, submitter.cells_per_job)
     if submitter.dry_run:
+        shown = told_apart({cell.id: (cell.name, cell.config) for cell in planned.cells})
         for number, one in enumerate(made):
-            names = ", ".join(cell.name for cell in one.cells)
+            names = ", ".join(shown[cell.id] for cell in one.cells)
             _print(f"pack {number}: {names}")
         _print(f"dry run: {len(todo)} cells in {submitter.describe(len(made))}; nothing is queued")
         return
@@ -136,7 +134,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     if made:
         for standing in found:
             if standing.state == "failed":
-                _print(f"failed before, submitted again: {standing.name}: {standing.about}")
+                _print(f"failed before, submitted again: {standing.shown}: {standing.about}")
         _submit(planned, made, found, configs[0]["tracker"], submitter, workshop)
     _stand(planned)
     if submitter.wait:
@@ -151,28 +149,36 @@ def _submit(
     submitter: Submitter,
     workshop: Workshop,
 ) -> None:
+    online = tracker.get("mode") == "online"
     tracker = for_jobs(tracker, submitter.offline)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node()}-{os.getpid()}"
     users = umask()
-    with _private(submitter.private):
-        folder = pack.folder(planned)
-        given: list[Given] = []
-        dense: dict[str, Path] = {}
-        earlier = {s.id: (s.job,) for s in found if s.job is not None}
-        for number, one in enumerate(made):
-            path = pack.save(one, planned, f"{stamp}-{number:04d}", tracker, workshop)
-            given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
-            if one.opens:
-                dense[one.dense.id] = path
-        submitted: list[tuple[str, Path]] = []
-        try:
-            for jobs in submitter.submit(folder / "submitit", planned.name, given, users):
-                record(jobs, submitter.kind)  # at once: what is queued is never unknown
-                submitted += jobs
-        finally:  # a later array may be refused
-            if submitted:
-                _print_jobs({job for job, _ in submitted})
-    _print(f"logs: {folder / 'submitit'}")
+    given: list[Given] = []
+    dense: dict[str, Path] = {}
+    earlier = {s.id: (s.job,) for s in found if s.job is not None}
+    for number, one in enumerate(made):
+        path = pack.save(one, planned, f"{stamp}-{number:04d}", tracker, workshop)
+        given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
+        if one.opens:
+            dense[one.dense.id] = path
+    folder = pack.folder(planned) / f"submitit-{stamp}"
+    folder.mkdir(mode=0o700 if submitter.private else 0o777)
+    submitted: list[tuple[str, Path]] = []
+    try:
+        asked = submitter.submit(folder, planned.name, given, users)
+        for jobs in _privately(asked, submitter.private):
+            record(jobs, submitter.kind, folder)  # at once: what is queued is never unknown
+            submitted += jobs
+    except Refusal:
+        _clear(folder, {one.path for one in given} - {path for _, path in submitted})
+        raise
+    finally:  # a later array may be refused
+        if submitted:
+            _print_jobs({job for job, _ in submitted})
+    _print(f"logs: {folder}")
+    if online and submitter.offline:
+        later = f"python -m sweep.track {planned.outputs}"
+        _print(f"tracker.mode=online: jobs write offline (hydra.launcher.offline); then: {later}")
     _print(f"look: python -m sweep.status {planned.outputs}   (or the same command again)")
 
 
@@ -183,8 +189,7 @@ def for_jobs(tracker: Mapping[str, Any], offline: bool) -> Mapping[str, Any]:
 
 
 def _print_jobs(jobs: set[str]) -> None:
-    ids = sorted(jobs, key=lambda job: [int(number) for number in job.split("_")])
-    _print(f"submitted {len(ids)} {'job' if len(ids) == 1 else 'jobs'}: {' '.join(ids)}")
+    _print(f"submitted {len(jobs)} {'job' if len(jobs) == 1 else 'jobs'}: {folded(jobs)}")
 
 
 def _stand(planned: Plan) -> None:
@@ -196,7 +201,7 @@ def _stand(planned: Plan) -> None:
         sys.stdout.write(conclude(planned.outputs, planned.name, planned.cells, page=page))
     for standing in found:
         if standing.state == "failed":
-            _print(f"failed: {standing.name}: {standing.about}")
+            _print(f"failed: {standing.shown}: {standing.about}")
     _print(f"{planned.name}: {summary(found)}")
 
 
@@ -222,22 +227,37 @@ def _wait_for(planned: Plan) -> None:
     _stand(planned)
     missing = [standing for standing in found if standing.state != "done"]
     if missing or len(found) < len(ids):
-        lines = [f"  {standing.name}: {standing.about or standing.state}" for standing in missing]
+        lines = [f"  {standing.shown}: {standing.about or standing.state}" for standing in missing]
         count = f"{len(ids) - len(found) + len(missing)} of {len(ids)} cells are not done"
         raise Failed("\n".join([count, *lines, "  the same command submits only these again"]))
 
 
-@contextmanager
-def _private(private: bool) -> Iterator[None]:
-    """What is written meanwhile, by submitit too, only its owner may read."""
-    if not private:
-        yield
-        return
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
+def _privately(batches: Iterator[T], private: bool) -> Iterator[T]:
+    """The batches; what is written while they are made, only its owner may read."""
+    while True:
+        before = os.umask(0o077) if private else None
+        try:
+            batch = next(batches, None)
+        finally:
+            if before is not None:
+                os.umask(before)
+        if batch is None:
+            return
+        yield batch
+
+
+def _clear(folder: Path, packs: Iterable[Path]) -> None:
+    """Nothing is left of packs that no job was given, and of what submitit wrote for them."""
+    for path in packs:
+        path.unlink(missing_ok=True)
+    linked = {file.resolve() for file in folder.iterdir() if file.is_symlink()}
+    for file in [*folder.glob(".submission_file_*"), *folder.glob("*.pkl")]:
+        of_a_job = file.is_symlink() or file in linked or file.name.endswith("_submitted.pkl")
+        if not of_a_job:
+            file.unlink()
+    for empty in (folder, folder.parent, folder.parent.parent):
+        with suppress(OSError):
+            empty.rmdir()
 
 
 def _print(line: str) -> None:

@@ -110,8 +110,8 @@ def test_detached_processes_outlive_the_terminal_and_are_as_private_as_asked(
     while not status(tmp_path).endswith("2 done\n"):
         assert time.monotonic() < deadline, status(tmp_path)
         time.sleep(0.5)
-    (multirun,) = tmp_path.glob("logs/**/multirun.yaml")
-    for path in (multirun, *(tmp_path / "jobs").rglob("*")):
+    (folder,) = tmp_path.glob("jobs/*/submitit-*")
+    for path in (folder, *folder.iterdir()):
         assert bool(stat.S_IMODE(path.stat().st_mode) & 0o077) is not private, path
 
 

@@ -121,11 +121,14 @@ def test_a_job_holds_no_secret_and_is_private(
     assert len(files) > 20
     for file in files:
         assert b"5ecret" not in file.read_bytes(), file
-    for path in (user.outputs / "jobs").rglob("*"):
+    (private,) = user.outputs.glob("jobs/*/submitit-*")
+    for path in (private, *private.rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
-    for file in (user.outputs / "cells").rglob("*.json"):  # results are like any other file
+    shared = [*user.outputs.glob("cells/**/*.json"), *user.outputs.glob("jobs/*/*.json*")]
+    for file in shared:  # results, and who was given what, are like any other file
         assert stat.S_IMODE(file.stat().st_mode) & 0o044 == 0o044, file
-    scripts = [file.read_text() for file in user.outputs.glob("jobs/*/submitit/*_submission.sh")]
+    assert not list(user.outputs.rglob("multirun.yaml"))  # lines of `setup` would be in it
+    scripts = [file.read_text() for file in private.glob("*_submission.sh")]
     assert len(scripts) == 2
     for script in scripts:  # srun does not inherit it
         assert re.search(r"^srun .*--cpus-per-task=\d", script, re.MULTILINE)
@@ -179,6 +182,10 @@ def test_one_wrong_cell_and_nothing_is_queued(sweeps: Callable[[str], Sweeps]) -
     assert said.splitlines()[-1].startswith("sweep: sparsity.ratio=1.5: the share of zeros")
     assert not user.cluster.run("squeue", "-h")
     assert not (user.outputs / "jobs").exists()
+    refused = user.said("method=wanda", *SMALL, "hydra.launcher.partition=nope", code=1)
+    assert "sbatch refused it (invalid partition specified: nope; Batch job" in refused
+    assert "it was asked for partition=nope, cpus_per_task=" in refused
+    assert not (user.outputs / "jobs").exists()  # nothing is left of it
 
 
 def test_without_sbatch_the_launcher_is_refused_by_name(tmp_path: Path) -> None:

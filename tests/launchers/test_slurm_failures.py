@@ -60,7 +60,7 @@ def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
 ) -> None:
     user = sweeps("user")
     words = ("method=wanda", *SMALL, "+hydra.launcher.additional_parameters.hold=true")
-    submitted = user.said(*words)
+    user.said(*words)
     assert "2 queued" in user.status()
     user.cluster.stop("slurmctld")
     try:
@@ -74,27 +74,34 @@ def test_cancelled_jobs_and_a_stopped_controller_are_shown_as_such(
     assert not jobs(user.said(*words))
     kept = user.said(*words, "keep=model")  # which no queued job will do
     assert len(jobs(kept)) == 1
-    user.cluster.run("scancel", *jobs(submitted), *jobs(kept))
+    user.cluster.run("scancel", *jobs(kept))
+    array = user.said("method=wanda", "sparsity.ratio=0.3,0.7", *words[1:])
+    assert len({job.split("_")[0] for job in jobs(array)}) == 1
+    user.cluster.run("scancel", "-u", "root")  # SLURM names the array then, and none of its jobs
     user.finish()
-    user.wait(lambda: user.status().count("CANCELLED") == 2)
-    assert user.status().count("CANCELLED; the same command submits it again") == 2
+    assert user.status().count("CANCELLED; the same command submits it again") == 4
     assert len(jobs(user.said("method=wanda", *SMALL))) == 2
     user.finish()
     assert "2 done" in user.status()
 
 
-def test_a_job_that_exceeds_its_memory_is_named(sweeps: Callable[[str], Sweeps]) -> None:
+def test_a_job_that_exceeds_its_memory_is_named_and_takes_no_other_cell_with_it_again(
+    sweeps: Callable[[str], Sweeps],
+) -> None:
     user = sweeps("user")
-    words = ("method=faulty", "method.fault=memory")
-    submitted = user.said(*words, *SMALL)
+    words = ("method=faulty", "method.fault=memory,none", *SMALL, "hydra.launcher.cells_per_job=2")
+    submitted = user.said(*words)
     user.finish()
-    assert states(user.cluster, submitted)[jobs(submitted)[-1]] in ("FAILED", "OUT_OF_MEMORY")
+    (_, job) = jobs(submitted)
+    assert states(user.cluster, submitted)[job] in ("FAILED", "OUT_OF_MEMORY")
     status = user.status()
-    assert "1 failed" in status
-    assert "OUT_OF_MEMORY; raise hydra.launcher.mem_gb" in status
-    assert len(jobs(user.said(*words, *SMALL))) == 1
+    assert "1 done, 1 failed, 1 missing" in status
+    assert f"job {job}: OUT_OF_MEMORY; raise hydra.launcher.mem_gb" in status
+    assert f"(job {job} ended OUT_OF_MEMORY before it came to it)" in status
+    again = user.said(*words)
+    assert len(jobs(again)) == 2  # the one that was in hand is by itself
     user.finish()
-    assert "2 done" in user.status()
+    assert "3 done" in user.status()
 
 
 def test_a_cell_that_failed_is_not_tried_again_by_the_requeued_job_of_its_pack(

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from launchers.testbed.slurm import Cluster
+from sweep.slurm import expanded
 
 SMALL = (
     "calib.n_samples=8",
@@ -58,7 +59,9 @@ class Sweeps:
         )
 
     def environment(self) -> dict[str, str]:
-        own = {"PYTHONPATH": str(self.folder / "modules"), "NOTES": str(self.folder / "notes")}
+        paths = [str(self.folder / "modules"), os.environ.get("PYTHONPATH", "")]
+        own = {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        own["NOTES"] = str(self.folder / "notes")
         return {**os.environ, **self.cluster.environment, **own, **self.pauses}
 
     def notes(self, what: str) -> int:
@@ -94,7 +97,7 @@ class Sweeps:
         self.wait(lambda: not self.cluster.run("squeue", "-h"))
 
     def logs(self) -> str:
-        files = sorted(self.outputs.glob("jobs/*/submitit/*.err"))
+        files = sorted(self.outputs.glob("jobs/*/submitit-*/*.err"))
         return "".join(f"== {file}\n{file.read_text()[-1500:]}" for file in files)
 
     def results(self) -> dict[str, Any]:
@@ -131,7 +134,7 @@ def prepared(cluster: Cluster, folder: Path) -> Sweeps:
 
 def jobs(said: str) -> list[str]:
     found = re.search(r"submitted \d+ jobs?: (.*)", said)
-    return found[1].split() if found else []
+    return [job for ids in found[1].split() for job in expanded(ids)] if found else []
 
 
 def states(cluster: Cluster, said: str) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Door(Launcher):  # type: ignore[misc]
         """See `run`."""
         from sweep_jobs.composed import frozen, returned
 
-        if self.settings.get("private"):  # lines of `setup` are in it
+        if self.settings.get("private"):  # another sweeper's: lines of `setup` are in it
             with suppress(OSError):
                 (Path(self._config.hydra.sweep.dir) / "multirun.yaml").chmod(0o600)
         self.run(frozen(self._context, self._config, job_overrides))

@@ -184,11 +184,12 @@ def announce(planned: Plan) -> None:
     """Say what is planned."""
     cells, todo = len(planned.cells), len(planned.todo)
     log.info(
-        "%s: %d %s of the grid, %d cells with dense, %d to run, %d done before",
+        "%s: %d %s of the grid, %d %s with dense, %d to run, %d done before",
         planned.name,
         planned.points,
         "point" if planned.points == 1 else "points",
         cells,
+        "cell" if cells == 1 else "cells",
         todo,
         cells - todo,
     )

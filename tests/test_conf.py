@@ -54,15 +54,34 @@ def test_every_metric_composes_and_builds_alone(metric: str, frozen: Frozen) -> 
 
 
 @pytest.mark.parametrize("study", STUDIES)
-def test_every_point_of_every_study_composes_and_builds(study: str, frozen: Frozen) -> None:
+@pytest.mark.parametrize("model", ["model=tiny", None])
+def test_every_point_of_every_study_composes_and_builds(
+    study: str,
+    model: str | None,
+    frozen: Frozen,
+    files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "_snapshot", lambda repo, revision, pickles: files["model"])
+    given = [f"study={study}", *([model] if model else [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"study={study}"], return_hydra_config=True)
-        grid: Any = OmegaConf.to_container(config.hydra.sweeper.params)
-    axes = [
-        [f"{name}={value}" for value in str(values).split(",")] for name, values in grid.items()
-    ]
-    for point in product(*axes):
-        make(frozen(f"study={study}", *point), lambda folder: str(folder))
+        config = compose("config", given, return_hydra_config=True)
+    grids: Any = OmegaConf.to_container(config.hydra.sweeper)
+    for grid in (grids["params"], *grids["also"]):
+        axes = [
+            [f"{name}={value}" for value in str(values).split(",")] for name, values in grid.items()
+        ]
+        for point in product(*([axis[0], axis[-1]] for axis in axes)):  # the ends of every axis
+            make(frozen(*given, *point), lambda folder: str(folder))
+
+
+def test_every_study_states_its_question_and_its_cost_and_has_its_own_name() -> None:
+    for study in STUDIES:
+        text = (CONF / "study" / f"{study}.yaml").read_text()
+        assert f"\nname: {study}\n" in text
+        comment = text.split("name:")[0]
+        assert "?" in comment or "judge" in comment
+        assert "H100" in comment or study == "khanal_capone_judge"
 
 
 @pytest.mark.parametrize("source", ["c4", "alpaca", "unnatural", "wikitext2", "local", "tokens"])

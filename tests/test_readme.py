@@ -23,11 +23,13 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = [
     line.split("#")[0].strip()
     for line in README.splitlines()
-    if line.startswith("    python -m sweep") and not re.search("DIR|llama2|judge", line)
+    if line.startswith("    python -m sweep")
+    and not re.search("DIR|llama2|judge|[+]study|sweep.track|dashboard", line)
 ]
 """Commands that run as they stand; one with a DIR of the user's is planned below with files, those
 with a model of the hub are tested in launchers/test_slurm.py, those with a judge in
-metric/test_judge.py."""
+metric/test_judge.py, those that need a server of W&B in test_track_server.py; studies of
+many cells are composed in test_conf.py."""
 
 DEMO = "python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m"
 

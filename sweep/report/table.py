@@ -242,7 +242,8 @@ def measured_on(entries: Iterable[Entry]) -> list[str]:
     for entry in entries:
         for name, result in entry.results.items():
             for data in result["data"]:
-                found[f"{name}: {_amount(data)} of {data['corpus']} ({data['source']})"] = None
+                line = f"{name}: {_amount(data)} of {data['corpus']} ({data['source']})"
+                found[line + _lost(data)] = None
     return list(found)
 
 
@@ -265,6 +266,12 @@ def _amount(data: Mapping[str, Any]) -> str:
     most = "" if data["scored"] == "windows" else "at most "
     amount = f"{data['sequences']} {data['scored']} of {most}{data['seqlen']} tokens"
     return f"{amount}, {data['scored_tokens']} of them scored,"
+
+
+def _lost(data: Mapping[str, Any]) -> str:
+    """What of the data is not in the numbers, or not whole."""
+    what = {"left_out": "left out, too long", "cut": "cut at seqlen"}
+    return "".join(f"; {data[key]} {said}" for key, said in what.items() if data.get(key))
 
 
 def _about(entry: Entry) -> dict[str, Any]:

@@ -12,6 +12,7 @@ outputs/reports/<sweep>/sweep.json          which cells the sweep has
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -102,6 +103,8 @@ def write_report(
 
 def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
     """The page, its figures, and what they show as tables."""
+    # where matplotlib remembers the machine's fonts: all that a run writes goes below outputs
+    os.environ.setdefault("MPLCONFIGDIR", str(folder.parent.parent / "cache" / "matplotlib"))
     from sweep.report.figures import draw
     from sweep.report.page import page
 

@@ -660,7 +660,7 @@ def test_the_public_command_judges_a_grid_and_pays_once(
     assert sum(row["scores"].count(None) for row in rows["dense"]) == 1
     table = (tmp_path / "outputs" / "reports").glob("*/results.csv")
     header = next(table).read_text().splitlines()[0]
-    assert "judge,judge_low,judge_high,judge_vs_dense,judge_noise," in header
+    assert "judge,judge_low,judge_high,judge_vs_dense,judge_vs_dense_low," in header
 
     before = len(endpoint.asked)
     for file in (tmp_path / "outputs" / "cells").glob("*/metrics/judge.json"):

@@ -12,7 +12,7 @@ from sweep.check import check, check_unread
 from sweep.config import SWEEPS
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
 from sweep.refusal import Refusal
-from sweep.report.table import stand_ins
+from sweep.report.notes import stand_ins
 from sweep.run import finished
 from sweep.track import Tracker
 from sweep.workshop import Workshop

@@ -127,6 +127,7 @@ def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(work: Path) -> 
         assert len(shown) == 8
         # of 200 answers one or two may come out otherwise on another machine
         assert ours == pytest.approx(shown, rel=0.02, abs=0.011)
+        assert ours[1] == pytest.approx(shown[1], rel=0.15, abs=1e-9)  # the JSD is small itself
 
 
 def test_the_readmes_method_works_as_it_stands(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sweep.files import EVERYTHING
 from sweep.refusal import OutOfSpace, Refusal
-from sweep.report import entries, table, write
+from sweep.report import entries, notes, table, typeset, write
 
 
 def main(words: list[str]) -> int:
@@ -25,8 +25,8 @@ def main(words: list[str]) -> int:
         for folder in given.folders or [Path("outputs")]:
             report, found = _entries(folder)
             rows = table.rows(found, baseline=given.baseline, columns=columns)
-            shown = table.means_text(rows) if given.mean else table.text(rows)
-            sys.stdout.write("\n".join([shown, *table.notes(found), ""]))
+            shown = typeset.means_text(rows) if given.mean else typeset.text(rows)
+            sys.stdout.write("\n".join([shown, *notes.notes(found), ""]))
             made = write.write_report(
                 *(report, found), formats=formats, baseline=given.baseline, columns=columns
             )

@@ -22,8 +22,9 @@ from matplotlib.ticker import PercentFormatter
 
 from sweep.report.effect import Effect
 from sweep.report.frontier import Line, bound, lines
-from sweep.report.table import Rows, digits
+from sweep.report.table import Rows
 from sweep.report.truth import Link
+from sweep.report.typeset import digits
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

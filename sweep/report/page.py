@@ -22,7 +22,9 @@ from markupsafe import Markup
 from sweep.report.entries import Entry
 from sweep.report.figures import MAPS, Drawn
 from sweep.report.generations import Exchange, exchanges
-from sweep.report.table import Rows, digits, measured_on, shown_columns, signed, stand_ins
+from sweep.report.notes import measured_on, stand_ins
+from sweep.report.table import Rows, shown_columns
+from sweep.report.typeset import digits, signed
 
 ROOM = 2_900_000
 """Bytes of a page."""

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.files import csv_text, replacing, write
 from sweep.refusal import OutOfSpace
-from sweep.report import effect, entries, frontier, layers, table, truth
+from sweep.report import effect, entries, frontier, layers, notes, table, truth, typeset
 from sweep.report.entries import Entry
 from sweep.report.paired import Paired
 
@@ -47,13 +47,13 @@ def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> s
     """
     found = entries.of(cells)
     folder = Path(outputs) / "reports" / name
-    notes = [*table.notes(found), f"cells: {Path(outputs) / 'cells'}"]
+    lines = [*notes.notes(found), f"cells: {Path(outputs) / 'cells'}"]
     formats = ("html", "csv", "md") if page else ("csv", "md")
     try:
-        notes += named(write_report(folder, found, formats=formats))
+        lines += named(write_report(folder, found, formats=formats))
     except OutOfSpace as full:
-        notes.append(f"report: {full}")
-    return "\n".join(["", table.text(table.rows(found)), *notes, ""])
+        lines.append(f"report: {full}")
+    return "\n".join(["", typeset.text(table.rows(found)), *lines, ""])
 
 
 def named(files: Sequence[Path]) -> list[str]:
@@ -89,12 +89,12 @@ def write_report(
     rows = table.rows(found, baseline=baseline, columns=columns, paired=paired)
     name = folder.name
     if "csv" in files:
-        write(files["csv"], table.csv(rows))
+        write(files["csv"], typeset.csv(rows))
     if "md" in files:
-        listed = "".join(f"- {note}\n" for note in table.notes(found))
-        write(files["md"], f"# {name}\n\n{table.markdown(rows)}\n{listed}")
+        listed = "".join(f"- {note}\n" for note in notes.notes(found))
+        write(files["md"], f"# {name}\n\n{typeset.markdown(rows)}\n{listed}")
     if "tex" in files:
-        write(files["tex"], table.latex(rows))
+        write(files["tex"], typeset.latex(rows))
     if "html" in files:
         _page(folder, rows, paired)
     entries.write_list(folder, found, made)
@@ -128,7 +128,7 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
     html = page(
         folder.name,
         rows,
-        over_seeds=table.means(rows) if table.several_seeds(rows) else [],
+        over_seeds=typeset.means(rows) if table.several_seeds(rows) else [],
         tolerances=tolerances,
         sentences=truth.sentences(links),
         links=[_rounded(_link(link)) for link in links],

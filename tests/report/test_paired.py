@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sweep.report import entries, table
+from sweep.report import entries, table, typeset
 from sweep.report.paired import Paired
 
 Write = Callable[..., Path]
@@ -64,4 +64,4 @@ def test_the_table_has_the_interval_of_every_difference(write_cell: Write, tmp_p
     found = table.rows(entries.below(tmp_path / "outputs"), paired=Paired())
     row = found.rows[1]
     assert row["em_vs_dense_low"] < row["em_vs_dense"] < row["em_vs_dense_high"] < 0
-    assert "em_vs_dense_low,em_vs_dense_high" in table.csv(found).splitlines()[0]
+    assert "em_vs_dense_low,em_vs_dense_high" in typeset.csv(found).splitlines()[0]

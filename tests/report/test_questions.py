@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 import pytest
 
-from sweep.report import effect, entries, frontier, generations, layers, table, truth
+from sweep.report import effect, entries, frontier, generations, layers, table, truth, typeset
 from sweep.report.paired import Paired
 from tests.report.conftest import HOSTILE
 
@@ -61,7 +61,7 @@ def test_a_point_of_several_seeds_is_their_mean_and_deviation(
         pytest.approx(fmean(values)),
         pytest.approx(stdev(values)),
     )
-    assert "±" in table.means(found)[0]["em"]
+    assert "±" in typeset.means(found)[0]["em"]
 
 
 def test_a_metric_that_orders_the_cells_as_the_task_does_tells_the_truth(

@@ -13,7 +13,7 @@ import pytest
 from sweep.cell import Cell, make
 from sweep.files import Folder
 from sweep.refusal import OutOfSpace
-from sweep.report import entries, table, write
+from sweep.report import entries, notes, table, typeset, write
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -183,7 +183,7 @@ def test_examples_that_were_left_out_or_cut_are_named_below_the_table(cells: lis
     result: dict[str, Any] = {"values": {}, "columns": [], "data": [lost]}
     result["settings_id"] = cells[0].metric_id("perplexity")
     Folder(cells[0].settings.outputs, cells[0].name).write_metric("perplexity", result, {})
-    (line,) = table.measured_on(entries.of(cells))
+    (line,) = notes.measured_on(entries.of(cells))
     assert line.endswith("of c4 (embedded); 14 left out, too long; 36 cut at seqlen")
 
 
@@ -195,18 +195,18 @@ def test_a_narrow_terminal_gets_tables_below_each_other(cells: list[Cell]) -> No
         result["settings_id"] = cell.metric_id("perplexity")
         folder.write_metric("perplexity", result, {})
     found = rows_of(cells)
-    text = table._render(found, markdown=False, width=80)
+    text = typeset._render(found, markdown=False, width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     assert text.count("method") > 1
-    wide = table._render(found, markdown=False, width=400)
+    wide = typeset._render(found, markdown=False, width=400)
     assert wide.count("method") == 1
 
 
 def test_markdown_is_one_table_however_wide(cells: list[Cell]) -> None:
     for cell in cells:
         record(cell, 3.0)
-    lines = table._render(rows_of(cells), markdown=True, width=1000).splitlines()
+    lines = typeset._render(rows_of(cells), markdown=True, width=1000).splitlines()
     assert len(lines) == 2 + len(cells)
     assert all(line.startswith("|") and line.endswith("|") for line in lines)
 
@@ -230,9 +230,9 @@ def test_numbers_keep_the_digits_that_mean_something(
     value: float, change: float, shown: str
 ) -> None:
     row = {"method": "wanda", "x": value, "x_vs_dense": change}
-    assert table._against(LONE, row, "x", " ") == shown
+    assert typeset._against(LONE, row, "x", " ") == shown
 
 
 def test_markdown_holds_the_intervals_and_the_model() -> None:
     row = {"method": "wanda", "x": 0.935, "x_low": 0.9, "x_high": 0.96, "x_vs_dense": -0.04}
-    assert table._against(LONE, row, "x", " ", intervals=True) == "0.935 [0.900, 0.960] (-0.040)"
+    assert typeset._against(LONE, row, "x", " ", intervals=True) == "0.935 [0.900, 0.960] (-0.040)"

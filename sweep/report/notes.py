@@ -1,0 +1,52 @@
+"""What belongs below a table: on which texts its numbers are, and which of them are stand-ins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sweep.report.entries import Entry
+
+
+def notes(entries: Sequence[Entry]) -> list[str]:
+    """What belongs below a table: what was measured on which texts, and which are stand-ins."""
+    sources = {k: v for entry in entries for k, v in entry.sources.items()}
+    return [*measured_on(entries), *stand_ins(sources)]
+
+
+def measured_on(entries: Iterable[Entry]) -> list[str]:
+    """One line per metric and set of data: of which texts the numbers are."""
+    found: dict[str, None] = {}
+    for entry in entries:
+        for name, result in entry.results.items():
+            for data in result["data"]:
+                line = f"{name}: {_amount(data)} of {data['corpus']} ({data['source']})"
+                found[line + _lost(data)] = None
+    return list(found)
+
+
+def stand_ins(sources: Mapping[str, str]) -> list[str]:
+    """One line that says which of these corpora are stand-ins; none if all are real.
+
+    Args:
+        sources: where the corpora come from, by their names.
+    """
+    names = [name for name, source in sorted(sources.items()) if source == "embedded"]
+    if not names:
+        return []
+    are = "is a stand-in" if len(names) == 1 else "are stand-ins"
+    return [f"source: embedded ({', '.join(names)} {are} made by a micro-world, not real corpora)"]
+
+
+def _amount(data: Mapping[str, Any]) -> str:
+    if "scored" not in data:
+        return f"{data['rows']} questions"
+    most = "" if data["scored"] == "windows" else "at most "
+    amount = f"{data['sequences']} {data['scored']} of {most}{data['seqlen']} tokens"
+    return f"{amount}, {data['scored_tokens']} of them scored,"
+
+
+def _lost(data: Mapping[str, Any]) -> str:
+    """What of the data is not in the numbers, or not whole."""
+    what = {"left_out": "left out, too long", "cut": "cut at seqlen"}
+    return "".join(f"; {data[key]} {said}" for key, said in what.items() if data.get(key))

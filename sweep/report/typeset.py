@@ -1,0 +1,214 @@
+"""A table in letters: for the terminal (rich), as Markdown, as CSV, as LaTeX (booktabs)."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from sweep.files import csv_text
+from sweep.report.table import Rows, over_seeds, shown_columns
+
+ABOUT = (
+    "cell",
+    "model",
+    "method",
+    "sparsity",
+    "achieved_sparsity",
+    "calib",
+    "seed",
+    "status",
+    "source",
+)
+"""Columns of the CSV that say what a row is; then the settings by which rows differ that are alike
+in these; then, per metric, value, interval, difference and its interval."""
+
+
+def csv(table: Rows) -> str:
+    """All of it, without rounding."""
+    ends = ("", "_low", "_high", *(f"_vs_{table.baseline}{end}" for end in ("", "_low", "_high")))
+    values = [f"{metric}{end}" for metric in table.metrics for end in ends]
+    return csv_text([*ABOUT, *table.settings, *values], table.rows)
+
+
+def text(table: Rows) -> str:
+    """For the terminal; on a narrow one several tables below each other, each with its row names.
+
+    The best of the compressed cells has a star.
+    """
+    return _render(table, markdown=False, width=_width())
+
+
+def markdown(table: Rows) -> str:
+    """One table, however wide, with intervals; the best of the compressed cells is bold."""
+    return _render(table, markdown=True, width=1000)
+
+
+def latex(table: Rows) -> str:
+    """A `tabular` with the rules of booktabs; the best of the compressed cells is bold.
+
+    Letters that are not ASCII become the nearest that is, or a question mark.
+    """
+    import pandas as pd
+
+    shown = shown_columns(table)
+    lines = [
+        [str(row[name]) for name in shown] + [_against(table, row, n, " ") for n in table.metrics]
+        for row in table.rows
+    ]
+    frame = pd.DataFrame(
+        [[_ascii(said) for said in line] for line in lines],
+        columns=[_ascii(name) for name in (*shown, *table.metrics)],
+    )
+    bold = [
+        ["" for _ in shown]
+        + ["textbf: --rwrap;" if table.best(row, name) else "" for name in table.metrics]
+        for row in table.rows
+    ]
+    styler = frame.style.hide(axis="index").format(escape="latex")
+    styler = styler.format_index(escape="latex", axis="columns")
+    styler = styler.apply(
+        lambda _: pd.DataFrame(bold, index=frame.index, columns=frame.columns), axis=None
+    )
+    columns = "l" * len(shown) + "r" * len(table.metrics)
+    return str(styler.to_latex(hrules=True, column_format=columns))
+
+
+def means(table: Rows) -> list[dict[str, str]]:
+    """`over_seeds` in words: `mean ± deviation`, of one seed the value alone."""
+    shown: list[dict[str, str]] = []
+    for row in over_seeds(table):
+        values = {f"{name}{end}" for name in table.metrics for end in ("", "_sd")}
+        said = {name: str(value) for name, value in row.items() if name not in values}
+        for name in table.metrics:
+            said[name] = "–"
+            if name in row:
+                form, sd = digits(row[name]), row[f"{name}_sd"]
+                said[name] = format(row[name], form) + ("" if sd is None else f" ± {sd:{form}}")
+        shown.append(said)
+    return shown
+
+
+def means_text(table: Rows) -> str:
+    """`means` for the terminal."""
+    shown = means(table)
+    grid = Table(box=box.SIMPLE_HEAD)
+    for name in shown[0]:
+        grid.add_column(name, no_wrap=True, justify="right" if name in table.metrics else "left")
+    for row in shown:
+        grid.add_row(*row.values())
+    return _printed(grid, markdown=False, width=max(_width(), 40 * len(shown[0])))
+
+
+def digits(value: float) -> str:
+    """Four significant digits, but of shares and small divergences no more than mean something."""
+    if abs(value) >= 1:
+        return "#.4g" if abs(value) < 1000 else ".0f"
+    if value == 0 or abs(value) >= 0.1:
+        return ".3f"
+    return ".4f" if abs(value) >= 0.001 else ".1e"
+
+
+def signed(change: float, form: str) -> str:
+    """A difference of values that are shown in a form, to one digit that means something."""
+    form = ".3f" if form == "#.4g" and abs(change) < 1 else form
+    return f"{change:+{form}}"
+
+
+def _render(table: Rows, *, markdown: bool, width: int) -> str:
+    """The table as text."""
+    unbounded = Console(width=10_000, markup=False)
+    grids: list[Table] = []
+    left = table.metrics
+    while left or not grids:
+        count = len(left)
+        while count > 1 and unbounded.measure(_grid(table, left[:count], markdown)).maximum > width:
+            count -= 1
+        grids.append(_grid(table, left[:count], markdown))
+        left = left[count:]
+    return _printed(*grids, markdown=markdown, width=width)
+
+
+def _printed(*grids: Table, markdown: bool, width: int) -> str:
+    output = io.StringIO()
+    console = Console(
+        file=output,
+        width=width,
+        force_terminal=not markdown and sys.stdout.isatty(),
+        legacy_windows=False,
+        markup=False,
+    )
+    for grid in grids:
+        console.print(grid)
+    lines = [line.rstrip() for line in output.getvalue().splitlines()]
+    return "\n".join(lines).strip("\n") + "\n"
+
+
+def _grid(table: Rows, columns: Sequence[str], markdown: bool) -> Table:
+    """What a row is, and each value with its difference to the baseline."""
+    shown = shown_columns(table, model=markdown)
+    unfinished = any(row["status"] != "done" for row in table.rows)
+    between = " " if markdown else "\n"
+    grid = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
+    for name in shown:
+        grid.add_column(name, no_wrap=True)
+    for name in columns:
+        grid.add_column(
+            name if markdown else name.replace("_", between), justify="right", no_wrap=True
+        )
+    if unfinished:
+        grid.add_column("status", no_wrap=True)
+    for row in table.rows:
+        cells = [_marked(table, row, name, between, markdown) for name in columns]
+        status = [row["status"].split(":")[0]] if unfinished else []
+        about = [_cell(row[name]) if markdown else str(row[name]) for name in shown]
+        grid.add_row(*about, *cells, *status)
+    return grid
+
+
+def _marked(table: Rows, row: Mapping[str, Any], name: str, between: str, markdown: bool) -> str:
+    """A value with its difference, marked if it is the best."""
+    said = _against(table, row, name, between, intervals=markdown)
+    if not table.best(row, name):
+        return said
+    value, gap, rest = said.partition(between)
+    return f"**{value}**{gap}{rest}" if markdown else f"{value}*{gap}{rest}"
+
+
+def _against(
+    table: Rows, row: Mapping[str, Any], name: str, between: str, *, intervals: bool = False
+) -> str:
+    """A value, its interval if asked for, and in brackets its difference to the baseline."""
+    if name not in row:
+        return "–"
+    value, change = row[name], row.get(f"{name}_vs_{table.baseline}")
+    form = digits(value)
+    shown = format(value, form)
+    low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
+    if intervals and low is not None and high is not None:
+        shown += f" [{low:{form}}, {high:{form}}]"
+    if change is None or row["method"] == table.baseline:
+        return shown
+    return f"{shown}{between}({signed(change, form)})"
+
+
+def _width() -> int:
+    """Of the terminal; where there is none, of a wide one."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+
+
+def _cell(value: Any) -> str:
+    """What is in a cell of Markdown ends neither the cell nor the line."""
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _ascii(said: str) -> str:
+    plain = said.replace("–", "-").replace("±", "+-")
+    return unicodedata.normalize("NFKD", plain).encode("ascii", "replace").decode()

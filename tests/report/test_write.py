@@ -147,6 +147,26 @@ def test_a_page_of_any_size_stays_below_three_megabytes(
     assert not (folder / "results.csv").exists()
 
 
+def test_a_page_of_a_sweep_without_any_result_says_so_in_every_section(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    for method in ("dense", "wanda"):
+        write_cell(method, failed="ValueError: no")
+    folder = tmp_path / "outputs/reports/trial"
+    write_report(folder, entries.below(tmp_path / "outputs"), formats=ALL)
+    page = Page(folder / "report.html")
+    assert "2 cells: 0 done, 2 failed, 0 missing" in page.text
+    for said in (
+        "No compressed cell is finished",
+        "Nothing can be said",
+        "No two finished cells differ in their calibration set alone",
+        "No compressed cell has a record of its layers",
+        "No metric of this sweep has kept answers",
+    ):
+        assert said in page.text
+    assert not page.attributes("img", "src")
+
+
 def test_a_folder_without_cells_is_refused_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -159,7 +159,7 @@ def made_up(cells: Iterable[Cell]) -> list[str]:
     parts = [cell.parts for cell in cells]
     origins = [o for p in parts if p.calibration is not None for o in p.calibration.origins()]
     origins += [o for p in parts for metric in p.metrics.values() for o in metric.origins()]
-    return stand_ins({origin.corpus: origin.source for origin in origins})
+    return stand_ins((origin.corpus, origin.source) for origin in origins)
 
 
 def of_same_model(cell: Cell) -> str:

@@ -31,6 +31,7 @@ def table(outputs: Path, name: str, *words: str) -> list[dict[str, str]]:
             f"outputs={outputs}",
             f"name={name}",
             "tracker=none",
+            "report=table",
             *words,
         ],
         capture_output=True,

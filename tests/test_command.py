@@ -26,7 +26,7 @@ def said(
 
     def said(*words: str) -> str:
         monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("a model was loaded"))
-        given = [f"outputs={tmp_path / 'outputs'}", "tracker=none", *words]
+        given = [f"outputs={tmp_path / 'outputs'}", "tracker=none", "report=table", *words]
         monkeypatch.setattr(sys, "argv", ["sweep", *given])
         with pytest.raises(SystemExit) as exit:
             command.main()

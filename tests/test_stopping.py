@@ -129,7 +129,15 @@ def test_a_metric_that_is_stopped_costs_no_second_compression(
 
 def test_two_sweeps_at_once_compute_every_cell_once(frozen: Frozen, tmp_path: Path) -> None:
     command = [
-        *(sys.executable, "-m", "sweep", "method=wanda,magnitude,sparsegpt", "tracker=none", "-m"),
+        *(
+            sys.executable,
+            "-m",
+            "sweep",
+            "method=wanda,magnitude,sparsegpt",
+            "tracker=none",
+            "report=table",
+            "-m",
+        ),
         *(*SMALL, f"outputs={tmp_path / 'outputs'}"),
     ]
     both = [

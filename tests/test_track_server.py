@@ -165,6 +165,7 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
     assert all(any(run.glob("*.wandb.synced")) for run in offline_runs(outputs))
 
     lines = len(whole.lines)
+    figures.mkdir(parents=True)
     Image.new("RGB", (4, 4)).save(figures / "jsd.png")  # the report has another figure
     for _ in range(2):
         assert track.main([str(outputs)]) == 0

@@ -20,7 +20,7 @@ def main(words: list[str]) -> int:
     given = _parser().parse_args(words)
     logging.basicConfig(format="%(message)s")
     formats = [kind for kind in write.FORMATS if getattr(given, kind)] or ["html", "csv", "md"]
-    columns = [name for name in given.columns.split(",") if name]
+    columns = [name.strip() for name in given.columns.split(",") if name.strip()]
     try:
         for folder in given.folders or [Path("outputs")]:
             report, found = _entries(folder)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ class Entry:
             settings or data is not a result of this sweep.
         settings: that may change its weights, by dotted name.
         folder: its files.
+        suffixes: of values' names, by metric, where others among the cells were measured with other
+            settings or data: what has different names is not compared.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Entry:
     asked: Mapping[str, str]
     settings: Mapping[str, Any]
     folder: Folder
+    suffixes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
@@ -56,19 +59,27 @@ class Entry:
 
     @cached_property
     def values(self) -> dict[str, dict[str, Any]]:
-        """Every value of every metric, by name; one of a column comes before others of its name."""
+        """Every value of every metric, by name; one of a column comes before others of its name.
+
+        Each says of which `metric` it is, and its `name` there.
+        """
         found: dict[str, dict[str, Any]] = {}
         for columns in (True, False):
             for metric, result in self.results.items():
+                suffix = self.suffixes.get(metric, "")
                 for name, value in result["values"].items():
-                    if name not in found and (name in result["columns"]) == columns:
-                        found[name] = {**value, "metric": metric}
+                    if name + suffix not in found and (name in result["columns"]) == columns:
+                        found[name + suffix] = {**value, "metric": metric, "name": name}
         return found
 
     @property
     def columns(self) -> list[str]:
         """The values that a table shows."""
-        return [name for result in self.results.values() for name in result["columns"]]
+        return [
+            name + self.suffixes.get(metric, "")
+            for metric, result in self.results.items()
+            for name in result["columns"]
+        ]
 
     @property
     def status(self) -> str:
@@ -79,12 +90,12 @@ class Entry:
         return "missing" if failure is None else f"failed: {failure}"
 
     @property
-    def sources(self) -> dict[str, str]:
-        """Where its corpora come from, by their names."""
+    def sources(self) -> set[tuple[str, str]]:
+        """Names of its corpora, each with where it comes from."""
         results = self.results.values()
         data = [one for result in results for one in result["data"]]
         data += [one for result in results for one in result.get("calibration_data", ())]
-        return {one["corpus"]: one["source"] for one in data}
+        return {(one["corpus"], one["source"]) for one in data}
 
     def rows(self, metric: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The rows behind the values of a metric, by corpus. Read anew: of many cells, they are
@@ -114,7 +125,7 @@ def of(cells: Iterable[Cell]) -> list[Entry]:
 
 
 def below(outputs: Path) -> list[Entry]:
-    """Every cell that was begun below a folder of outputs, dense ones first.
+    """Every cell that was begun below a folder of outputs, or that a sweep there still lacks.
 
     Raises:
         Refusal: there is none.
@@ -133,24 +144,73 @@ def below(outputs: Path) -> list[Entry]:
     if not found:
         reason = "holds no cells; give a folder of outputs, or of a sweep's report in it"
         raise Refusal("report", outputs, reason)
-    return sorted(found, key=lambda entry: (entry.about["weights"], entry.about["compresses"]))
+    names = {entry.id for entry in found}
+    for file in sorted(outputs.glob("reports/*/sweep.json")):
+        lacking = [entry for entry in listed(file.parent) if entry.id not in names]
+        names |= {entry.id for entry in lacking}
+        found += lacking
+    return sorted(_told_apart(found), key=_place)
+
+
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """The cells; values of a metric that was measured in several ways have names of their own."""
+    ways: dict[str, set[str]] = {}
+    for entry in entries:
+        for metric in entry.results:
+            ways.setdefault(metric, set()).add(entry.asked[metric])
+    return [
+        replace(
+            entry,
+            suffixes={m: f"@{id[:4]}" for m, id in entry.asked.items() if len(ways.get(m, ())) > 1},
+        )
+        for entry in entries
+    ]
+
+
+def _place(entry: Entry) -> tuple[Any, ...]:
+    """Models together, dense first; then as people read: method, sparsity, calibration, seed."""
+    about = entry.about
+    numbers = [
+        f"{v:012.4f}" if isinstance(v, int | float) else str(v) for v in entry.settings.values()
+    ]
+    return (
+        *(about["model"], about["weights"], about["compresses"], about["method"]),
+        *(about["ratio"] or 0.0, str(about["sparsity"]), str(about["calib"])),
+        *(numbers, about["seed"] or 0, entry.name),
+    )
+
+
+def model_names(entries: Iterable[Entry]) -> dict[str, str]:
+    """A name for every model, by `weights`; where two have the same, what tells them apart."""
+    names = {str(entry.about["weights"]): str(entry.about["model"]) for entry in entries}
+    several = {name for name in names.values() if list(names.values()).count(name) > 1}
+    return {w: f"{name} ({w})" if name in several else name for w, name in names.items()}
 
 
 def listed(report: Path) -> list[Entry]:
-    """The cells of the sweep whose report is in a folder, those not begun included."""
+    """The cells of the sweep whose report is in a folder, those not begun included.
+
+    Raises:
+        Refusal: the list of them is damaged.
+    """
     outputs = report.parent.parent
-    content = json.loads((report / "sweep.json").read_text(encoding="utf-8"))
-    return [
-        Entry(
-            id=said["id"],
-            name=said["name"],
-            about=_readable(said["about"]),
-            asked=said["metrics"],
-            settings=_readable(said["settings"]),
-            folder=Folder(outputs, said["name"]),
-        )
-        for said in content["cells"]
-    ]
+    file = report / "sweep.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return [
+            Entry(
+                id=said["id"],
+                name=said["name"],
+                about=_readable(said["about"]),
+                asked=said["metrics"],
+                settings=_readable(said["settings"]),
+                folder=Folder(outputs, said["name"]),
+            )
+            for said in content["cells"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        reason = f"is damaged ({error}); delete it, and the sweep's command writes it again"
+        raise Refusal("report", file, reason) from error
 
 
 def made(report: Path) -> Mapping[str, Any]:

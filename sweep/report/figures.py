@@ -23,7 +23,7 @@ from matplotlib.ticker import PercentFormatter
 from sweep.report.effect import Effect
 from sweep.report.frontier import Line, bound, lines
 from sweep.report.table import Rows
-from sweep.report.truth import Link
+from sweep.report.truth import FEW, Link
 from sweep.report.typeset import digits
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
@@ -100,7 +100,9 @@ def curves(table: Rows) -> Iterator[Drawn]:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=min(3, len(drawn))
+    )
     said = [
         f"{metric}: " + "; ".join(f"{_name(line, found)} {_listed(line)}" for line in found)
         for metric, found in drawn.items()
@@ -123,7 +125,8 @@ def truth(links: Sequence[Link]) -> Iterator[Drawn]:
                 if link is not None and link.spearman is not None:
                     value, low, high, _ = link.spearman
                     colour = "white" if abs(value) > 0.6 else "black"
-                    text = f"{value:.2f}\n[{low:.2f}, {high:.2f}]"
+                    ends = f"\n[{low:.2f}, {high:.2f}]" if link.cells >= FEW else ""
+                    text = f"{value:.2f}{ends}"
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
         axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
         axes.set_yticks(range(len(metrics)), metrics)
@@ -178,6 +181,9 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
         for i, effect in enumerate(reversed(found)):
             if effect.low is not None and effect.high is not None:
                 axes.plot([effect.low, effect.high], [i, i], color=COLOURS[0], linewidth=1.5)
+            if len(effect.by_seed) > 1:
+                each = [i] * len(effect.by_seed)
+                axes.plot(effect.by_seed, each, "|", markersize=7, color="#444444")
             axes.plot([effect.difference], [i], marker="o", markersize=4, color=COLOURS[1])
         axes.set_yticks(range(len(found)), [_clipped(e.name) for e in reversed(found)], fontsize=7)
         axes.axvline(0, color="#666666", linewidth=0.8)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from sweep.report.entries import Entry
-from sweep.report.table import Rows
+from sweep.report.entries import Entry, model_names
+from sweep.report.table import Rows, named
 
 TOLERANCE = 0.05
 
@@ -44,7 +44,7 @@ class Line:
 
     Attributes:
         model, method, calib: of the cells; no calibration set is ''.
-        others: values of the settings that tell rows apart.
+        others: the settings that tell rows apart, `n_samples=16`.
         pattern: `unstructured`, or the n:m pattern, which is a line of one point.
         points: by sparsity.
         dense: the dense model's value, if it is there.
@@ -68,13 +68,15 @@ class Line:
 def lines(table: Rows, metric: str) -> list[Line]:
     """Every line that a metric has, in the order of the table."""
     groups: dict[tuple[Any, ...], dict[tuple[str, float], list[Entry]]] = {}
+    models = model_names(table.entries)
     for row, entry in zip(table.rows, table.entries, strict=True):
         if metric not in row or not entry.about["compresses"]:
             continue
         label = str(row["sparsity"])
         pattern = label if ":" in label else "unstructured"
-        others = tuple(str(row[name]) for name in table.settings)
-        key = (entry.about["weights"], row["model"], row["method"], row["calib"], others, pattern)
+        others = named(row, table.settings)
+        weights = entry.about["weights"]
+        key = (weights, models[weights], row["method"], row["calib"], others, pattern)
         points = groups.setdefault(key, {})
         points.setdefault((label, entry.about["ratio"]), []).append(entry)
     dense = {
@@ -103,7 +105,8 @@ def bound(dense: float | None, better: str) -> float | None:
     """The worst value within tolerance of the dense one; None where there is no such thing."""
     if not dense:
         return None
-    return dense * (1 + TOLERANCE if better == "lower" else 1 - TOLERANCE)
+    room = abs(dense) * TOLERANCE
+    return dense + room if better == "lower" else dense - room
 
 
 def largest(line: Line, better: str) -> str | None:
@@ -123,20 +126,24 @@ def largest(line: Line, better: str) -> str | None:
 
 
 def tolerances(table: Rows) -> list[dict[str, Any]]:
-    """A row per line: what it is, the sparsities that were tried, and per metric the largest that
-    is within tolerance: its label, `none` if none is, `–` where the dense model's value is 0."""
+    """A row per line and set of sparsities that were tried: the largest within tolerance.
+
+    That is its label; `none` if none is; `–` where the dense model's value is 0, `no dense` where
+    it is not there; empty where the line was not measured with the metric at these sparsities.
+    """
+    metrics = [metric for metric in table.metrics if metric in table.better]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for metric in table.metrics:
-        if metric not in table.better:
-            continue
+    for metric in metrics:
         for line in lines(table, metric):
-            key = (line.model, line.method, line.calib, *line.others, line.pattern)
-            names = ("model", "method", "calib", *table.settings, "pattern")
-            row = found.setdefault(key, dict(zip(names, key, strict=True)))
             tried = ", ".join(point.sparsity for point in line.points)
-            row["tried"] = tried if len(tried) > len(row.get("tried", "")) else row["tried"]
+            key = (line.model, line.method, line.calib, " ".join(line.others), line.pattern, tried)
+            names = ("model", "method", "calib", "settings", "pattern", "tried")
+            row = found.setdefault(
+                key, {**dict(zip(names, key, strict=True)), **dict.fromkeys(metrics, "")}
+            )
             label = largest(line, table.better[metric])
-            row[metric] = "–" if label is None else label or "none"
+            nothing = "no dense" if line.dense is None else "–"
+            row[metric] = nothing if label is None else label or "none"
     return list(found.values())
 
 

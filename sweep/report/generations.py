@@ -22,7 +22,7 @@ class Exchange:
         cell: its name.
         metric, corpus: where the question is from.
         prompt, gold, dense, compressed: texts, cut to `LONGEST`.
-        scores: of the compressed answer, then of the dense one, by name.
+        scores: of the compressed answer, then of the dense one if it is there, by name.
         flip: `right to wrong`, `wrong to right`, or '' where exact match is the same.
         disagreement: share of the words that the two answers do not have in common, 0 to 1.
     """
@@ -34,7 +34,7 @@ class Exchange:
     gold: str
     dense: str
     compressed: str
-    scores: Mapping[str, tuple[float, float]]
+    scores: Mapping[str, tuple[float, float | None]]
     flip: str
     disagreement: float
 
@@ -72,17 +72,20 @@ def _of(entry: Entry) -> list[Exchange]:
                 if before is None:
                     found[key] = one
                 else:
-                    found[key] = replace(before, scores={**one.scores, **before.scores})
+                    flip = before.flip or one.flip
+                    found[key] = replace(before, scores={**before.scores, **one.scores}, flip=flip)
     return list(found.values())
 
 
 def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) -> Exchange:
-    scores = {
+    scores: dict[str, tuple[float, float | None]] = {
         name: (float(row[name]), float(row[f"dense_{name}"]))
         for name in row
         if f"dense_{name}" in row and isinstance(row[name], int | float)
     }
-    now, before = scores.get("em", (0.0, 0.0))
+    if row.get("judge") is not None:
+        scores["judge"] = (float(row["judge"]), None)
+    change = round(row["em"] - row["dense_em"]) if "dense_em" in row else 0
     flips = {1: "wrong to right", -1: "right to wrong"}
     prompt, gold, dense, compressed = (
         _cut(str(row[name])) for name in ("prompt", "gold", "dense_answer", "answer")
@@ -96,7 +99,7 @@ def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) ->
         dense=dense,
         compressed=compressed,
         scores=scores,
-        flip=flips.get(round(now - before), ""),
+        flip=flips.get(change, ""),
         disagreement=_apart(str(row["dense_answer"]), str(row["answer"])),
     )
 

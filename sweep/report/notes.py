@@ -9,9 +9,11 @@ from sweep.report.entries import Entry
 
 
 def notes(entries: Sequence[Entry]) -> list[str]:
-    """What belongs below a table: what was measured on which texts, and which are stand-ins."""
-    sources = {k: v for entry in entries for k, v in entry.sources.items()}
-    return [*measured_on(entries), *stand_ins(sources)]
+    """What belongs below a table: what was measured on which texts, which of them are stand-ins,
+    and why cells have failed."""
+    pairs = {pair for entry in entries for pair in entry.sources}
+    failed = [f"{e.name}: {e.status}" for e in entries if e.status.startswith("failed")]
+    return [*measured_on(entries), *stand_ins(pairs), *failed]
 
 
 def measured_on(entries: Iterable[Entry]) -> list[str]:
@@ -20,18 +22,19 @@ def measured_on(entries: Iterable[Entry]) -> list[str]:
     for entry in entries:
         for name, result in entry.results.items():
             for data in result["data"]:
-                line = f"{name}: {_amount(data)} of {data['corpus']} ({data['source']})"
+                called = name + entry.suffixes.get(name, "")
+                line = f"{called}: {_amount(data)} of {data['corpus']} ({data['source']})"
                 found[line + _lost(data)] = None
     return list(found)
 
 
-def stand_ins(sources: Mapping[str, str]) -> list[str]:
+def stand_ins(sources: Iterable[tuple[str, str]]) -> list[str]:
     """One line that says which of these corpora are stand-ins; none if all are real.
 
     Args:
-        sources: where the corpora come from, by their names.
+        sources: names of corpora, each with where it comes from.
     """
-    names = [name for name, source in sorted(sources.items()) if source == "embedded"]
+    names = sorted({name for name, source in sources if source == "embedded"})
     if not names:
         return []
     are = "is a stand-in" if len(names) == 1 else "are stand-ins"

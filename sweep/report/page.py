@@ -78,7 +78,7 @@ def page(
     content: dict[str, Any] = {
         "name": name,
         "counts": _counts(entries),
-        "stand_ins": stand_ins({k: v for entry in entries for k, v in entry.sources.items()}),
+        "stand_ins": stand_ins({pair for entry in entries for pair in entry.sources}),
         "style": Markup(style),
         "style_hash": _hash(style),
         "script": Markup(script),
@@ -170,7 +170,11 @@ def _ends(row: Mapping[str, Any], name: str, shown: Any) -> str | None:
 
 def _answer(one: Exchange, link: str) -> dict[str, Any]:
     before, after = (
-        ", ".join(f"{name} {_score(scores[i])}" for name, scores in one.scores.items())
+        ", ".join(
+            f"{name} {_score(value)}"
+            for name, scores in one.scores.items()
+            if (value := scores[i]) is not None
+        )
         for i in (1, 0)
     )
     return {**vars(one), "before": before, "after": after, "link": link}

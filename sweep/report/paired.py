@@ -37,11 +37,12 @@ class Paired:
 
     def draws(self, one: Entry, other: Entry, name: str) -> Draws | None:
         """The difference in each resample of the examples."""
-        metrics = [entry.values.get(name, {}).get("metric") for entry in (one, other)]
+        values = [entry.values.get(name, {}) for entry in (one, other)]
+        metrics = [value.get("metric") for value in values]
         if None in metrics or _data(one, str(metrics[0])) != _data(other, str(metrics[1])):
             return None
         both = [
-            self._of(entry, str(m)).get(name)
+            self._of(entry, str(m)).get(values[0]["name"])
             for entry, m in zip((one, other), metrics, strict=True)
         ]
         if both[0] is None or both[1] is None or both[0].shape != both[1].shape:

@@ -44,7 +44,7 @@ class Rows:
         rivals = [
             other[metric]
             for other in self.rows
-            if other["model"] == row["model"] and other["method"] != DENSE and metric in other
+            if other["weights"] == row["weights"] and other["method"] != DENSE and metric in other
         ]
         best = min(rivals) if self.better[metric] == "lower" else max(rivals)
         return len(rivals) > 1 and bool(row[metric] == best)
@@ -76,13 +76,13 @@ def rows(
         if name not in known:
             reason = f"is no value of these cells; they have {', '.join(known) or 'none yet'}"
             raise Refusal("columns", name, reason)
-    settings = _telling_apart(entries)
+    settings = telling_apart(entries)
     metrics = list(columns) or list(dict.fromkeys(n for entry in entries for n in entry.columns))
     better: dict[str, str] = {}
     table: list[dict[str, Any]] = []
     for entry in entries:
         row = {**_about(entry), **{name: entry.settings.get(name, "") for name in settings}}
-        against = _baseline(entry, entries, baseline)
+        against = _baseline(entry, entries, baseline, settings)
         for name in metrics:
             if (value := entry.values.get(name)) is None:
                 continue
@@ -141,38 +141,65 @@ def _about(entry: Entry) -> dict[str, Any]:
     about: dict[str, Any] = {name: "" if value is None else value for name, value in said.items()}
     return {
         "cell": entry.name,
+        "weights": entry.about["weights"],
         **about,
         "achieved_sparsity": entry.compression["sparsity"] if entry.compression else "",
         "status": entry.status,
-        "source": " ".join(sorted(set(entry.sources.values()))),
+        "source": " ".join(sorted({source for _, source in entry.sources})),
     }
 
 
-def _baseline(entry: Entry, entries: Sequence[Entry], method: str) -> Entry | None:
+def _baseline(
+    entry: Entry, entries: Sequence[Entry], method: str, settings: Sequence[str]
+) -> Entry | None:
     """The cell with which another is compared: of the baseline's method, and where that reads a
-    sparsity, calibration data or a seed, of the same."""
+    sparsity, calibration data, a seed or any setting that tells cells apart, of the same."""
     for other in entries:
         about = other.about
         if (
             about["method"] == method
             and about["weights"] == entry.about["weights"]
+            and all(about[n] in (None, entry.about[n]) for n in ("sparsity", "calib", "seed"))
             and all(
-                about[name] in (None, entry.about[name]) for name in ("sparsity", "calib", "seed")
+                str(other.settings[n]) == str(entry.settings.get(n))
+                for n in settings
+                if n in other.settings
             )
         ):
             return other
     return None
 
 
-def _telling_apart(entries: Sequence[Entry]) -> list[str]:
-    """The settings that differ among cells which look the same without them."""
-    alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+def named(row: Mapping[str, Any], settings: Sequence[str]) -> tuple[str, ...]:
+    """The settings of a row, each with the last part of its name: `n_samples=16`."""
+    found = [(name, row[name]) for name in settings if row[name] != ""]
+    return tuple(f"{_short(name)}={value}" for name, value in found)
+
+
+def _short(name: str) -> str:
+    """`calib.n_samples` is `n_samples`; of `calib.parts.c4.weight` the part belongs to it."""
+    parts = name.split(".")
+    return ".".join(parts[-2:]) if len(parts) > 3 else parts[-1]
+
+
+COMMON = (".scope", ".n_samples", ".seqlen", ".dtype")
+"""Ends of the names of settings that mean the same with every option of their group."""
+
+
+def telling_apart(entries: Sequence[Entry]) -> list[str]:
+    """The settings in which cells differ beyond what their model, method and calibration set say.
+
+    A setting differs if one option of its group has it with several values; or, of those that mean
+    the same with every option, if any two cells do.
+    """
+    values: dict[str, dict[str, set[str]]] = {}
     for entry in entries:
-        look = tuple(str(entry.about[name]) for name in LOOK)
-        alike.setdefault(look, []).append(entry.settings)
-    differing: dict[str, None] = {}
-    for group in alike.values():
-        for name in dict.fromkeys(name for settings in group for name in settings):
-            if len({str(settings.get(name)) for settings in group}) > 1:
-                differing[name] = None
-    return list(differing)
+        for name, value in entry.settings.items():
+            option = str(entry.about[name.partition(".")[0]])
+            values.setdefault(name, {}).setdefault(option, set()).add(str(value))
+    return [
+        name
+        for name, found in values.items()
+        if any(len(of_one) > 1 for of_one in found.values())
+        or (name.endswith(COMMON) and len(set().union(*found.values())) > 1)
+    ]

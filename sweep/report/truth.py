@@ -15,13 +15,13 @@ import numpy as np
 
 from sweep.numerics.bootstrap import tails
 from sweep.numerics.ranks import Correlation, correlation, kendall, spearman
-from sweep.report.entries import Entry
+from sweep.report.entries import Entry, model_names
 
 FEW = 5
-"""Cells below which nothing is said."""
+"""Cells below which nothing is said, and no interval is shown."""
 
-WIDE = 0.5
-"""Length of an interval from which on it is called wide."""
+ENOUGH = 20
+"""Cells below which an interval is said to be rough: few cells have few different draws."""
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,26 @@ class Link:
 
 
 def links(entries: Sequence[Entry]) -> list[Link]:
-    """Every distribution metric with every task metric, model by model; cells that lack one of the
-    two are not in it."""
+    """Every distribution metric with every task metric, model by model.
+
+    With each task, over the cells that have it and all distribution metrics: what is compared is
+    over the same cells.
+    """
     found: list[Link] = []
-    for weights in dict.fromkeys(entry.about["weights"] for entry in entries):
+    names = model_names(entries)
+    for weights, model in names.items():
         own = [e for e in entries if e.about["weights"] == weights and e.about["compresses"]]
         metrics = dict.fromkeys(n for e in own for n in _ranking(e, answers=False))
         tasks = dict.fromkeys(n for e in own for n in _ranking(e, answers=True))
-        for metric in metrics:
-            for task in tasks:
-                both = [e for e in own if metric in e.values and task in e.values]
-                if len(both) < 2:
-                    continue
-                x, y = (np.array([_goodness(e, name) for e in both]) for name in (metric, task))
+        for task in tasks:
+            both = [e for e in own if task in e.values and metrics.keys() <= e.values.keys()]
+            if len(both) < 2:
+                continue
+            y = np.array([_goodness(e, task) for e in both])
+            for metric in metrics:
+                x = np.array([_goodness(e, metric) for e in both])
                 coefficients = (correlation(x, y, kind) for kind in (spearman, kendall))
-                found.append(
-                    Link(str(both[0].about["model"]), metric, task, len(both), *coefficients)
-                )
+                found.append(Link(model, metric, task, len(both), *coefficients))
     return found
 
 
@@ -73,20 +76,13 @@ def sentences(found: Sequence[Link]) -> list[str]:
     said: list[str] = []
     for model in dict.fromkeys(link.model for link in found):
         own = [link for link in found if link.model == model]
-        cells = max(link.cells for link in own)
-        if cells < FEW:
-            said.append(
-                f"{model}: {cells} compressed cells are too few to say how a metric ranks them; "
-                f"at least {FEW} are needed, and twenty say something."
-            )
-            continue
         for task in dict.fromkeys(link.task for link in own):
             said.append(f"{model}: " + _of_task(task, [one for one in own if one.task == task]))
-        widest = max((_width(link) for link in own), default=0.0)
-        if widest > WIDE:
+        cells = max(link.cells for link in own)
+        if FEW <= cells < ENOUGH:
             said.append(
-                f"{model}: with {cells} cells some intervals are wide (up to {widest:.2f}); more "
-                "cells would narrow them."
+                f"{model}: {cells} cells are few. An interval from so few is rough, and too short "
+                f"where they happen to agree; {ENOUGH} or more say something."
             )
         said.append(
             f"{model}: the cells of a sweep are no random sample of compressed models: what holds "
@@ -97,12 +93,23 @@ def sentences(found: Sequence[Link]) -> list[str]:
 
 def _of_task(task: str, own: Sequence[Link]) -> str:
     """The metrics that rank the cells as a task does, the best first, and which are worse."""
+    cells = own[0].cells
+    if cells < FEW:
+        return (
+            f"{cells} compressed cells are too few to say what ranks them as {task} does; at least "
+            f"{FEW} are needed."
+        )
     varying = [link for link in own if link.spearman is not None]
     if not varying:
         return f"{task} is the same in all cells, so nothing can rank them as it does."
     ordered = sorted(varying, key=lambda link: -_value(link))
     best = ordered[0]
-    text = f"{best.metric} ranks the {best.cells} cells most like {task} does ({_said(best)})"
+    if best.spearman is not None and best.spearman.low <= 0:
+        return (
+            f"no metric can be said to rank the {cells} cells as {task} does; the nearest is "
+            f"{best.metric} ({_said(best)})."
+        )
+    text = f"{best.metric} ranks the {cells} cells most like {task} does ({_said(best)})"
     worse: list[str] = []
     level: list[str] = []
     for link in ordered[1:]:
@@ -121,7 +128,7 @@ def _of_task(task: str, own: Sequence[Link]) -> str:
 
 def _difference(one: Link, other: Link) -> tuple[float, float] | None:
     """The interval of the difference of two coefficients over the same cells."""
-    if one.spearman is None or other.spearman is None or one.cells != other.cells:
+    if one.spearman is None or other.spearman is None:
         return None
     draws = one.spearman.draws - other.spearman.draws
     return tails(draws[np.isfinite(draws)])
@@ -134,10 +141,6 @@ def _said(link: Link) -> str:
 
 def _value(link: Link) -> float:
     return 0.0 if link.spearman is None else link.spearman.value
-
-
-def _width(link: Link) -> float:
-    return 0.0 if link.spearman is None else link.spearman.high - link.spearman.low
 
 
 def _ranking(entry: Entry, *, answers: bool) -> list[str]:

@@ -19,6 +19,7 @@ from sweep.report.table import Rows, over_seeds, shown_columns
 ABOUT = (
     "cell",
     "model",
+    "weights",
     "method",
     "sparsity",
     "achieved_sparsity",
@@ -60,7 +61,8 @@ def latex(table: Rows) -> str:
 
     shown = shown_columns(table)
     lines = [
-        [str(row[name]) for name in shown] + [_against(table, row, n, " ") for n in table.metrics]
+        [str(row[name]) for name in shown]
+        + [_against(table, row, n, " ", intervals=True) for n in table.metrics]
         for row in table.rows
     ]
     frame = pd.DataFrame(
@@ -91,14 +93,17 @@ def means(table: Rows) -> list[dict[str, str]]:
             said[name] = "–"
             if name in row:
                 form, sd = digits(row[name]), row[f"{name}_sd"]
-                said[name] = format(row[name], form) + ("" if sd is None else f" ± {sd:{form}}")
+                said[name] = format(row[name], form)
+                if sd is not None:
+                    places = len(said[name].partition(".")[2])
+                    said[name] += f" ± {sd:.{places}f}"
         shown.append(said)
     return shown
 
 
 def means_text(table: Rows) -> str:
     """`means` for the terminal."""
-    shown = means(table)
+    shown = means(table) or [{"cells": "none"}]
     grid = Table(box=box.SIMPLE_HEAD)
     for name in shown[0]:
         grid.add_column(name, no_wrap=True, justify="right" if name in table.metrics else "left")
@@ -196,7 +201,11 @@ def _against(
         shown += f" [{low:{form}}, {high:{form}}]"
     if change is None or row["method"] == table.baseline:
         return shown
-    return f"{shown}{between}({signed(change, form)})"
+    said = signed(change, form)
+    low, high = (row.get(f"{name}_vs_{table.baseline}_{end}") for end in ("low", "high"))
+    if intervals and low is not None and high is not None:
+        said += f" [{signed(low, form)}, {signed(high, form)}]"
+    return f"{shown}{between}({said})"
 
 
 def _width() -> int:

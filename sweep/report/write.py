@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sweep.cell import Cell
 
 FORMATS = ("html", "csv", "md", "tex")
+RESULTS = ("results.csv", "results.md", "results.tex")
 FORM = 1
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
@@ -120,7 +121,7 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
     tables = {
         "tolerance.csv": tolerances,
         "correlations.csv": [_link(link) for link in links],
-        "calibration.csv": [vars(one) for one in effects],
+        "calibration.csv": [_effect(one) for one in effects],
         "layers.csv": linears,
     }
     for name, records in tables.items():
@@ -132,9 +133,9 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
         tolerances=tolerances,
         sentences=truth.sentences(links),
         links=[_rounded(_link(link)) for link in links],
-        effects=[_rounded(vars(one)) for one in effects],
+        effects=[_rounded(_effect(one)) for one in effects],
         figures=figures,
-        files=["results.csv", "results.md", *tables],
+        files=[name for name in (*RESULTS, *tables) if (folder / name).is_file()],
         folder=folder,
     )
     write(folder / "report.html", html)
@@ -148,6 +149,11 @@ def _link(link: truth.Link) -> dict[str, Any]:
         ends = (None, None, None) if found is None else found[:3]
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
     return row
+
+
+def _effect(one: effect.Effect) -> dict[str, Any]:
+    each = " ".join(f"{difference:.4g}" for difference in one.by_seed)
+    return {**vars(one), "seeds": len(one.by_seed), "by_seed": each}
 
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ GRID = (
     "metric=[perplexity]",
     "metric.perplexity.n_samples=4",
     "tracker=none",
+    "report=table",
     "-m",
 )
 

@@ -18,6 +18,7 @@ SMALL = (
     "metric=[perplexity]",
     "metric.perplexity.n_samples=4",
     "tracker=none",
+    "report=table",
     "-m",
 )
 

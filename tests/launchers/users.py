@@ -25,6 +25,7 @@ SMALL = (
     "metric.perplexity.n_samples=8",
     "metric.divergence.n_samples=8",
     "tracker=none",
+    "report=table",
     f"hydra.launcher.cpus_per_task={torch.get_num_threads()}",  # sums in the order of `here`
     "hydra.launcher.mem_gb=2",
 )

@@ -22,6 +22,7 @@ WORDS = (
     "metric=[perplexity]",
     "metric.perplexity.n_samples=2",
     "tracker=none",
+    "report=table",
 )
 
 

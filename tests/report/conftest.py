@@ -63,13 +63,14 @@ def write_cell(tmp_path: Path) -> Write:
         answers: Sequence[str] = (),
         failed: str = "",
         layers: int = 2,
+        weights: str = "",
         **settings: Any,
     ) -> Path:
         outputs = tmp_path / "outputs" if outputs is None else outputs
         compresses = method != "dense"
         about = {
             "model": model,
-            "weights": hashlib.sha256(model.encode()).hexdigest()[:8],
+            "weights": hashlib.sha256((model + weights).encode()).hexdigest()[:8],
             "method": method,
             "compresses": compresses,
             "sparsity": sparsity if compresses else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
@@ -41,6 +42,7 @@ def test_of_a_dense_value_of_zero_there_are_no_five_percent() -> None:
     assert frontier.bound(None, "lower") is None
     assert frontier.bound(4.0, "lower") == pytest.approx(4.2)
     assert frontier.bound(4.0, "higher") == pytest.approx(3.8)
+    assert frontier.bound(-2.0, "lower") == pytest.approx(-1.9)
 
 
 def test_a_point_of_several_seeds_is_their_mean_and_deviation(
@@ -77,6 +79,7 @@ def test_a_metric_that_orders_the_cells_as_the_task_does_tells_the_truth(
     assert link.spearman.value == pytest.approx(1.0, abs=0.02)  # lower perplexity, more answers
     said = truth.sentences(found)
     assert any("perplexity ranks the 8 cells most like em does" in line for line in said)
+    assert any("8 cells are few" in line for line in said)
     assert any("no random sample" in line for line in said)
 
 
@@ -85,8 +88,8 @@ def test_few_cells_allow_one_to_say_nothing_and_it_says_so(
 ) -> None:
     for calib in ("c4", "alpaca"):
         write_cell(calib=calib, quality=0.5 if calib == "c4" else 0.8)
-    (said,) = truth.sentences(truth.links(rows().entries))
-    assert "2 compressed cells are too few" in said
+    said = truth.sentences(truth.links(rows().entries))
+    assert any("2 compressed cells are too few" in line for line in said)
     assert "Nothing can be said" in truth.sentences([])[0]
 
 
@@ -108,7 +111,7 @@ def test_a_calibration_effect_is_taken_within_method_sparsity_and_seed(
     write_cell("magnitude", "50%", None)
     found = effect.effects(rows(), Paired())
     em = [one for one in found if one.metric == "em"]
-    assert {(one.method, one.one, one.other, one.seeds) for one in em} == {
+    assert {(one.method, one.one, one.other, len(one.by_seed)) for one in em} == {
         ("sparsegpt", "alpaca", "c4", 2),
         ("wanda", "alpaca", "c4", 2),
     }
@@ -154,3 +157,70 @@ def test_words_in_common_are_counted_with_their_number() -> None:
     assert generations._apart("a a b", "a b b") == pytest.approx(1 / 3)
     assert generations._apart("", "") == 0
     assert generations._apart("", "a") == 1
+
+
+def test_what_was_measured_in_another_way_has_another_name_and_is_not_compared(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    write_cell("wanda", quality=0.8)
+    path = write_cell("sparsegpt", quality=0.8)
+    for file in (path / "cell.yaml", path / "metrics" / "tasks.json"):  # with other settings
+        text = file.read_text().replace("tasks: t", "tasks: u")
+        file.write_text(text.replace('"settings_id": "t"', '"settings_id": "u"'))
+    found = rows()
+    assert {"em@t", "em@u", "perplexity"} <= set(found.metrics)
+    sparsegpt = next(row for row in found.rows if row["method"] == "sparsegpt")
+    assert "em@u" in sparsegpt
+    assert "em@u_vs_dense" not in sparsegpt
+    assert "perplexity_vs_dense" in sparsegpt
+    assert {link.task for link in truth.links(found.entries)} <= {"em@t", "f1@t", "em@u", "f1@u"}
+
+
+def test_settings_that_differ_are_shown_and_only_equal_ones_are_compared(
+    write_cell: Write, tmp_path: Path, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("wanda", scope="all", quality=0.9)
+    write_cell("sparsegpt", scope="all", quality=0.8)
+    write_cell("sparsegpt", scope="mlp", quality=0.7)
+    found = table.rows(entries.below(tmp_path / "outputs"), baseline="wanda")
+    assert found.settings == ["method.scope"]
+    compared = {row["method.scope"] for row in found.rows if "em_vs_wanda" in row}
+    assert compared == {"all"}
+    names = {line.name for line in frontier.lines(found, "em")}
+    assert names == {"wanda c4 scope=all", "sparsegpt c4 scope=all", "sparsegpt c4 scope=mlp"}
+
+
+def test_models_of_one_name_are_told_apart(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for outputs_of in ("one", "other"):
+        for i in range(6):
+            write_cell("wanda", f"{10 * (i + 1)}%", quality=1 - i / 9, weights=outputs_of)
+    found = rows()
+    assert len({link.model for link in truth.links(found.entries)}) == 2
+    assert sum(found.best(row, "em") for row in found.rows) == 2
+
+
+def test_a_metric_that_a_line_lacks_is_empty_in_its_own_column(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    (write_cell("wanda", quality=1.0) / "metrics" / "perplexity.json").unlink()
+    write_cell("sparsegpt", quality=1.0)
+    found = {row["method"]: row for row in frontier.tolerances(rows())}
+    assert list(found["wanda"]) == list(found["sparsegpt"])
+    assert (found["wanda"]["perplexity"], found["wanda"]["em"]) == ("", "50%")
+
+
+def test_no_metric_is_said_to_rank_cells_that_it_does_not(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for i, quality in enumerate((0.5, 0.9, 0.3, 0.8, 0.4, 0.7)):
+        path = write_cell("wanda", f"{10 * (i + 1)}%", quality=quality)
+        file = path / "metrics" / "perplexity.json"
+        value = f'"value": {(3, 1, 2, 6, 5, 4)[i]}.0, "low"'
+        text = re.sub(r'"value": [\d.]+,\s+"low"', value, file.read_text(), count=1)
+        file.write_text(text)
+    said = truth.sentences(truth.links(rows().entries))
+    assert any("no metric can be said to rank the 6 cells as em does" in line for line in said)

@@ -118,7 +118,10 @@ def test_rows_that_look_alike_are_told_apart_by_what_differs(
         ["method.scope"],
         [["mlp"], ["attention"], [""]],
     )
-    assert told(("method.scope=mlp",), ("method=wanda",)) == ([], [[], []])
+    assert told(("method.scope=mlp",), ("method=wanda",)) == (
+        ["method.scope"],
+        [["mlp"], ["all"]],
+    )
     assert told(("calib=c4", "calib.packing=pad"), ("calib=alpaca",)) == ([], [[], []])
     assert told(("model.dtype=float32",), ("model.dtype=bfloat16",))[0] == ["model.dtype"]
     other = tmp_path / "other.txt"

@@ -18,7 +18,7 @@ from typing import Any
 from sweep.refusal import Stop
 from sweep.track import server
 from sweep.track.__main__ import Found, folders, ready, tracker_of
-from sweep.track.shown import Shown
+from sweep.track.shown import RESULTS, Shown
 
 COMMAND = "sweep.dashboard"
 
@@ -28,12 +28,18 @@ HEATMAP: dict[str, Any] = {
     "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
     "title": "${string:metric}",
     "data": {"name": "wandb"},
-    "transform": _ONE_METRIC,
-    "facet": {"column": {"field": "${field:sparsity}", "type": "nominal", "title": "sparsity"}},
+    "transform": [
+        *_ONE_METRIC,
+        {"calculate": "datum['${field:method}'] + ' ' + datum['${field:settings}']", "as": "how"},
+    ],
+    "facet": {
+        "column": {"field": "${field:pattern}", "type": "nominal", "title": "sparsity"},
+        "row": {"field": "${field:model}", "type": "nominal", "title": "model"},
+    },
     "spec": {
         "encoding": {
             "x": {"field": "${field:calib}", "type": "nominal", "title": "calibrated on"},
-            "y": {"field": "${field:method}", "type": "nominal", "title": "method"},
+            "y": {"field": "how", "type": "nominal", "title": "method"},
         },
         "layer": [
             {
@@ -69,7 +75,13 @@ CURVES: dict[str, Any] = {
     "data": {"name": "wandb"},
     "transform": [
         *_ONE_METRIC,
-        {"calculate": "datum['${field:method}'] + ' ' + datum['${field:calib}']", "as": "curve"},
+        {"filter": "datum['${field:pattern}'] != 'dense'"},
+        {
+            "calculate": "join([datum['${field:model}'], datum['${field:method}'], "
+            "datum['${field:calib}'], datum['${field:settings}'], "
+            "indexof(datum['${field:pattern}'], ':') < 0 ? '' : datum['${field:pattern}']], ' ')",
+            "as": "curve",
+        },
     ],
     "encoding": {
         "x": {"field": "${field:sparsity}", "type": "quantitative", "title": "sparsity"},
@@ -97,9 +109,10 @@ CURVES: dict[str, Any] = {
         },
     ],
 }
-"""A metric over sparsity, a curve for each method and calibration set, in its 95 % interval."""
+"""A metric over sparsity, in its 95 % interval: a curve for each model, method, calibration set and
+settings; an n:m pattern is a point of its own."""
 
-FIELDS = ("method", "calib", "sparsity", "metric", "value", "low", "high")
+FIELDS = tuple(name for name in RESULTS if name not in ("seed", "cell"))
 
 
 def report(
@@ -132,12 +145,17 @@ def report(
             for metric in metrics
         ]
 
-    against = wr.ScatterPlot(
-        title="perplexity against JSD",
-        x=wr.SummaryMetric("perplexity/perplexity"),
-        y=wr.SummaryMetric("divergence/jsd"),
-        log_y=True,
-    )
+    against = [
+        wr.ScatterPlot(
+            title=f"{x} against {y}",
+            x=wr.SummaryMetric(x),
+            y=wr.SummaryMetric(y),
+            log_y=True,
+        )
+        for x in metrics
+        for y in metrics
+        if x.startswith("perplexity/perplexity") and y.startswith("divergence/jsd")
+    ]
     answers = [
         wr.WeavePanelSummaryTable(table_name=name, layout=wr.Layout(w=24, h=12))
         for name in dict.fromkeys(tables)
@@ -147,9 +165,10 @@ def report(
         wr.PanelGrid(runsets=[whole], panels=drawn("heatmap")),
         wr.H2("Over sparsity, with 95 % intervals"),
         wr.PanelGrid(runsets=[whole], panels=drawn("curves")),
-        wr.H2("Does perplexity see what the divergence sees?"),
-        wr.PanelGrid(runsets=[each], panels=[against]),
     ]
+    if against:
+        blocks.append(wr.H2("Does perplexity see what the divergence sees?"))
+        blocks.append(wr.PanelGrid(runsets=[each], panels=against))
     if answers:
         blocks += [wr.H2("Answers"), wr.PanelGrid(runsets=[each], panels=answers)]
     title = f"sweep {shown.name}"

@@ -153,7 +153,8 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
     assert run_of(there, "magnitude").column("layer/index") == list(range(28))
     whole = there.runs["trial"]
     rows = json.loads(whole.files[whole.summary["results"]["path"]])
-    assert rows["columns"][:6] == ["model", "method", "sparsity", "calib", "seed", "metric"]
+    assert rows["columns"] == list(RESULTS)
+    assert {row[2] for row in rows["data"]} == {"dense", "50%"}
     assert {row[1] for row in rows["data"]} == {"dense", "wanda", "magnitude"}
 
     there.asked.clear()
@@ -409,7 +410,9 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
     there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs = tmp_path / "outputs"
-    sweep([frozen("method=wanda", *SMALL)])
+    two = ("metric.divergence.source=[c4,alpaca]", "metric.divergence.n_samples=2")
+    metrics = "metric=[perplexity,divergence,tasks]"
+    sweep([frozen("method=wanda", *SMALL, metrics, *two)])
     assert dashboard.main([str(outputs)]) == 1  # its runs are not there
     assert "python -m sweep.track sends them" in capsys.readouterr().err
     assert track.main([str(outputs)]) == 0
@@ -425,18 +428,26 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
     ]
     panels = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
     heat, curves, against, answers = panels
-    result = json.loads(next(outputs.glob("cells/*wanda*/metrics/tasks.json")).read_text())
-    metrics = ["perplexity/perplexity", *(f"tasks/{name}" for name in result["columns"])]
+    columns = [
+        f"{metric}/{name}"
+        for metric in ("perplexity", "divergence", "tasks")
+        for name in json.loads(
+            next(outputs.glob(f"cells/*wanda*/metrics/{metric}.json")).read_text()
+        )["columns"]
+    ]
     drawn = {chart["chartName"]: json.loads(chart["spec"]) for chart in there.charts}
     for shown in (heat, curves):
-        assert [panel["config"]["stringSettings"]["metric"] for panel in shown] == metrics
+        assert [panel["config"]["stringSettings"]["metric"] for panel in shown] == columns
         (chart,) = {panel["config"]["panelDefId"] for panel in shown}
         owner, name = chart.split("/")
         assert owner == ENTITY
         wanted = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(drawn[name])))
         assert wanted <= shown[0]["config"]["fieldSettings"].keys() & set(RESULTS)
-    assert against[0]["config"]["xAxis"] == "summary:perplexity/perplexity"
-    assert against[0]["config"]["yAxis"] == "summary:divergence/jsd"
+    axes = [(panel["config"]["xAxis"], panel["config"]["yAxis"]) for panel in against]
+    assert axes == [
+        ("summary:perplexity/perplexity", "summary:divergence/jsd_c4"),
+        ("summary:perplexity/perplexity", "summary:divergence/jsd_alpaca"),
+    ]
     assert "tasks/generations_alpaca" in json.dumps(answers)
     with pytest.raises(SystemExit) as unknown:
         dashboard.main([str(outputs), "--sweep", "other"])

@@ -137,10 +137,7 @@ def below(outputs: Path) -> list[Entry]:
         if said is None or "about" not in said:
             log.warning("%s: does not say what it is, left out", file)
             continue
-        settings = _readable(_settings(said["config"], said["identity"]))
-        name = file.parent.name
-        about = _readable(said["about"])
-        found.append(Entry(said["id"], name, about, said["metrics"], settings, folder))
+        found.append(begun(folder, said))
     if not found:
         reason = "holds no cells; give a folder of outputs, or of a sweep's report in it"
         raise Refusal("report", outputs, reason)
@@ -185,6 +182,18 @@ def model_names(entries: Iterable[Entry]) -> dict[str, str]:
     names = {str(entry.about["weights"]): str(entry.about["model"]) for entry in entries}
     several = {name for name in names.values() if list(names.values()).count(name) > 1}
     return {w: f"{name} ({w})" if name in several else name for w, name in names.items()}
+
+
+def begun(folder: Folder, said: Mapping[str, Any]) -> Entry:
+    """A cell by what is in its cell.yaml."""
+    return Entry(
+        id=said["id"],
+        name=folder.path.name,
+        about=_readable(said["about"]),
+        asked=said["metrics"],
+        settings=_readable(_settings(said["config"], said["identity"])),
+        folder=folder,
+    )
 
 
 def listed(report: Path) -> list[Entry]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from sweep.attempt import latest
 from sweep.files import EVERYTHING, Folder
+from sweep.report.entries import begun
+from sweep.report.table import named, telling_apart
 from sweep.track.journal import Journal, layers
 
 SAMPLES = 200
@@ -18,7 +20,10 @@ SAMPLES = 200
 
 COLUMNS = ("prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1", "judge")
 
-RESULTS = ("model", "method", "sparsity", "calib", "seed", "metric", "value", "low", "high", "cell")
+RESULTS = (
+    *("model", "method", "pattern", "sparsity", "settings", "calib", "seed"),
+    *("metric", "value", "low", "high", "cell"),
+)
 """Columns of a sweep's table of results: a row for each cell and value."""
 
 
@@ -129,20 +134,20 @@ def of_cell(
 
 def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], Folder]]) -> Shown:
     """A sweep: the values of all its cells in one table, and the figures of its report."""
+    entries = [begun(folder, said) for said, folder in cells]
+    settings = telling_apart(entries)
     rows: list[list[Any]] = []
-    ids: list[str] = []
-    for said, folder in cells:
-        ids.append(said["id"])
-        if folder.compression() is None:
-            continue
-        told = said["about"]
-        about = [told[name] for name in ("model", "method", "ratio", "calib", "seed")]
-        for metric, id in said["metrics"].items():
-            result = folder.metric(metric, id)
-            for column in result["columns"] if result is not None else ():
-                value = result["values"][column] if result is not None else {}
+    for entry in entries:
+        told = entry.about
+        beside = " ".join(named({n: entry.settings.get(n, "") for n in settings}, settings))
+        pattern = told["sparsity"] or "dense"
+        about = [told["model"], told["method"], pattern, told["ratio"] or 0.0, beside]
+        about += [told["calib"] or "", told["seed"]]
+        for metric, result in entry.results.items():
+            for column in result["columns"]:
+                value = result["values"][column]
                 numbers = [value["value"], value["low"], value["high"]]
-                rows.append([*about, f"{metric}/{column}", *numbers, folder.path.name])
+                rows.append([*about, f"{metric}/{column}", *numbers, entry.name])
     figures = sorted((outputs / "reports" / name / "figures").glob("*.png"))
     return Shown(
         id=name,
@@ -150,8 +155,8 @@ def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], 
         group=name,
         kind="sweep",
         tags=(name,),
-        config={"sweep": name, "cells": ids},
-        summary={"cells": len(ids)},
+        config={"sweep": name, "cells": [entry.id for entry in entries]},
+        summary={"cells": len(entries)},
         tables={"results": Table(RESULTS, rows)},
         figures={f"figures/{file.stem}": file for file in figures},
     )

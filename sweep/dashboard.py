@@ -37,6 +37,8 @@ HEATMAP: dict[str, Any] = {
         "row": {"field": "${field:model}", "type": "nominal", "title": "model"},
     },
     "spec": {
+        "width": {"step": 54},
+        "height": {"step": 28},
         "encoding": {
             "x": {"field": "${field:calib}", "type": "nominal", "title": "calibrated on"},
             "y": {"field": "how", "type": "nominal", "title": "method"},
@@ -50,6 +52,7 @@ HEATMAP: dict[str, Any] = {
                         "aggregate": "mean",  # over seeds
                         "type": "quantitative",
                         "title": "",
+                        "scale": {"scheme": "lightgreyteal"},  # numbers stay readable on it
                     }
                 },
             },

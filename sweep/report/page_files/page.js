@@ -28,6 +28,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+});
 const filter = document.getElementById("filter");
 if (filter) {
   const answers = [...document.querySelectorAll(".answer")];

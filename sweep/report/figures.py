@@ -93,6 +93,11 @@ def curves(table: Rows) -> Iterator[Drawn]:
         for line in found:
             _line(axes, line, styles[_name(line, found)], _name(line, found))
         _levels(axes, found, table.better.get(metric))
+        values = [point.value for line in found for point in line.points]
+        if min(values) > 0 and max(values) > 10 * min(values) and max(values) > 1:
+            axes.set_yscale("log")  # a perplexity that explodes hides all the others
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         axes.set_title(metric)
         axes.set_xlabel("sparsity")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -125,8 +125,9 @@ def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(work: Path) -> 
     assert [name for name, _ in printed] == [name for name, _ in readme]
     for (_, ours), (_, shown) in zip(printed, readme, strict=True):
         assert len(shown) == 8
-        # of 200 answers one or two may come out otherwise on another machine
-        assert ours == pytest.approx(shown, rel=0.02, abs=0.011)
+        # SparseGPT's sums depend on the machine and its threads: of 200 answers up to four may come
+        # out otherwise
+        assert ours == pytest.approx(shown, rel=0.02, abs=0.021)
         assert ours[1] == pytest.approx(shown[1], rel=0.15, abs=1e-9)  # the JSD is small itself
 
 

@@ -142,6 +142,8 @@ class PackJob:
         while True:
             before = _killed_for_memory()
             self._worker = _Worker(pack, self._failed, self._environment(), self._umask)
+            if self._told:  # while this one was being started, when there was nobody to tell
+                self._worker.end()
             code = self._worker.wait()
             if code in (STOPPED, -signal.SIGTERM, -signal.SIGUSR2):  # it had not begun to listen
                 time.sleep(LOOK)  # the job may be told a moment after its worker

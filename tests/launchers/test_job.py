@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sweep.attempt import Attempt
 from sweep.refusal import Refusal
 from sweep_jobs.job import PackJob, _killed_for_memory
 from sweep_jobs.slurm import SlurmJobs, shares
@@ -140,6 +141,26 @@ def test_a_job_that_is_told_to_end_tells_its_worker_and_ends(work: Work, tmp_pat
     finally:
         signal.signal(signal.SIGTERM, before)
     assert (tmp_path / "workers").read_text() == "\n"
+
+
+def test_a_job_that_is_told_while_its_worker_starts_ends_too(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Attempt.of
+
+    def told_before_the_worker_is_known(process: int) -> Attempt:
+        while not (tmp_path / "workers").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return known(process)
+
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    monkeypatch.setattr(Attempt, "of", told_before_the_worker_is_known)
+    try:
+        with pytest.raises(SystemExit, match=r"^stopped; the same command goes on"):
+            work("trap 'exit 3' TERM; for i in $(seq 100); do sleep 0.1; done; exit 1")()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_log_of_a_job_ends_with_why_its_cells_failed(work: Work, tmp_path: Path) -> None:

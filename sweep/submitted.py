@@ -2,7 +2,9 @@
 
 outputs/jobs/<sweep>/<pack>.json      the cells of one job (sweep.pack)
 outputs/jobs/<sweep>/submitted-<host>-<process>.jsonl  which job was given which pack, and when
-outputs/jobs/<sweep>/submitit-<launch>/  submitit's files, and what the jobs printed; private
+outputs/jobs/<sweep>/submitit-<launch>/  submitit's files, and what the jobs printed
+
+All of them are private to who submitted them, unless `hydra.launcher.private` says otherwise.
 """
 
 from __future__ import annotations
@@ -69,14 +71,20 @@ def record(submitted: Iterable[tuple[str, Path]], launcher: str, folder: Path) -
 
 
 def submissions(outputs: Path) -> Iterator[Submission]:
-    """Every job that was ever given a pack below `outputs`, in their order."""
+    """Every job that was ever given a pack below `outputs`, in their order; what may be read."""
     found: list[Submission] = []
     packs: dict[Path, list[dict[str, Any]]] = {}  # of this machine's processes each has all
     for folder in (outputs / "jobs", *outputs.glob("jobs/*/")):
         if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
-            log.warning("%s: is private; what is queued there is not known", folder)
+            _say_private(folder)
+    private: set[Path] = set()
     for file in outputs.glob("jobs/*/submitted*.jsonl"):
-        for line in file.read_text().splitlines():
+        try:
+            lines = file.read_text().splitlines()
+        except PermissionError:
+            private.add(file.parent)
+            continue
+        for line in lines:
             try:
                 said = json.loads(line)
             except ValueError:
@@ -84,11 +92,25 @@ def submissions(outputs: Path) -> Iterator[Submission]:
                 continue
             path = file.parent / said["pack"]
             if path not in packs:
-                packs[path] = json.loads(path.read_text())["cells"] if path.is_file() else []
+                packs[path] = _cells(path)
             process = Attempt(**said["process"]) if "process" in said else None
             errors = file.parent / said.get("folder", "submitit") / f"{said['job']}_0_log.err"
             when = said["when"]
             found.append(
                 Submission(said["job"], said["launcher"], errors, packs[path], process, when)
             )
+    for folder in sorted(private):
+        _say_private(folder)
     yield from sorted(found, key=lambda submission: submission.when)
+
+
+def _cells(pack: Path) -> list[dict[str, Any]]:
+    """Of a pack; none if nobody was given it after all."""
+    if not pack.is_file():
+        return []
+    found: list[dict[str, Any]] = json.loads(pack.read_text())["cells"]
+    return found
+
+
+def _say_private(folder: Path) -> None:
+    log.warning("%s: what others queued there is private (hydra.launcher.private)", folder)

@@ -55,7 +55,7 @@ class SlurmJobs(Submitter):
         wait: stay until everything is done.
         dry_run: say what would be submitted, and submit nothing.
         offline: jobs ask neither the hub nor W&B for anything.
-        private: only the owner may read the scripts and logs of the jobs.
+        private: only the owner may read what is written for the jobs.
     """
 
     kind: ClassVar[str] = "slurm"

@@ -9,14 +9,14 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from sweep import pack
 from sweep.build import build
-from sweep.files import umask
+from sweep.files import umask, writing
 from sweep.grid import announce, quiet, show_asked
 from sweep.pack import Pack
 from sweep.plan import Plan, plan
@@ -28,7 +28,6 @@ from sweep.status import Standing, standings, summary, told_apart
 from sweep.submitted import record
 from sweep.workshop import Workshop
 
-T = TypeVar("T")
 log = logging.getLogger("sweep")
 
 LOOK = 5.0
@@ -62,7 +61,8 @@ class Submitter(ABC):
         wait: stay until everything is done.
         dry_run: say what would be submitted, and submit nothing.
         offline: jobs ask neither the hub nor W&B for anything.
-        private: only the owner may read the scripts and logs of the jobs.
+        private: only the owner may read what is written for the jobs: packs, scripts, logs, and
+            which job was given which pack.
     """
 
     kind: ClassVar[str]
@@ -156,25 +156,28 @@ def _submit(
     given: list[Given] = []
     dense: dict[str, Path] = {}
     earlier = {s.id: (s.job,) for s in found if s.job is not None}
-    for number, one in enumerate(made):
-        path = pack.save(one, planned, f"{stamp}-{number:04d}", tracker, workshop)
-        given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
-        if one.opens:
-            dense[one.dense.id] = path
-    folder = pack.folder(planned) / f"submitit-{stamp}"
-    folder.mkdir(mode=0o700 if submitter.private else 0o777)
+    jobs_folder = pack.folder(planned)
+    with writing(jobs_folder):
+        jobs_folder.mkdir(parents=True, exist_ok=True)  # others may launch the same sweep
+    folder = jobs_folder / f"submitit-{stamp}"
     submitted: list[tuple[str, Path]] = []
-    try:
-        asked = submitter.submit(folder, planned.name, given, users)
-        for jobs in _privately(asked, submitter.private):
-            record(jobs, submitter.kind, folder)  # at once: what is queued is never unknown
-            submitted += jobs
-    except Refusal:
-        _clear(folder, {one.path for one in given} - {path for _, path in submitted})
-        raise
-    finally:  # a later array may be refused
-        if submitted:
-            _print_jobs({job for job, _ in submitted})
+    with _umask(0o077 if submitter.private else users):
+        for number, one in enumerate(made):
+            path = pack.save(one, planned, f"{stamp}-{number:04d}", tracker, workshop)
+            given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
+            if one.opens:
+                dense[one.dense.id] = path
+        folder.mkdir()
+        try:
+            for jobs in submitter.submit(folder, planned.name, given, users):
+                record(jobs, submitter.kind, folder)  # at once: what is queued is never unknown
+                submitted += jobs
+        except Refusal:
+            _clear(folder, {one.path for one in given} - {path for _, path in submitted})
+            raise
+        finally:  # a later array may be refused
+            if submitted:
+                _print_jobs({job for job, _ in submitted})
     _print(f"logs: {folder}")
     if online and submitter.offline:
         later = f"python -m sweep.track {planned.outputs}"
@@ -232,18 +235,14 @@ def _wait_for(planned: Plan) -> None:
         raise Failed("\n".join([count, *lines, "  the same command submits only these again"]))
 
 
-def _privately(batches: Iterator[T], private: bool) -> Iterator[T]:
-    """The batches; what is written while they are made, only its owner may read."""
-    while True:
-        before = os.umask(0o077) if private else None
-        try:
-            batch = next(batches, None)
-        finally:
-            if before is not None:
-                os.umask(before)
-        if batch is None:
-            return
-        yield batch
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    """What is written meanwhile has no permission that is in the mask."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _clear(folder: Path, packs: Iterable[Path]) -> None:

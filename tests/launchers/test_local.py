@@ -112,7 +112,7 @@ def test_detached_processes_outlive_the_terminal_and_are_as_private_as_asked(
         assert time.monotonic() < deadline, status(tmp_path)
         time.sleep(0.5)
     (folder,) = tmp_path.glob("jobs/*/submitit-*")
-    for path in (folder, *folder.iterdir()):
+    for path in (folder, *folder.iterdir(), *tmp_path.glob("jobs/*/*.json*")):
         assert bool(stat.S_IMODE(path.stat().st_mode) & 0o077) is not private, path
 
 

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -65,10 +65,16 @@ def said(folder: Path, *words: str, by: Sequence[str] = (), module: str = "sweep
     return done.stdout + done.stderr
 
 
-def test_two_accounts_share_a_folder(shared: Path, other: Sequence[str]) -> None:
+def modes(files: Iterable[Path]) -> set[int]:
+    return {stat.S_IMODE(file.stat().st_mode) for file in files}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_two_accounts_share_a_folder(shared: Path, other: Sequence[str], private: bool) -> None:
     outputs = shared / "outputs"
     words = (*SMALL, f"outputs={outputs}")
     local = (*words, "hydra/launcher=local", "hydra.launcher.jobs=1")
+    local = local if private else (*local, "hydra.launcher.private=false")
     said(shared, "method=magnitude", *words)
     table = said(shared, "method=magnitude,wanda", *words, by=other)
     assert "1 to run, 2 done before" in table
@@ -78,19 +84,44 @@ def test_two_accounts_share_a_folder(shared: Path, other: Sequence[str]) -> None
     status = said(shared, str(outputs), module="sweep.status", by=other)
     assert status.endswith("5 done\n")
     assert not list(outputs.rglob("multirun.yaml"))
-    private = list(outputs.glob("jobs/*/submitit-*"))
-    assert sorted(file.stat().st_uid for file in private) == [0, OTHER]
-    for path in private:
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
-        assert all(stat.S_IMODE(file.stat().st_mode) & 0o077 == 0 for file in path.iterdir())
-    for file in outputs.glob("jobs/*/*.json*"):
-        assert stat.S_IMODE(file.stat().st_mode) == 0o664
-        assert file.stat().st_gid == GROUP
+    folders = list(outputs.glob("jobs/*/submitit-*"))
+    assert sorted(folder.stat().st_uid for folder in folders) == [0, OTHER]
+    asked = list(outputs.glob("jobs/*/*.json*"))
+    written = [file for folder in folders for file in folder.iterdir() if not file.is_symlink()]
+    assert len(asked) == 4
+    assert modes(folders) == {0o2700 if private else 0o2775}
+    assert modes(asked) == {0o600 if private else 0o664}
+    assert modes(written) <= ({0o600, 0o700} if private else {0o664, 0o775})
+    assert modes(outputs.glob("jobs/*/")) == {0o2775}  # either may launch there
+    assert {file.stat().st_gid for file in asked} == {GROUP}
 
 
-def test_a_private_folder_of_jobs_is_said_to_be_one(shared: Path, other: Sequence[str]) -> None:
-    if any("caps" in word for word in other):
-        pytest.skip("the other account may look anywhere here")
-    (shared / "jobs").mkdir(mode=0o700)
-    seen = said(shared, str(shared), module="sweep.status", by=other)
-    assert f"{shared}/jobs: is private; what is queued there is not known" in seen
+AS_OTHER = f"""
+import os, sys
+from sweep.status import main  # before: the other account may not be let into Python's folder
+os.setgroups([])
+os.setgid({GROUP})
+os.setuid({OTHER})
+sys.exit(main([sys.argv[1]]))
+"""
+
+
+def test_what_others_queued_privately_is_said_to_be_unknown(shared: Path) -> None:
+    def status() -> str:
+        command = [sys.executable, "-c", AS_OTHER, str(shared)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+
+    if os.geteuid() != 0:
+        pytest.skip("only root has two accounts")
+    told = "what others queued there is private (hydra.launcher.private)"
+    folder = shared / "jobs" / "a"
+    folder.mkdir(parents=True)
+    assert told not in status()
+    for number in range(2):
+        file = folder / f"submitted-{number}.jsonl"
+        file.write_text("{}\n")
+        file.chmod(0o600)
+    assert f"{folder}: {told}" in status()
+    assert status().count(told) == 1
+    (shared / "jobs").chmod(0o700)
+    assert f"{shared}/jobs: {told}" in status()

@@ -233,10 +233,13 @@ class CellMirror(Mirror):
         """From here the compression is timed."""
         self._tokens, self._began = tokens, time.monotonic()
 
+    def layers(self, found: Mapping[int, Mapping[str, Any]]) -> None:
+        """A row for each, once: of a compression that goes on, or is made again, some are there."""
+        self._add(*self._journal.untold(found))
+
     def compressed(self, record: Mapping[str, Any]) -> None:
-        """A row for every layer."""
-        if not self._journal.tells_layers:
-            self._add(*layers(record))
+        """A row for every layer that was not told of while it went on."""
+        self.layers(layers(record))
 
     def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
         """All its values with their intervals, the generations, and how fast it was."""
@@ -326,6 +329,4 @@ def _begin(journal: Journal, cell: Cell, folder: Folder, group: str, mode: str) 
     device = str(choose_device(cell.parts.checkpoint.device))
     head = {"sweep": group, "mode": mode, "began": time.time()}
     journal.begin({**head, "environment": environment(device), "data": planned})
-    earlier = folder.compression()
-    if earlier is not None and not journal.tells_layers:
-        journal.add(*layers(earlier))
+    journal.add(*journal.untold(layers(folder.compression())))

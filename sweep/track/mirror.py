@@ -25,6 +25,10 @@ class Mirror(ABC):
         """The compression begins; so many calibration tokens go through every block."""
 
     @abstractmethod
+    def layers(self, found: Mapping[int, Mapping[str, Any]]) -> None:
+        """A block is compressed: what its linears became, by their place in the model."""
+
+    @abstractmethod
     def compressed(self, record: Mapping[str, Any]) -> None:
         """The compression has been recorded."""
 
@@ -63,6 +67,9 @@ class SilentMirror(Mirror):
         """Nothing."""
 
     def calibrated(self, tokens: int) -> None:
+        """Nothing."""
+
+    def layers(self, found: Mapping[int, Mapping[str, Any]]) -> None:
         """Nothing."""
 
     def compressed(self, record: Mapping[str, Any]) -> None:

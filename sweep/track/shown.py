@@ -212,10 +212,8 @@ def _data(
 
 def _untold(journal: Journal, compression: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Rows about layers of a cell that was compressed without a tracker."""
-    if compression is None or journal.tells_layers:
-        return []
     first = journal.next
-    return [{"step": first + i, **row} for i, row in enumerate(layers(compression))]
+    return [{"step": first + i, **row} for i, row in enumerate(journal.untold(layers(compression)))]
 
 
 def _layer_table(compression: Mapping[str, Any] | None) -> dict[str, Table]:

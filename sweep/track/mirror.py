@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
@@ -48,6 +49,10 @@ class Tracker(ABC):
     def open(self, cell: Cell, group: str) -> Mirror:
         """A mirror for a cell of the sweep `group`; it shows what earlier attempts have found."""
 
+    @abstractmethod
+    def conclude(self, name: str, outputs: Path) -> None:
+        """A sweep below `outputs` has its table and its figures; they are shown."""
+
 
 @final
 @dataclass(frozen=True)
@@ -57,6 +62,9 @@ class Silent(Tracker):
     def open(self, cell: Cell, group: str) -> Mirror:
         """See `Tracker`."""
         return SilentMirror()
+
+    def conclude(self, name: str, outputs: Path) -> None:
+        """Nothing."""
 
 
 @final

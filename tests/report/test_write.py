@@ -161,7 +161,7 @@ def test_a_page_of_a_sweep_without_any_result_says_so_in_every_section(
     for said in (
         "No compressed cell is finished",
         "Nothing can be said",
-        "No two finished cells differ in their calibration set alone",
+        "No two finished cells differ in their calibration alone",
         "No compressed cell has a record of its layers",
         "No metric of this sweep has kept answers",
     ):

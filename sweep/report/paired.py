@@ -37,10 +37,15 @@ class Paired:
     def mean_difference(
         self, pairs: Sequence[tuple[Entry, Entry]], name: str
     ) -> tuple[float, float] | None:
-        """The same of the mean over pairs, each draw of the examples for all of them."""
+        """The same of the mean over pairs, each draw of the examples for all of them.
+
+        None too where so few examples have a value that a draw may hold none.
+        """
         found = [self.draws(one, other, name) for one, other in pairs]
         draws = [one for one in found if one is not None]
-        return tails(np.stack(draws).mean(0)) if draws and len(draws) == len(found) else None
+        if not draws or len(draws) < len(found) or not np.isfinite(draws).all():
+            return None
+        return tails(np.stack(draws).mean(0))
 
     def draws(self, one: Entry, other: Entry, name: str) -> Draws | None:
         """The difference in each resample of the examples."""

@@ -167,9 +167,8 @@ class Judge(Metric[Questions]):
                 )
             ]
             found = summary([row["scores"] for row in examples[name]], self.criteria)
-            if "judge" in found:
-                mean = Mean(name, "judge")
-                found["judge"] = replace(found["judge"], better="higher", mean=mean)
+            for score in {"judge", *self.criteria} & found.keys():
+                found[score] = replace(found[score], better="higher", mean=Mean(name, score))
             values |= {column(key, name, data): value for key, value in found.items()}
             columns += [column(key, name, data) for key in columns_of(found)]
             keys = {request.key for request in chain(*asked[name])}
@@ -263,13 +262,14 @@ class Judge(Metric[Questions]):
     ) -> dict[str, Any]:
         """One answer with all that was said of it; `scores` has a None for an unparsable reply."""
         found = [scores(reply["reply"], self.criteria) for reply in replies]
-        means = [fmean(grades.values()) for grades in found if grades is not None]
+        read = [grades for grades in found if grades is not None]
         return {
             "prompt": asked,
             "gold": row.output,
             "answer": said.text,
             "dense_answer": before.text,
-            "judge": fmean(means) if means else None,
+            "judge": fmean(fmean(grades.values()) for grades in read) if read else None,
+            **{c: fmean(grades[c] for grades in read) if read else None for c in self.criteria},
             "scores": found,
             "replies": [reply.get("instead", reply["reply"]) for reply in replies],
             "kind": row.kind,

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.request import urlopen
 
@@ -497,6 +498,15 @@ def test_a_result_says_what_it_cost(judge: Any, measure: Any) -> None:
     assert record["cost"] == pytest.approx((900 * 2 + 120 * 10) / 1e6)
     assert record["rows"] == 3
     assert measure(judge(price_in=2.0)).data[0]["cost"] is None
+
+
+def test_every_criterion_can_be_compared_row_by_row(judge: Any, measure: Any) -> None:
+    found = measure(judge(repeats=2))
+    for name in ("judge", *CRITERIA):
+        value = found.values[name]
+        assert (value.better, value.mean.field) == ("higher", name)
+        rows = [row[name] for row in found.examples[value.mean.corpus] if row[name] is not None]
+        assert value.value == pytest.approx(fmean(rows))
 
 
 def test_a_sweep_that_needs_more_calls_than_allowed_is_refused_at_once(

@@ -148,7 +148,7 @@ def _check_coverage(parts: Parts, workshop: Workshop) -> None:
         name = type(workshop.skeleton(parts.checkpoint)).__name__
         reason = (
             f"{100 * missed:.0f} % of the weights in the blocks of {name} are not "
-            "in a torch.nn.Linear and would stay dense; say which part you mean: attention, or a "
+            "in a linear layer and would stay dense; say which part you mean: attention, or a "
             "regular expression over the names of linears"
         )
         raise Refusal("method.scope", scope, reason)

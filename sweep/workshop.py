@@ -35,6 +35,7 @@ from sweep.model.checkpoint import (
     skeleton,
     weight_files,
 )
+from sweep.model.matrix import Matrix
 from sweep.progress import EVERY
 from sweep.refusal import under
 
@@ -82,7 +83,7 @@ class Workshop:
         """The model's architecture without weights."""
         return self._once("skeleton", _key(checkpoint), lambda: skeleton(checkpoint))
 
-    def linears(self, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
+    def linears(self, checkpoint: Checkpoint) -> dict[str, Matrix]:
         """The linears in the blocks of that architecture, by name."""
         bones = self.skeleton(checkpoint)
         return self._once("linears", _key(checkpoint), lambda: anatomy.prunable(bones))

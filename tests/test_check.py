@@ -118,20 +118,21 @@ def test_files_are_looked_at_before_a_corpus_is_made(
         checked("metric=[perplexity,tasks]", *own)
 
 
-def test_experts_that_are_no_linears_are_not_passed_over_in_silence(
+def test_experts_that_are_kept_in_a_way_of_their_own_are_not_passed_over_in_silence(
     checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
 ) -> None:
-    folder = saved("mixtral", num_local_experts=4)
+    folder = saved("llama4_text", head_dim=4, num_local_experts=4, intermediate_size_mlp=24)
     with pytest.raises(Refusal, match=r"method\.scope=all: \d\d % of the weights .* stay dense"):
         checked(*local(folder, files))
     with pytest.raises(Refusal, match=r"method\.scope=mlp: "):
         checked(*local(folder, files), "method.scope=mlp")
     checked(*local(folder, files), "method.scope=attention")
+    checked(*local(saved("mixtral"), files))
 
 
 def test_a_model_without_linears_is_refused_and_not_a_defect(
     checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
 ) -> None:
-    folder = saved("gpt2")
-    with pytest.raises(Refusal, match=r"model\.path=.*gpt2: GPT2LMHeadModel: has no torch\.nn\.L"):
+    folder = saved("gpt2", num_hidden_layers=0)
+    with pytest.raises(Refusal, match=r"model\.path=.*gpt2: GPT2LMHeadModel: has no linear layer"):
         checked(*local(folder, files))

@@ -18,8 +18,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sweep.method.magnitude import Magnitude
 from sweep.method.method import Layer, Method
 from sweep.model import anatomy
+from sweep.model.matrix import Matrix
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
 from sweep.sparsity.pattern import Pattern
@@ -45,13 +47,19 @@ class Outcome(NamedTuple):
     output_error: float | None = None
 
 
+UNSEEN = "no calibration token was sent to this expert: pruned by magnitude"
+"""What is said of an expert for which a method that reads data has none."""
+
+
+LEAVE_OUT = "leave it out with a regular expression as method.scope"
+"""What helps where a family multiplies with a layer's weight without calling the layer."""
+
+
 class Finished(ABC):
     """Blocks that an earlier, interrupted walk has compressed, and that a later one need not."""
 
     @abstractmethod
-    def restore(
-        self, number: int, linears: Mapping[str, nn.Linear]
-    ) -> Mapping[str, Outcome] | None:
+    def restore(self, number: int, linears: Mapping[str, Matrix]) -> Mapping[str, Outcome] | None:
         """Puts the block's compressed weights in place and gives what is known of them, by layer.
 
         None if the block is not among the finished.
@@ -59,7 +67,7 @@ class Finished(ABC):
 
     @abstractmethod
     def keep(
-        self, number: int, linears: Mapping[str, nn.Linear], outcomes: Mapping[str, Outcome]
+        self, number: int, linears: Mapping[str, Matrix], outcomes: Mapping[str, Outcome]
     ) -> None:
         """The block is finished."""
 
@@ -68,13 +76,11 @@ class Finished(ABC):
 class Nothing(Finished):
     """Nothing is finished, and nothing is kept."""
 
-    def restore(
-        self, number: int, linears: Mapping[str, nn.Linear]
-    ) -> Mapping[str, Outcome] | None:
+    def restore(self, number: int, linears: Mapping[str, Matrix]) -> Mapping[str, Outcome] | None:
         """Nothing."""
 
     def keep(
-        self, number: int, linears: Mapping[str, nn.Linear], outcomes: Mapping[str, Outcome]
+        self, number: int, linears: Mapping[str, Matrix], outcomes: Mapping[str, Outcome]
     ) -> None:
         """Nothing."""
 
@@ -92,11 +98,17 @@ class LayerRecord:
     output_error: float | None
 
 
-class _Seen(NamedTuple):
-    """What was seen of a linear's inputs; nothing of them where no data are read."""
+@dataclass
+class _Seen:
+    """What was seen of a matrix's inputs, and of how many tokens; nothing where none are read."""
 
     statistic: Statistic | None = None
     sample: InputSample | None = None
+    tokens: int = 0
+
+
+Given = tuple[Any, ...]
+"""What a module was called with."""
 
 
 class _Call(NamedTuple):
@@ -118,7 +130,7 @@ class _Batch:
     def run(self, block: nn.Module) -> Float[Tensor, "n time hidden"]:
         call = self.calls[0]
         answer = block(self.hidden, *call.args, **call.kwargs)
-        hidden: Tensor = answer[0] if isinstance(answer, tuple) else answer
+        hidden: Tensor = answer[0] if isinstance(answer, tuple | list) else answer
         return hidden
 
     def advance(self, block: nn.Module) -> None:
@@ -170,7 +182,11 @@ def walk(
     left = len(patterns)
     for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
         inside = set(block.modules())
-        here = {name: chosen[name] for name in patterns if chosen[name] in inside}
+        here = {
+            name: chosen[name]
+            for name in patterns
+            if chosen[name].module in inside and name not in outcomes
+        }
         earlier = finished.restore(number, here) if here else None
         if earlier is None and here:
             seen = _observe(batches, block, here, method) if batches else {}
@@ -236,69 +252,77 @@ def _arrivals(
 
 
 def _observe(
-    batches: list[_Batch], block: nn.Module, linears: Mapping[str, nn.Linear], method: Method
+    batches: list[_Batch], block: nn.Module, linears: Mapping[str, Matrix], method: Method
 ) -> dict[str, _Seen]:
     """What a block's linears are fed; linears fed by the very same tensor share it."""
     owners: dict[str, str] = {}
     seen: dict[str, _Seen] = {}
     total = sum(int(batch.mask.sum()) for batch in batches)
     for batch in batches:
-        with _recording(linears) as inputs:
+        with _recording(linears) as calls:
             batch.run(block)
         first: dict[tuple[int, ...], str] = {}
-        for name, tensors in inputs.items():
-            owner = first.setdefault(tuple(id(tensor) for tensor in tensors), name)
+        for name, given in calls.items():
+            matrix = linears[name]
+            key = tuple(id(call[0]) for call in given)
+            owner = first.setdefault(key, name) if matrix.shares_inputs else name
             if owners.setdefault(name, owner) != owner:
                 raise RuntimeError(f"{name}: shares its input in one batch and not in another")
             if owner != name:
                 continue
-            linear = linears[name]
             if name not in seen:
-                layer = Layer(name, linear.out_features, linear.in_features)
+                layer = Layer(name, matrix.out_features, matrix.in_features)
                 seen[name] = _Seen(method.observe(layer), InputSample(total))
-            statistic, sample = seen[name]
-            tokens = torch.cat([_tokens(name, x, batch) for x in tensors])
-            if statistic is not None:
-                statistic.add(tokens, len(batch.mask))
-            if sample is not None:
-                sample.add(tokens)
-    for name in linears:
-        if name not in owners:
-            raise RuntimeError(f"{name}: no calibration token reached it")
+            _add(name, matrix, given, batch, seen[name])
+    for name, matrix in linears.items():
+        if name not in owners or seen[owners[name]].tokens == 0:
+            if not anatomy.is_expert(name, matrix):
+                raise RuntimeError(f"{name}: no calibration token reached it; {LEAVE_OUT}")
+            continue
         statistic = seen[owners[name]].statistic
         if owners[name] == name and statistic is not None and not statistic.finite():
             raise FloatingPointError(f"{name}: its calibration inputs hold NaN or infinity")
-    return {name: seen[owners[name]] for name in linears}
+    return {name: seen[owners[name]] for name in linears if name in owners}
 
 
-def _tokens(name: str, x: Float[Tensor, "*batch in"], batch: _Batch) -> Float[Tensor, "tokens in"]:
-    """The inputs of a linear without padding."""
-    if not batch.padded:
-        return x.reshape(-1, x.shape[-1])
-    if x.shape[:-1].numel() != batch.mask.numel():
-        raise ValueError(
-            f"{name}: its inputs have the shape {tuple(x.shape)}, so padding cannot be told apart; "
-            "calibrate with windows without padding (calib.packing=concat or sample)"
-        )
-    return x.reshape(-1, x.shape[-1])[batch.mask.flatten()]
-
-
-def _compress(
-    name: str, linear: nn.Linear, method: Method, pattern: Pattern, seen: _Seen
-) -> Outcome:
-    """Puts the method's weight in place of the layer's, and returns what is known of it."""
+def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: _Seen) -> None:
+    """What a matrix was fed in a batch, added to what was seen of its inputs."""
+    shown = batch.mask.flatten() if batch.padded else None
     try:
-        compressed = method.compress(linear.weight.detach().float(), seen.statistic, pattern)
+        tokens = torch.cat([matrix.inputs(call, shown) for call in given])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if len(tokens) == 0:
+        return
+    seen.tokens += len(tokens)
+    if seen.statistic is not None:
+        seen.statistic.add(tokens, len(batch.mask))
+    if seen.sample is not None:
+        seen.sample.add(tokens)
+
+
+def _compress(name: str, matrix: Matrix, method: Method, pattern: Pattern, seen: _Seen) -> Outcome:
+    """Puts the method's weight in place of the layer's, and returns what is known of it."""
+    dense = matrix.weight.detach().float().contiguous()
+    unseen = method.reads_data and seen.tokens == 0
+    try:
+        if unseen:  # an expert; dense, it would make the model's sparsity depend on the router
+            compressed = Magnitude().compress(dense, None, pattern)
+        else:
+            compressed = method.compress(dense, seen.statistic, pattern)
     except FloatingPointError as error:
         raise FloatingPointError(f"{name}: {error}") from error
-    stored = compressed.weight.to(linear.weight.dtype)
+    stored = compressed.weight.to(matrix.weight.dtype)
     _check_finite(stored, f"{name}: its compressed weight")
-    output_error = None if seen.sample is None else seen.sample.error(linear.weight, stored)
-    linear.weight.copy_(stored)
+    if unseen:
+        matrix.weight.copy_(stored)
+        return Outcome((*compressed.remarks, UNSEEN))
+    output_error = None if seen.sample is None else seen.sample.error(matrix.weight, stored)
+    matrix.weight.copy_(stored)
     return Outcome(compressed.remarks, output_error)
 
 
-def _record(name: str, linear: nn.Linear, outcome: Outcome) -> LayerRecord:
+def _record(name: str, linear: Matrix, outcome: Outcome) -> LayerRecord:
     rows, cols = linear.weight.shape
     zeros = int((linear.weight == 0).sum())
     return LayerRecord(name, rows, cols, zeros, zeros / (rows * cols), *outcome)
@@ -310,23 +334,28 @@ def _check_finite(tensor: Tensor, what: str) -> None:
 
 
 @contextmanager
-def _recording(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, list[Tensor]]]:
-    """The inputs of every linear during a forward pass, each tensor alive, so that none has the id
-    of another. Layers are recorded in the order of their calls."""
-    inputs: dict[str, list[Tensor]] = {}
+def _recording(linears: Mapping[str, Matrix]) -> Iterator[dict[str, list[Given]]]:
+    """What every matrix's module is called with during a forward pass, each tensor alive, so that
+    none has the id of another. Matrices are recorded in the order of their modules' calls."""
+    calls: dict[str, list[Given]] = {}
     versions: list[tuple[str, Tensor, int]] = []
+    names: dict[nn.Module, list[str]] = {}
+    for name, matrix in linears.items():
+        names.setdefault(matrix.module, []).append(name)
 
-    def record_as(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def record(_: nn.Module, args: tuple[Any, ...]) -> None:
-            inputs.setdefault(name, []).append(args[0])
-            versions.append((name, args[0], args[0]._version))
+    def record_as(own: list[str]) -> Callable[[nn.Module, Given, dict[str, Any]], None]:
+        def record(_: nn.Module, args: Given, kwargs: dict[str, Any]) -> None:
+            given = (*args, *kwargs.values())
+            for name in own:
+                calls.setdefault(name, []).append(given)
+            versions.append((own[0], given[0], given[0]._version))
 
         return record
 
     with ExitStack() as hooks:
-        for name, linear in linears.items():
-            hooks.enter_context(linear.register_forward_pre_hook(record_as(name)))
-        yield inputs
+        for module, own in names.items():
+            hooks.enter_context(module.register_forward_pre_hook(record_as(own), with_kwargs=True))
+        yield calls
     for name, tensor, version in versions:
         if tensor._version != version:
             raise RuntimeError(f"{name}: its input is changed in place after it was used")

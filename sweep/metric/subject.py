@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.metric.text import Scored
+from sweep.model.anatomy import decoder
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterable[T]]
@@ -127,7 +128,7 @@ class Subject:
             raise RuntimeError("hidden states come first: only they say how the decoder answers")
         states = self._output(last_hidden_state=hidden[None])
         ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-        with _answering(self._whole.get_decoder(), states):
+        with _answering(decoder(self._whole), states):
             found: Float[Tensor, "1 position vocab"] = self._whole(
                 input_ids=ids, use_cache=False
             ).logits
@@ -143,7 +144,7 @@ class Subject:
             width = int(text.lengths[rows].max())
             ids = text.ids[rows, :width].to(model.device)
             mask = torch.arange(width) < text.lengths[rows, None]
-            states = model.get_decoder()(
+            states = decoder(model)(
                 input_ids=ids, attention_mask=mask.to(model.device), use_cache=False
             ).last_hidden_state
             yield states[text.scored[rows, :width].to(model.device)]
@@ -159,7 +160,7 @@ class Subject:
             return
         ids = ids.to(self.model.device)
         whole = self.model(input_ids=ids, use_cache=False).logits[0]
-        output = self.model.get_decoder()(input_ids=ids, use_cache=False)
+        output = decoder(self.model)(input_ids=ids, use_cache=False)
         self._output = type(output)
         if not whole.isfinite().all():
             self._output = None
@@ -175,17 +176,17 @@ class Subject:
 
 
 @contextmanager
-def _answering(decoder: Any, output: Any) -> Iterator[None]:
-    """For a while the decoder does nothing but give this output."""
-    own = vars(decoder).get("forward")  # of the instance, where something has wrapped it before
-    decoder.forward = lambda *args, **given: output
+def _answering(part: Any, output: Any) -> Iterator[None]:
+    """For a while this part, the decoder, does nothing but give this output."""
+    own = vars(part).get("forward")  # of the instance, where something has wrapped it before
+    part.forward = lambda *args, **given: output
     try:
         yield
     finally:
         if own is None:
-            del decoder.forward
+            del part.forward
         else:
-            decoder.forward = own
+            part.forward = own
 
 
 def sequence_of_position(

@@ -53,7 +53,7 @@ class Blocks(Finished):
             if said.keys() != linears.keys():
                 return None
             for name, linear in linears.items():
-                linear.weight.copy_(saved.get_tensor(name))
+                linear.put(saved.get_tensor(name))
         return {
             name: Outcome(tuple(one["remarks"]), one["output_error"]) for name, one in said.items()
         }

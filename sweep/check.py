@@ -16,7 +16,7 @@ from sweep.calib.calibration import Calibration
 from sweep.cell import Cell, Parts, digest
 from sweep.data.source import Origin
 from sweep.model import anatomy
-from sweep.model.checkpoint import check_device
+from sweep.model.checkpoint import check_placement
 from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
 
@@ -33,7 +33,7 @@ def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) 
     for cell in cells:
         if runs_here:
             with under("model"):
-                check_device(cell.parts.checkpoint.device)
+                check_placement(cell.parts.checkpoint)
         _check_architecture(cell, workshop)
     for cell in cells:
         _read_files(cell, workshop)

@@ -199,9 +199,8 @@ class Bench:
 
     def reset(self) -> None:
         """The dense weights, as they were when the model was first altered."""
-        with torch.no_grad():
-            for name, linear in anatomy.prunable(self.model).items():
-                linear.weight.copy_(self._kept[name])
+        for name, linear in anatomy.prunable(self.model).items():
+            linear.put(self._kept[name])
 
     def weights_sha256(self) -> str:
         """Hash over the prunable weights as they are now, in the order of their names."""
@@ -223,9 +222,8 @@ class Bench:
 
         options = {"dtype": self.model.dtype, "trust_remote_code": trust_remote_code}
         saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(path, **options))
-        with torch.no_grad():
-            for name, linear in anatomy.prunable(self.model).items():
-                linear.weight.copy_(saved[name].weight)
+        for name, linear in anatomy.prunable(self.model).items():
+            linear.put(saved[name].weight)
 
     def _subject(self) -> Subject:
         return Subject(
@@ -239,4 +237,5 @@ class Bench:
 
 def _key(checkpoint: Checkpoint) -> str:
     """One string per model as it is loaded."""
-    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, checkpoint.device])
+    placed = [checkpoint.device, checkpoint.device_map, checkpoint.attention]
+    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed])

@@ -22,8 +22,10 @@ from sweep.method.magnitude import Magnitude
 from sweep.method.method import Layer, Method
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
+from sweep.model.offload import entrance
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
+from sweep.refusal import Refusal
 from sweep.sparsity.pattern import Pattern
 
 Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
@@ -105,10 +107,28 @@ class _Seen:
     statistic: Statistic | None = None
     sample: InputSample | None = None
     tokens: int = 0
+    device: torch.device | None = None
 
 
 Given = tuple[Any, ...]
 """What a module was called with."""
+
+
+@final
+class _Weights(Mapping[str, Tensor]):
+    """The weights of matrices, each read when it is asked for: all may be more than fits."""
+
+    def __init__(self, matrices: Mapping[str, Matrix]) -> None:
+        self._matrices = matrices
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._matrices[name].weight
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._matrices)
+
+    def __len__(self) -> int:
+        return len(self._matrices)
 
 
 class _Call(NamedTuple):
@@ -154,7 +174,7 @@ def walk(
     Leaves the model in evaluation mode.
 
     Args:
-        model: a causal language model; its blocks are on one device.
+        model: a causal language model; each of its blocks is on one device.
         method: chooses what is observed and what is done; `method.scope` says where.
         pattern: where zeros go.
         windows: token ids and a mask that is True on tokens and False on padding, which is on the
@@ -164,7 +184,8 @@ def walk(
         finished: blocks that need not be compressed again; they are only run.
 
     Raises:
-        Refusal: a scope that matches nothing, a layer that the pattern does not fit.
+        Refusal: a scope that matches nothing, a layer that the pattern does not fit, a model that
+            does not run its blocks one after the other.
         ValueError: windows that are missing or not padded on the right.
         FloatingPointError: NaN or infinity in a weight or a statistic; names the layer.
     """
@@ -172,7 +193,7 @@ def walk(
     chosen = {name: linears[name] for name in anatomy.select(list(linears), method.scope)}
     for name, linear in chosen.items():
         _check_finite(linear.weight, f"{name}: its weight")
-    patterns = method.allocate({name: linear.weight for name, linear in chosen.items()}, pattern)
+    patterns = method.allocate(_Weights(chosen), pattern)
     for name, own in patterns.items():
         own.check({name: chosen[name].in_features})
     outcomes: dict[str, Outcome] = {}
@@ -211,7 +232,7 @@ def _batches(
     """The windows in batches, each as it arrives at the first block."""
     if windows is None or len(windows[0]) == 0:
         raise ValueError("windows: the method reads calibration data, and none were given")
-    device = next(model.parameters()).device
+    device = entrance(model)
     ids, mask = (tensor.to(device) for tensor in windows)
     if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
         raise ValueError("windows: every window must open with a token and be padded on the right")
@@ -236,8 +257,14 @@ def _arrivals(
     answers: list[Any] = []
     calls: deque[_Call] = deque()
 
+    order: list[int] = []
+    numbers = iter(range(len(blocks)))
+
     def stand_in_for(forward: Callable[..., Any]) -> Callable[..., Any]:
+        number = next(numbers)
+
         def stand_in(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+            order.append(number)
             calls.append(_Call(args, kwargs))
             if not answers:
                 inputs.append(hidden)
@@ -248,6 +275,12 @@ def _arrivals(
 
     with _replaced_forward(blocks, stand_in_for):
         anatomy.decoder(model)(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+    if order != list(range(len(blocks))):
+        reason = (
+            f"{type(model).__name__}: does not run each of its {len(blocks)} blocks once, in their "
+            "order; such a model cannot be calibrated block by block"
+        )
+        raise Refusal("", "", reason)
     return inputs[0], calls
 
 
@@ -295,6 +328,7 @@ def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: _Se
     if len(tokens) == 0:
         return
     seen.tokens += len(tokens)
+    seen.device = tokens.device
     if seen.statistic is not None:
         seen.statistic.add(tokens, len(batch.mask))
     if seen.sample is not None:
@@ -303,7 +337,8 @@ def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: _Se
 
 def _compress(name: str, matrix: Matrix, method: Method, pattern: Pattern, seen: _Seen) -> Outcome:
     """Puts the method's weight in place of the layer's, and returns what is known of it."""
-    dense = matrix.weight.detach().float().contiguous()
+    kept = matrix.weight.detach()
+    dense = kept.to(kept.device if seen.device is None else seen.device).float().contiguous()
     unseen = method.reads_data and seen.tokens == 0
     try:
         if unseen:  # an expert; dense, it would make the model's sparsity depend on the router
@@ -312,13 +347,13 @@ def _compress(name: str, matrix: Matrix, method: Method, pattern: Pattern, seen:
             compressed = method.compress(dense, seen.statistic, pattern)
     except FloatingPointError as error:
         raise FloatingPointError(f"{name}: {error}") from error
-    stored = compressed.weight.to(matrix.weight.dtype)
+    stored = compressed.weight.to(kept.dtype)
     _check_finite(stored, f"{name}: its compressed weight")
     if unseen:
-        matrix.weight.copy_(stored)
+        matrix.put(stored)
         return Outcome((*compressed.remarks, UNSEEN))
-    output_error = None if seen.sample is None else seen.sample.error(matrix.weight, stored)
-    matrix.weight.copy_(stored)
+    output_error = None if seen.sample is None else seen.sample.error(dense, stored)
+    matrix.put(stored)
     return Outcome(compressed.remarks, output_error)
 
 

@@ -56,7 +56,7 @@ def generate(
     with _greedy(model, tokenizer, max_new_tokens):
         for batch in subject.progress(batches, name, len(batches)):
             asked = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
-            asked = {key: asked[key].to(model.device) for key in ("input_ids", "attention_mask")}
+            asked = {key: asked[key].to(subject.device) for key in ("input_ids", "attention_mask")}
             start = asked["input_ids"].shape[1]
             ends = [_stopped(tokenizer, stop, start)] if stop else []
             said = model.generate(**asked, stopping_criteria=ends)[:, start:]

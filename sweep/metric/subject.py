@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sweep.metric.text import Scored
 from sweep.model.anatomy import decoder
+from sweep.model.offload import entrance
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterable[T]]
@@ -78,9 +79,8 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        found: torch.device = self._whole.device
-        return found
+        """Where token ids go: where the model is, or where it begins."""
+        return entrance(self._whole)
 
     def leave(self) -> None:
         """From here on only what is remembered can be had: the weights are about to change."""
@@ -142,12 +142,12 @@ class Subject:
         name = f"{text.origin.corpus} {text.what}"
         for rows in self.progress(batches, name, len(batches)):
             width = int(text.lengths[rows].max())
-            ids = text.ids[rows, :width].to(model.device)
+            ids = text.ids[rows, :width].to(self.device)
             mask = torch.arange(width) < text.lengths[rows, None]
             states = decoder(model)(
-                input_ids=ids, attention_mask=mask.to(model.device), use_cache=False
+                input_ids=ids, attention_mask=mask.to(self.device), use_cache=False
             ).last_hidden_state
-            yield states[text.scored[rows, :width].to(model.device)]
+            yield states[text.scored[rows, :width].to(states.device)]
 
     def _check_logits(self, ids: Int[Tensor, "n time"]) -> None:
         """The model's logits are those of its hidden states.
@@ -158,7 +158,7 @@ class Subject:
         """
         if self._output is not None:
             return
-        ids = ids.to(self.model.device)
+        ids = ids.to(self.device)
         whole = self.model(input_ids=ids, use_cache=False).logits[0]
         output = decoder(self.model)(input_ids=ids, use_cache=False)
         self._output = type(output)

@@ -1,4 +1,4 @@
-"""A weight matrix in a block, however the model keeps it: always `[out, in]`, always a view.
+"""A weight matrix in a block, however and wherever the model keeps it: always `[out, in]`.
 
 Most are the weight of a `torch.nn.Linear`. GPT-2's `Conv1D` keeps its own the other way round, and
 in transformers 5 the experts of a mixture lie in one tensor, `[experts, out, in]`, of which each
@@ -12,8 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from sweep.model.offload import read, write
 
 
 @final
@@ -35,8 +38,22 @@ class Matrix:
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
-        """A view of the parameter: what is copied into it is in the model."""
+        """As it is now; to be changed by `put` only."""
+        return self._own(read(self.module, self.parameter))
+
+    @torch.no_grad()
+    def put(self, weight: Float[Tensor, "out in"]) -> None:
+        """These values in its place, in the dtype in which it is kept."""
         whole: Tensor = getattr(self.module, self.parameter)
+        if not whole.is_meta:
+            self._own(whole).copy_(weight)
+            return
+        whole = read(self.module, self.parameter).clone()
+        self._own(whole).copy_(weight)
+        write(self.module, self.parameter, whole)
+
+    def _own(self, whole: Tensor) -> Tensor:
+        """A view of its part of the parameter, in its orientation."""
         own = whole if self.expert is None else whole[self.expert]
         return own.T if self.transposed else own
 
@@ -110,7 +127,8 @@ def _up(module: Any) -> str:
 def _between(module: Any, expert: int, tokens: Float[Tensor, "tokens hidden"]) -> Tensor:
     """What an expert's second matrix is fed, of what its first one is fed: the module's own sum."""
     first = Matrix(module, _up(module), bool(module.is_transposed), expert)
-    bias = getattr(module, f"{first.parameter}_bias")[expert] if module.has_bias else None
-    found = nn.functional.linear(tokens, first.weight, bias)
+    bias = read(module, f"{first.parameter}_bias")[expert] if module.has_bias else None
+    bias = None if bias is None else bias.to(tokens.device)
+    found = nn.functional.linear(tokens, first.weight.to(tokens.device), bias)
     between: Tensor = module._apply_gate(found) if module.has_gate else module.act_fn(found)
     return between

@@ -14,9 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from sweep.model import anatomy
 from sweep.model.checkpoint import (
-    check_device,
     check_weights,
-    choose_device,
     fingerprint,
     load,
     load_tokenizer,
@@ -24,6 +22,7 @@ from sweep.model.checkpoint import (
     skeleton,
 )
 from sweep.model.local import Local
+from sweep.model.placement import check_device, choose_device
 from sweep.refusal import Refusal
 
 

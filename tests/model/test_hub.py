@@ -66,6 +66,7 @@ def test_what_was_fetched_is_compressed_without_the_hub(user: User) -> None:
     assert f"revision: {commit}\n" in (cell / "cell.yaml").read_text()
     result = json.loads((cell / "metrics" / "perplexity.json").read_text())
     assert result["model_source"] == "hub"
+    assert result["model_revision"] == commit
     again = user.run("model=hub", "model.repo=made/tiny", f"model.revision={commit}")
     assert ", 0 to run" in again.stderr  # the same model by another name
 

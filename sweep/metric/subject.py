@@ -19,6 +19,7 @@ from torch import Tensor
 
 from sweep.metric.text import Scored
 from sweep.model.anatomy import decoder
+from sweep.model.finite import culprit
 from sweep.model.offload import entrance
 
 T = TypeVar("T")
@@ -164,9 +165,8 @@ class Subject:
         self._output = type(output)
         if not whole.isfinite().all():
             self._output = None
-            raise FloatingPointError(
-                "the model's logits hold NaN or infinity; are its weights whole?"
-            )
+            place = culprit(self.model, ids)
+            raise FloatingPointError(f"the model's logits hold NaN or infinity; {place}")
         found = self.logits(output.last_hidden_state[0])
         if not torch.allclose(found.float(), whole.float(), rtol=1e-3, atol=1e-3):
             self._output = None

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from sweep.model.anatomy import prunable
+from sweep.model.causal import SUPPORTED, looks_ahead, why_not
 from sweep.model.offload import read
 from sweep.model.placement import (
     Attention,
@@ -138,11 +139,16 @@ def read_config(checkpoint: Checkpoint) -> Any:
         raise checkpoint.wrong(reason) from error
 
 
+def text_config(config: Any) -> Any:
+    """The part of a configuration that is about text, of a model that also sees or hears."""
+    return config.get_text_config(decoder=True)
+
+
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer, set to pad on the left (with EOS where it has no padding token).
+    """The tokenizer, set to pad on the left; with EOS where the model knows no token for padding.
 
     Raises:
-        Refusal: no tokenizer, or one without an end-of-sequence token.
+        Refusal: no tokenizer, or one without an end-of-sequence token that the model knows.
     """
     from transformers import AutoTokenizer
 
@@ -157,8 +163,15 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         reason = f"its tokenizer cannot be loaded ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
     if tokenizer.eos_token_id is None:
-        raise checkpoint.wrong("its tokenizer has no end-of-sequence token")
-    if tokenizer.pad_token_id is None:
+        reason = "its tokenizer has no end-of-sequence token"
+        raise checkpoint.wrong(f"{reason}; name one as eos_token in its tokenizer_config.json")
+    entries = text_config(read_config(checkpoint)).vocab_size
+    if tokenizer.eos_token_id >= entries:
+        reason = f"its tokenizer ends sequences with the token {tokenizer.eos_token_id}"
+        raise checkpoint.wrong(
+            f"{reason}, and the model knows {entries}; they do not belong together"
+        )
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= entries:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
@@ -168,14 +181,13 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
     """The architecture on the meta device: names and shapes, no weights, no memory.
 
     Raises:
-        Refusal: a configuration of which no causal language model can be made, or one without
-            linears in its blocks.
+        Refusal: a configuration of which no decoder can be made, or one without linears in its
+            blocks.
     """
     from transformers import AutoModelForCausalLM
 
     config = read_config(checkpoint)
-    if getattr(config, "is_encoder_decoder", False):  # of BART, half a model would be made
-        reason = f"is an encoder-decoder ({config.model_type}); give a causal language model"
+    if reason := why_not(config):
         raise checkpoint.wrong(reason)
     try:
         with torch.device("meta"):
@@ -254,7 +266,8 @@ def load(checkpoint: Checkpoint) -> Any:
     """The model with its weights, on its device, in eval mode, without gradients.
 
     Raises:
-        Refusal: weights that do not fit the configuration, cannot be read, or are no numbers.
+        Refusal: weights that do not fit the configuration, cannot be read, are packed or are no
+            numbers, or a model that looks ahead.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -280,6 +293,8 @@ def load(checkpoint: Checkpoint) -> Any:
         model = model.to(choose_device(checkpoint.device))
     model.eval().requires_grad_(False)
     _check_values(checkpoint, model)
+    if looks_ahead(model):
+        raise checkpoint.wrong(f"lets tokens see what follows them; {SUPPORTED}")
     return model
 
 
@@ -288,8 +303,9 @@ def _check_values(checkpoint: Checkpoint, model: nn.Module) -> None:
     Refusal: weights that are packed, or no numbers; names the first.
     """
     for name, matrix in prunable(model).items():
-        if not matrix.weight.is_floating_point():
-            reason = f"its {name} is packed as {matrix.weight.dtype}; give the model unquantised"
+        kept = read(matrix.module, matrix.parameter).dtype
+        if not kept.is_floating_point:
+            reason = f"its {name} is packed as {kept}; give the model unquantised"
             raise checkpoint.wrong(reason)
     for name, _ in model.named_parameters():
         module, _, own = name.rpartition(".")

@@ -140,14 +140,15 @@ class _Call(NamedTuple):
 
 @dataclass
 class _Batch:
-    """Windows on their way through the model: the next block's input, and the calls to come."""
+    """Windows on their way through the model: the next block's input (of several streams, where a
+    family has them: Gemma 3n), and the calls to come."""
 
-    hidden: Float[Tensor, "n time hidden"]
+    hidden: Float[Tensor, "*streams n time hidden"]
     mask: Bool[Tensor, "n time"]
     padded: bool
     calls: deque[_Call]
 
-    def run(self, block: nn.Module) -> Float[Tensor, "n time hidden"]:
+    def run(self, block: nn.Module) -> Float[Tensor, "*streams n time hidden"]:
         call = self.calls[0]
         answer = block(self.hidden, *call.args, **call.kwargs)
         hidden: Tensor = answer[0] if isinstance(answer, tuple | list) else answer
@@ -245,7 +246,7 @@ def _batches(
 
 def _arrivals(
     model: nn.Module, ids: Int[Tensor, "n time"], mask: Bool[Tensor, "n time"]
-) -> tuple[Float[Tensor, "n time hidden"], deque[_Call]]:
+) -> tuple[Float[Tensor, "*streams n time hidden"], deque[_Call]]:
     """The first block's input, and the model's calls of all its blocks.
 
     Blocks may be called differently (models that mix full and sliding attention hand over different

@@ -59,6 +59,93 @@ def shown(ids: Tensor, lengths: list[int]) -> Tensor:
     return torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
 
 
+MLA = {
+    "q_lora_rank": 16,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 8,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 8,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+}
+MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 4, "mamba_d_state": 8, "mamba_n_groups": 1}
+LOCAL = {"layer_types": ["sliding_attention", "full_attention"] * 2, "sliding_window": 4}
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "bamba": {**MAMBA, "attn_layer_indices": [1]},
+    "bloom": {},
+    "codegen": {"rotary_dim": 2, "n_inner": 24},
+    "cohere2": {},
+    "deepseek_v3": {**MLA, "num_key_value_heads": 4},
+    "ernie4_5": {},
+    "exaone4": {},
+    "falcon": {},
+    "gemma2": {},
+    "gemma3n_text": {
+        **LOCAL,
+        "head_dim": 4,
+        "num_hidden_layers": 4,
+        "hidden_size_per_layer_input": 8,
+        "vocab_size_per_layer_input": 40,
+        "num_kv_shared_layers": 2,
+        "laurel_rank": 4,
+        "activation_sparsity_pattern": [0.0] * 4,
+    },
+    "glm4": {"head_dim": 4},
+    "gpt_bigcode": {"n_inner": 24},
+    "gpt_neo": {"num_heads": 4, "attention_types": [[["global", "local", "global"], 1]]},
+    "gptj": {"rotary_dim": 2, "n_inner": 24},
+    "granite": {},
+    "granitemoe": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "granitemoehybrid": {
+        **MAMBA,
+        "num_hidden_layers": 2,
+        "layer_types": ["mamba", "attention"],
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "shared_intermediate_size": 8,
+    },
+    "lfm2_moe": {
+        "num_hidden_layers": 2,
+        "layer_types": ["conv", "full_attention"],
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "num_dense_layers": 1,
+    },
+    "minimax": {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 4},
+    "mpt": {"d_model": 16, "n_heads": 4, "n_layers": 2},
+    "nemotron": {},
+    "olmo2": {},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "openai-gpt": {},
+    "phi": {},
+    "phimoe": {"num_local_experts": 4},
+    "qwen3_next": {
+        "num_hidden_layers": 2,
+        "layer_types": ["linear_attention", "full_attention"],
+        "head_dim": 4,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "shared_expert_intermediate_size": 8,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    },
+    "smollm3": {},
+    "stablelm": {},
+    "starcoder2": {},
+    "xglm": {"d_model": 16, "ffn_dim": 24, "attention_heads": 4, "num_layers": 3},
+}
+"""Further families, so that what is said of all of them is said of many."""
+
+
 # the oracle
 
 
@@ -177,7 +264,7 @@ def by_hand(
 
 def number(name: str) -> int:
     """Of the block in which a matrix stands."""
-    match = re.search(r"(?:layers|h)\.(\d+)\.", name)
+    match = re.search(r"(?:layers|blocks|h)\.(\d+)\.", name)
     assert match
     return int(match[1])
 
@@ -246,6 +333,29 @@ def test_every_matrix_is_fed_what_a_plain_forward_pass_feeds_it(
         if ".experts." in name:  # which take their tokens in an order of their own
             fed, expected[name] = (rows[rows[:, 0].argsort()] for rows in (fed, expected[name]))
         torch.testing.assert_close(fed, expected[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_other_families_are_fed_what_a_plain_forward_pass_feeds_them(
+    build: Build, windows: Windows, family: str
+) -> None:
+    """Experts aside: they are fed as those above."""
+    ids, mask = windows
+    model, listener = build(family, **OTHERS[family]), Listener()
+    records = walk(model, listener, PATTERNS[0], windows=(ids, mask), batch_size=6)
+    names = [record.name for record in records if UNSEEN not in record.remarks]
+    expected: dict[str, list[Tensor]] = {}
+    with hooked(model, expected), torch.no_grad():
+        model(input_ids=ids, use_cache=False)
+    compared = [name for name in names if name in expected]
+    assert len(compared) >= 4
+    assert len({number(name) for name in compared}) == len(anatomy.blocks(model))
+    for name, seen in zip(names, listener.heard, strict=True):
+        if name in expected:
+            fed, plain = torch.cat(seen.parts), torch.cat(expected[name])
+            torch.testing.assert_close(fed, plain, rtol=1e-3, atol=1e-4, msg=name)
+    outside = 1 - sum(r.rows * r.cols for r in records) / anatomy.weights_in_blocks(model)
+    assert outside < 0.1  # convolutions, routers, tables of positions
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,10 @@ from sweep.track import Tracker
 from sweep.workshop import Workshop
 
 DENSE = {"_target_": "sweep.method.dense.Dense", "scope": "all"}
+
+
+_COMPRESSES = r"[+~]?(method|sparsity|calib|seed|study)\b"
+"""Words of a command that say how a model is compressed."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,9 @@ def _dense_points(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for config in configs:
         options = {**config["options"], "method": "dense"}
+        words = [word for word in config["words"] if not re.match(_COMPRESSES, word)]
         dense = {**config, "method": DENSE, "options": options, "keep": "none"}
+        dense["words"] = [*words, "method=dense"]
         found.setdefault(digest([config["model"], config["metric"]]), dense)
     return list(found.values())
 

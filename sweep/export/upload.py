@@ -61,4 +61,7 @@ def upload(folder: Path, repo: str, token: str, *, public: bool, message: str) -
     except (errors.HTTPError, OSError) as error:  # type: ignore[attr-defined]  # of its own httpx
         reason = f"{api.endpoint} does not answer ({type(error).__name__}); try again"
         raise Refusal("", "", f"--repo {repo}: {reason}") from error
+    except RuntimeError as error:  # a file, tried again in vain
+        first = (str(error.__cause__ or error).splitlines() or [""])[0]
+        raise Refusal("", "", f"--repo {repo}: an upload broke off ({first}); try again") from error
     return str(done.commit_url)

@@ -201,7 +201,9 @@ def _where(data: Mapping[str, Any]) -> str:
 
 
 def _measured(name: str, result: Mapping[str, Any], dense: Folder | None) -> str:
-    beside = None if dense is None else dense.metric(name, result["settings_id"])
+    beside = None
+    if dense is not None and result["data"]:  # a timing has its own beside it
+        beside = dense.metric(name, result["settings_id"])
     table = _table(
         (name, "value", "95 % interval", "dense", "over"),
         list(_rows(result["values"], {} if beside is None else beside["values"])),

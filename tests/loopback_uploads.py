@@ -130,7 +130,7 @@ class LoopbackUploads:
         url = {"url": f"{self.address}/{name}"}
         if name in self.repos:
             return 409, url
-        self.repos[name] = Repo(private=asked.get("visibility") == "private")
+        self.repos[name] = Repo(asked.get("private") or asked.get("visibility") == "private")
         return 200, url
 
     def _modes(self, asked: dict[str, Any]) -> dict[str, Any]:

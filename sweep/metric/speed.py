@@ -1,9 +1,8 @@
 """How fast a model generates: a timing, the only metric that two runs do not agree on.
 
-Both models are timed in one process with the same settings, so that device and threads are the
-same; the result's environment names them. As the model is compressed in place, the dense one is
-timed before and not in turns. Zeros make nothing faster without a kernel that skips them: to see
-that is what this is for.
+Both models are timed in one process with the same settings, in turns, so that whatever else the
+machine does meets both; the result's environment names device and threads. Zeros make nothing
+faster without a kernel that skips them: to see that is what this is for.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Speed(Metric[Material]):
         seqlen: tokens of prompt and answer together.
         new_tokens: tokens that are generated, whatever they are.
         sequences: how many at once.
-        repeats: how often it is timed, after once that is not; the median counts.
+        repeats: how often each model is timed, after a run that is not; the medians count.
     """
 
     seqlen: Annotated[int, Field(ge=2)] = 64
@@ -57,42 +56,50 @@ class Speed(Metric[Material]):
         return {}
 
     def prepare(self, dense: Subject, data: Mapping[str, Material], kept: Examples) -> None:
-        """See `Metric`; what the dense cell keeps was timed elsewhere, or at another time."""
-        self._seconds(dense)
+        """See `Metric`; nothing: the dense model is timed beside the other one."""
 
     def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Material]) -> Result:
-        """See `Metric`; the column is `speed_of_dense`: both timed here, so they can be compared."""
+        """See `Metric`; the column is `speed_of_dense`, of which both sides are timed here."""
         tokens = self.sequences * self.new_tokens
-        pairs = zip(self._seconds(subject), self._seconds(dense), strict=True)
         rows = [
             {"repeat": i, "tokens_per_s": tokens / now, "dense_tokens_per_s": tokens / then}
-            for i, (now, then) in enumerate(pairs)
+            for i, (now, then) in enumerate(self._time(subject, dense))
         ]
         now, then = (median(row[key] for row in rows) for key in list(rows[0])[1:])
+        ratio = median(row["tokens_per_s"] / row["dense_tokens_per_s"] for row in rows)
         timed = len(rows), "timed runs"
         return Result(
             values={
                 "tokens_per_s": Value(now, "tokens/s", *timed),
                 "dense_tokens_per_s": Value(then, "tokens/s", *timed),
-                "speed_of_dense": Value(now / then, "1", *timed),
+                "speed_of_dense": Value(ratio, "1", *timed),
             },
             columns=("speed_of_dense",),
             data=[],
             examples={"timings": rows},
         )
 
-    def _seconds(self, subject: Subject) -> list[float]:
-        """Of each timed run; timed the first time only."""
-        return subject.once("speed", str(self), lambda: self._time(subject))
-
-    def _time(self, subject: Subject) -> list[float]:
+    def _time(self, subject: Subject, dense: Subject) -> list[tuple[float, float]]:
+        """Seconds of the subject's run and of the dense model's, in turns."""
         ids = _prompts(subject, self.sequences, self.seqlen - self.new_tokens)
-        runs = range(1 + self.repeats)
-        seconds = [self._generate(subject, ids) for _ in subject.progress(runs, "speed", len(runs))]
-        return seconds[1:]  # the first one warms up
+        found: list[tuple[float, float]] = []
+        for _ in subject.progress(range(self.repeats), "speed", self.repeats):
+            now = self._generate(subject, ids)
+            if subject is dense:
+                found.append((now, now))
+                continue
+            with dense.returned():
+                found.append((now, self._generate(dense, ids)))
+        return found
 
     def _generate(self, subject: Subject, ids: Int[Tensor, "n time"]) -> float:
+        """Seconds of a run, after one that warms up."""
+        self._run(subject, ids)
         began = _now(subject)
+        self._run(subject, ids)
+        return _now(subject) - began
+
+    def _run(self, subject: Subject, ids: Int[Tensor, "n time"]) -> None:
         found = subject.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -101,10 +108,8 @@ class Speed(Metric[Material]):
             do_sample=False,
             pad_token_id=subject.tokenizer.pad_token_id,
         )
-        seconds = _now(subject) - began
         if found.shape[1] != self.seqlen:
             raise RuntimeError(f"generated {found.shape[1] - ids.shape[1]} tokens, not as asked")
-        return seconds
 
 
 def _prompts(subject: Subject, count: int, length: int) -> Int[Tensor, "n time"]:

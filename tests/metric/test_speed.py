@@ -35,12 +35,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return clock
 
 
-def test_the_median_of_the_timed_runs_counts_and_the_first_one_does_not(
+def test_the_medians_of_the_timed_runs_count(
     clock: Callable[..., None], build: Any, subject: Any
 ) -> None:
     metric = Speed(seqlen=10, new_tokens=4, sequences=3, repeats=3)
     dense, compressed = subject(build(vocab_size=340)), subject(build(vocab_size=340))
-    clock(100, 2, 4, 3, 100, 1, 8, 4)
+    clock(1, 2, 8, 4, 4, 3)  # in turns, the compressed model first
     metric.prepare(dense, {}, {})
     result = metric.measure(compressed, dense, {})
     assert {name: value.value for name, value in result.values.items()} == {
@@ -53,18 +53,19 @@ def test_the_median_of_the_timed_runs_counts_and_the_first_one_does_not(
     assert result.values["tokens_per_s"].of == "timed runs"
 
 
-def test_both_models_generate_as_many_tokens_whatever_they_say(
+def test_a_model_generates_as_many_tokens_whatever_it_says(
     build: Any, subject: Any, passes: Any
 ) -> None:
     metric = Speed(seqlen=9, new_tokens=5, repeats=2)
     model = build(vocab_size=340)
     model.generation_config.eos_token_id = list(range(300))  # would end soon
     widths = passes(model)
-    metric.prepare(subject(model), {}, {})
-    assert widths == [4, 1, 1, 1, 1] * 3
+    dense = subject(model)
+    metric.measure(dense, dense, {})
+    assert widths == [4, 1, 1, 1, 1] * 4  # each timed run has one before it that is not
 
 
-def test_the_dense_model_is_timed_in_the_same_process_not_taken_from_a_file(
+def test_the_models_are_timed_in_turns_and_the_compressed_weights_are_there_again(
     frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     timed: list[float] = []
@@ -76,15 +77,19 @@ def test_the_dense_model_is_timed_in_the_same_process_not_taken_from_a_file(
         return generate(self, subject, ids)
 
     monkeypatch.setattr(Speed, "_generate", counted)
-    small = ("calib.n_samples=4", "metric=[speed]", "metric.speed.repeats=2")
-    for method in ("wanda", "magnitude"):
-        sweep([frozen(f"method={method}", *small)])
-    assert timed == [0.0] * 3 + [0.5] * 3 + [0.0] * 3 + [0.5] * 3
+    small = ("calib.n_samples=4", "metric.speed.repeats=2", "metric.perplexity.n_samples=2")
+    sweep([frozen("method=wanda", "metric=[speed,perplexity]", *small)])
+    assert timed == [0.0] * 2 + [0.5, 0.0] * 2
     (cell,) = (tmp_path / "outputs" / "cells").glob("*wanda*")
     record = json.loads((cell / "metrics" / "speed.json").read_text())
     assert record["environment"]["threads"] >= 1
     assert record["environment"]["device"]
     assert record["values"]["tokens_per_s"]["unit"] == "tokens/s"
+    beside = json.loads((cell / "metrics" / "perplexity.json").read_text())["values"]
+    (cell / "metrics" / "perplexity.json").unlink()
+    sweep([frozen("method=wanda", "metric=[perplexity]", *small[::2])])
+    alone = json.loads((cell / "metrics" / "perplexity.json").read_text())["values"]
+    assert alone == beside  # what is measured after it is measured on the same weights
 
 
 def test_no_default_and_no_other_metric_knows_of_it(frozen: Frozen) -> None:

@@ -105,18 +105,26 @@ def weights_of(folder: Folder) -> str | None:
         return None
 
 
-def command(said: Mapping[str, Any]) -> str | None:
+def command(said: Mapping[str, Any], *, shared: bool = False) -> str | None:
     """The command that makes the cell and keeps its model; None: the cell does not say.
 
     Args:
         said: what is in its cell.yaml.
+        shared: for others to read: paths are shown by their last part.
     """
     words = said["config"].get("words")
     if words is None:
         return None
     own = [word for word in words if _key(word) not in _THE_SWEEPS]
+    own = [_shared(word) for word in own] if shared else own
     end = ["-m"] if any(word.startswith("study=") for word in own) else []
     return shlex.join(["python", "-m", "sweep", *own, "keep=model", *end])
+
+
+def _shared(word: str) -> str:
+    """A word as others may read it: of a path on somebody's disk, its last part."""
+    name, _, value = word.partition("=")
+    return f"{name}={Path(value).name}" if name.endswith("path") and value else word
 
 
 def _key(word: str) -> str:
@@ -197,6 +205,9 @@ def _where(data: Mapping[str, Any]) -> str:
         return "a stand-in that comes with the package, not the real corpus"
     if data["source"] == "hub":
         return str(data["location"])
+    if data["source"] == "lm_eval":
+        shots = data["num_fewshot"]
+        return f"task of lm-evaluation-harness, its version {data['version']}, {shots}-shot"
     return f"the file {Path(str(data['location'])).name}"
 
 
@@ -226,7 +237,7 @@ def _rows(values: Mapping[str, Any], dense: Mapping[str, Any]) -> Iterator[tuple
 
 
 def _again(said: Mapping[str, Any], compression: Mapping[str, Any], weights: str) -> str:
-    typed = command(said)
+    typed = command(said, shared=True)
     how = f"```\n{typed}\n```" if typed else "With the settings that are in the cell's `cell.yaml`."
     versions = [
         f"{name} {compression['environment'][name]}"

@@ -7,25 +7,21 @@ exported folder. What is added: intervals as of all metrics here, and what chang
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, isclose, log
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, final
+from typing import Annotated, Any, ClassVar, final
 
-import numpy as np
 from pydantic import Field
 
 from sweep.data.source import Origin
 from sweep.metric import harness
 from sweep.metric.harness import Task
-from sweep.metric.metric import Examples, Mean, Metric, Result, Value
+from sweep.metric.lm_eval_rows import HASHES, beside, by_filter
+from sweep.metric.lm_eval_values import changes, values
+from sweep.metric.metric import Examples, Metric, Result
 from sweep.metric.subject import Subject
-from sweep.numerics.bootstrap import interval
 from sweep.refusal import Refusal
-
-KEPT = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps")
-HASHES = ("doc_hash", "prompt_hash", "target_hash")
 
 
 @final
@@ -94,16 +90,16 @@ class LmEval(Metric[Task]):
         """See `Metric`; the columns are the tasks' own values."""
         found, before = self._found(subject, data), self._rows(dense, data)
         examples = {
-            name: [_beside(*pair) for pair in zip(rows, before[name], strict=True)]
-            for name, rows in _by_filter(found).items()
+            name: [beside(*pair) for pair in zip(rows, before[name], strict=True)]
+            for name, rows in by_filter(found).items()
         }
-        values = dict(_values(found, examples))
-        columns = tuple(values)
+        found_values = dict(values(found, examples))
+        columns = tuple(found_values)
         for name, rows in examples.items():
-            values |= dict(_changes(name, rows))
+            found_values |= dict(changes(name, rows))
         revision = self.origins()[0].revision
         return Result(
-            values=values,
+            values=found_values,
             columns=columns,
             data=[_record(task, found, revision) for task in data.values()],
             examples=examples,
@@ -132,7 +128,7 @@ class LmEval(Metric[Task]):
 
     def _rows(self, dense: Subject, data: Mapping[str, Task]) -> Examples:
         return dense.once(
-            "lm_eval rows", self._key(data), lambda: _by_filter(self._found(dense, data))
+            "lm_eval rows", self._key(data), lambda: by_filter(self._found(dense, data))
         )
 
     def _kept(self, data: Mapping[str, Task], kept: Examples) -> Examples | None:
@@ -156,108 +152,6 @@ def _fingerprint(folder: Path) -> str:
     return total.hexdigest()[:16]
 
 
-def _by_filter(found: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Rows by task, and by filter where a task has several readings of an answer."""
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for task, samples in found["samples"].items():
-        for sample in samples:
-            scores = {name: sample[name] for name in sample["metrics"]}
-            row = {"task": task, "filter": sample["filter"], **scores}
-            row |= {key: sample[key] for key in (*KEPT, *HASHES)}
-            rows.setdefault(_corpus(task, sample["filter"]), []).append(row)
-    return rows
-
-
-def _corpus(task: str, filter: str) -> str:
-    return task if filter == "none" else f"{task}-{filter}"
-
-
-def _beside(row: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with the dense model's scores."""
-    scores = [key for key in row if key not in (*KEPT, *HASHES, "task", "filter")]
-    return {**row, **{f"dense_{key}": before[key] for key in scores}}
-
-
-def _values(found: Mapping[str, Any], examples: Examples) -> Iterator[tuple[str, Value]]:
-    """The values of every task and group, as the harness has them."""
-    for of in ("results", "groups"):
-        for name, result in found.get(of, {}).items():
-            for key, number in result.items():
-                metric, _, filter = key.partition(",")
-                if not filter or metric.endswith("_stderr") or not _is_number(number):
-                    continue
-                corpus = _corpus(name, filter)
-                if of == "groups" or corpus in examples:
-                    better = found["higher_is_better"].get(name, {}).get(metric)
-                    rows = examples.get(corpus, ()) if of == "results" else ()
-                    size = found["n-samples"].get(name, {}).get("effective")
-                    size = size or result.get("sample_len", 0)
-                    yield f"{metric}_{corpus}", _value(corpus, metric, number, rows, better, size)
-
-
-def _value(
-    corpus: str,
-    metric: str,
-    number: float,
-    rows: Sequence[Mapping[str, Any]],
-    better: bool | None,
-    size: int,
-) -> Value:
-    """A value; with an interval where it is known how it comes from its rows."""
-    way: Literal["higher", "lower"] | None = None
-    if better is not None:
-        way = "higher" if better else "lower"
-    scores = [row[metric] for row in rows]
-    low, high = _bounds(scores, number) if scores else (None, None)
-    plain = low is not None and all(map(_is_number, scores)) and isclose(_mean(scores), number)
-    mean = Mean(corpus, metric) if plain else None
-    return Value(float(number), "1", size, "examples", low, high, better=way, mean=mean)
-
-
-def _bounds(scores: Sequence[Any], number: float) -> tuple[float, float] | tuple[None, None]:
-    """The interval of a mean, of a perplexity or of bits per byte; which of them, the rows say.
-
-    Args:
-        scores: of each row: a number, or a log-likelihood with the words or bytes it is of.
-        number: what the harness makes of them.
-    """
-    if all(map(_is_number, scores)):
-        sums, counts = np.asarray(scores, dtype=float), np.ones(len(scores))
-    elif all(isinstance(s, list) and len(s) == 2 and all(map(_is_number, s)) for s in scores):
-        sums, counts = np.asarray(scores, dtype=float).T
-    else:
-        return None, None
-    ratio = sums.sum() / counts.sum()
-    low, high = interval(sums, counts)
-    if counts.max() == 1 and isclose(ratio, number):
-        return low, high
-    if ratio > -700 and isclose(exp(-ratio), number):
-        return exp(-high), exp(-low)
-    if isclose(-ratio / log(2), number):
-        return -high / log(2), -low / log(2)
-    return None, None
-
-
-def _changes(name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Value]]:
-    """Of each score that is right or wrong: how many answers changed sides against dense."""
-    for metric in (key[len("dense_") :] for key in rows[0] if key.startswith("dense_")):
-        pairs = [(row[metric], row[f"dense_{metric}"]) for row in rows]
-        if not all(score in (0, 1) for pair in pairs for score in pair if _is_number(score)):
-            continue
-        if not all(_is_number(score) for pair in pairs for score in pair):
-            continue
-        sides = {
-            "flips": [now != then for now, then in pairs],
-            "right_to_wrong": [then > now for now, then in pairs],
-            "wrong_to_right": [now > then for now, then in pairs],
-        }
-        for what, changed in sides.items():
-            share = np.asarray(changed, dtype=float)
-            bounds = interval(share, np.ones(len(share)))
-            value = Value(float(share.mean()), "1", len(share), "examples", *bounds)
-            yield f"{what}_{metric}_{name}", value
-
-
 def _record(task: Task, found: Mapping[str, Any], revision: str) -> dict[str, Any]:
     """What a result says of a task: its version, its settings, hashes of all it has asked."""
     samples = found["samples"][task.name]
@@ -277,11 +171,3 @@ def _record(task: Task, found: Mapping[str, Any], revision: str) -> dict[str, An
         "sha256": hashlib.sha256(asked.encode()).hexdigest(),
         "seeds": harness.SEEDS,
     }
-
-
-def _mean(scores: Sequence[float]) -> float:
-    return sum(scores) / len(scores)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float)

@@ -74,6 +74,19 @@ def test_the_command_on_the_card_makes_the_same_cell(
     assert make(config, fingerprint).name == swept.cell(part).name
 
 
+def test_a_path_is_whole_for_its_owner_and_its_last_part_for_others() -> None:
+    words = ["model=local", "model.path=/home/me/it", "calib=local", "calib.path=~/rows.jsonl"]
+    said = {"config": {"words": words}}
+    assert "model.path=/home/me/it" in (card.command(said) or "")
+    shared = card.command(said, shared=True) or ""
+    assert shared.endswith("model.path=it calib=local calib.path=rows.jsonl keep=model")
+
+
+def test_a_cell_of_a_study_is_made_again_as_a_grid() -> None:
+    said = {"config": {"words": ["study=demo", "method=wanda", "hydra/launcher=slurm", "name=x"]}}
+    assert card.command(said) == "python -m sweep study=demo method=wanda keep=model -m"
+
+
 def test_the_dense_cells_command_makes_the_dense_cell(swept: Any, frozen: Frozen) -> None:
     typed = card.command(Folder(swept.outputs, swept.cell("dense").name).cell())
     assert typed is not None

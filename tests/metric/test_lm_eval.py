@@ -25,6 +25,8 @@ from sweep.metric.lm_eval import LmEval
 from sweep.metric.metric import Metric
 from sweep.model.checkpoint import fingerprint
 from sweep.refusal import Refusal
+from sweep.report.entries import Entry
+from sweep.report.generations import exchanges
 
 pytest.importorskip("lm_eval")
 
@@ -117,6 +119,16 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
+def folder(path: Path) -> Folder:
+    return Folder(path.parent.parent, path.name)
+
+
+def rows_of(folder: Path, task: str) -> Path:
+    """The one file with the rows of a task."""
+    (found,) = folder.glob(f"*/lm_eval-{task}.jsonl")
+    return found
+
+
 def test_its_command_finds_the_same_on_the_exported_folder(
     words: list[str], own: Path, frozen: Frozen, tmp_path: Path
 ) -> None:
@@ -167,7 +179,7 @@ def test_its_command_finds_the_same_on_the_exported_folder(
     assert {name: found["values"][name]["value"] for name in found["columns"]} == wanted
     for name in ("fox", "dog", "words", "spoken"):
         (log_file,) = (tmp_path / "out").rglob(f"samples_{name}_*.jsonl")
-        ours = lines(folder / "metrics" / f"lm_eval-{name}.jsonl")
+        ours = lines(rows_of(folder, name))
         samples = sorted(lines(log_file), key=lambda sample: sample["doc_id"])
         assert [row["resps"] for row in ours] == [
             [[_number(part) for part in resp] for resp in sample["resps"]] for sample in samples
@@ -197,8 +209,8 @@ class TestResult:
 
     def test_rows_intervals_and_flips_are_of_the_answers(self, done: Path, tmp_path: Path) -> None:
         values = json.loads((done / "metrics" / "lm_eval.json").read_text())["values"]
-        rows = lines(done / "metrics" / "lm_eval-fox.jsonl")
-        dense = lines(cell(tmp_path, "dense") / "metrics" / "lm_eval-fox.jsonl")
+        rows = lines(rows_of(done, "fox"))
+        dense = lines(rows_of(cell(tmp_path, "dense"), "fox"))
         assert len(rows) == values["acc_fox"]["n"] == 9
         now, then = ([row["acc"] for row in of] for of in (rows, dense))
         assert [row["dense_acc"] for row in rows] == then
@@ -212,9 +224,34 @@ class TestResult:
         assert values["right_to_wrong_acc_fox"]["value"] == pytest.approx(np.mean(lost))
         assert values["acc_animals"]["n"] == 9 + 6
 
+    def test_answers_are_shown_beside_gold_and_the_dense_ones(self, done: Path) -> None:
+        assert {file.parent.name for file in done.glob("*/lm_eval-*.jsonl")} == {
+            "generations",
+            "metrics",  # of the task that only measures a text
+        }
+        for row in lines(rows_of(done, "fox")):
+            likely = [ll for ((ll, _),) in row["resps"]]
+            assert row["answer"] == row["doc"]["choices"][likely.index(max(likely))].strip()
+            assert row["gold"] == row["doc"]["choices"][row["doc"]["label"]].strip()
+            assert (row["answer"] == row["gold"]) == bool(row["acc"]) == bool(row["right"])
+            assert f" {row['dense_answer']}" in row["doc"]["choices"]
+            assert row["prompt"].endswith(row["doc"]["question"])
+        for row in lines(rows_of(done, "spoken")):
+            assert row["answer"] == row["resps"][0][0]
+            assert row["gold"] == row["doc"]["answer"]
+        entry = Entry("x", "x", {"compresses": True}, {"lm_eval": self.id(done)}, {}, folder(done))
+        shown, total = exchanges([entry], 100)
+        assert total == 9 + 6 + 9
+        flips = [row["acc"] != row["dense_acc"] for row in lines(rows_of(done, "fox"))]
+        assert sum(bool(one.flip) for one in shown if one.corpus == "fox") == sum(flips)
+        assert all(set(one.scores) <= {"acc", "exact_match"} for one in shown)
+
+    def id(self, done: Path) -> str:
+        return str(json.loads((done / "metrics" / "lm_eval.json").read_text())["settings_id"])
+
     def test_a_perplexity_has_the_interval_of_its_words(self, done: Path) -> None:
         values = json.loads((done / "metrics" / "lm_eval.json").read_text())["values"]
-        pairs = [row["word_perplexity"] for row in lines(done / "metrics" / "lm_eval-words.jsonl")]
+        pairs = [row["word_perplexity"] for row in lines(rows_of(done, "words"))]
         found = values["word_perplexity_words"]
         assert found["value"] == pytest.approx(
             exp(-sum(ll for ll, _ in pairs) / sum(count for _, count in pairs))
@@ -257,7 +294,7 @@ class TestResult:
         sweep([frozen(*words[1:], "method=magnitude", "metric.lm_eval.limit=9")])
         assert asked == [pytest.approx(0.5, abs=0.02)]  # of the compressed model only
         wanda, magnitude = (
-            [r["dense_acc"] for r in lines(cell(tmp_path, m) / "metrics" / "lm_eval-fox.jsonl")]
+            [r["dense_acc"] for r in lines(rows_of(cell(tmp_path, m), "fox"))]
             for m in ("wanda", "magnitude")
         )
         assert wanda == magnitude
@@ -381,6 +418,8 @@ def test_calibration_rows_that_are_questions_are_refused(
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for _ in range(2)))
     chosen = ["metric.lm_eval.tasks=[long]", f"metric.lm_eval.include_path={tmp_path / 'tasks'}"]
     local = ["calib=local", f"calib.path={corpus}", "calib.n_samples=1", "calib.seqlen=16"]
-    with pytest.raises(Refusal, match="of its 1 rows are calibration rows too"):
+    with pytest.raises(
+        Refusal, match=r"lm_eval\.tasks=long: 1 of its 1 rows are calibration rows too"
+    ):
         sweep([frozen(*words, *chosen, *local)])
     assert not Folder(tmp_path / "outputs", "x-12345678").path.exists()

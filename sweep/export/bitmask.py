@@ -23,15 +23,16 @@ from sweep.refusal import Refusal
 LOADING = """```python
 # pip install 'compressed-tensors>=0.12,<0.14'; later versions of it no longer read this form
 from compressed_tensors.compressors import ModelCompressor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+import transformers
+from transformers import AutoConfig, AutoTokenizer
 
 folder = "."  # this folder, as it lies on disk
 config = AutoConfig.from_pretrained(folder)
 compressor = ModelCompressor.from_compression_config(config.quantization_config)
 del config.quantization_config
-model = AutoModelForCausalLM.from_config(config, dtype=config.dtype).eval()
-compressor.decompress(folder, model)
-model.tie_weights()
+weights = dict(compressor.sparsity_compressor.decompress(folder))
+kind = getattr(transformers, config.architectures[0])
+model = kind.from_pretrained(None, config=config, state_dict=weights, dtype=config.dtype)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 ```"""
 
@@ -63,6 +64,8 @@ def write(model: Path, out: Path, compression: Mapping[str, Any]) -> None:
     from safetensors.torch import load_file, save_file
 
     layers = {layer["name"] for layer in compression["layers"]}
+    stored = size.headers(model)
+    renamed = any(f"{name}.weight" not in stored for name in layers)  # some families are, on disk
     with _quiet():
         from compressed_tensors.compressors import ModelCompressor
         from compressed_tensors.config import BitmaskConfig
@@ -76,7 +79,9 @@ def write(model: Path, out: Path, compression: Mapping[str, Any]) -> None:
         compressor = ModelCompressor(sparsity_config=config)
     places: dict[str, str] = {}
     for file in sorted(model.glob("*.safetensors")):
-        state = compressor.sparsity_compressor.compress(load_file(file), compression_targets=layers)
+        dense = load_file(file)
+        targets = layers | (_worth_it(dense) if renamed else set())
+        state = compressor.sparsity_compressor.compress(dense, compression_targets=targets)
         state = {name: tensor.contiguous() for name, tensor in state.items()}
         save_file(state, out / file.name, metadata={"format": "pt"})
         places |= dict.fromkeys(state, file.name)
@@ -88,7 +93,8 @@ def write(model: Path, out: Path, compression: Mapping[str, Any]) -> None:
 
 def load(folder: Path) -> Any:
     """The model of a folder in bitmask form, dense in memory, in eval mode; what the card says."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
+    from transformers import AutoConfig
 
     with _quiet():
         from compressed_tensors.compressors import ModelCompressor
@@ -96,10 +102,20 @@ def load(folder: Path) -> Any:
         config = AutoConfig.from_pretrained(folder)
         compressor = ModelCompressor.from_compression_config(config.quantization_config)
         del config.quantization_config
-        model = AutoModelForCausalLM.from_config(config, dtype=config.dtype).eval()
-        compressor.decompress(str(folder), model)
-    model.tie_weights()
-    return model
+        weights = dict(compressor.sparsity_compressor.decompress(str(folder)))
+        kind = getattr(transformers, config.architectures[0])
+        return kind.from_pretrained(None, config=config, state_dict=weights, dtype=config.dtype)
+
+
+def _worth_it(tensors: Mapping[str, torch.Tensor]) -> set[str]:
+    """Names of the modules whose matrices have so many zeros that bitmasks are smaller."""
+    found = set()
+    for name, tensor in tensors.items():
+        if tensor.dim() == 2 and name.endswith(".weight"):
+            zeros, width = int((tensor == 0).sum()), tensor.element_size()
+            if size.bitmask_bytes(tensor.shape, zeros, width) < tensor.numel() * width:
+                found.add(name.removesuffix(".weight"))
+    return found
 
 
 def _write_index(out: Path, places: Mapping[str, str]) -> None:

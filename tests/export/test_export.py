@@ -145,6 +145,34 @@ class TestBitmask:
         count = sum(tensor.numel() * tensor.element_size() for tensor in stored.values())
         assert count == size.bitmask_bytes((5, 13), int((weight == 0).sum()), 2)
 
+    @pytest.mark.parametrize("family", ["gemma3_text", "gpt_neox", "mixtral", "opt"])
+    @pytest.mark.parametrize("renamed", [False, True])
+    def test_every_family_loads_back_equal_also_with_other_names_on_disk(
+        self, family: str, renamed: bool, build: Any, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("compressed_tensors")
+        from sweep.model import anatomy
+
+        model = build(family, intermediate_size=96).bfloat16()
+        layers = []
+        for name, linear in anatomy.prunable(model).items():
+            weight = linear.weight.detach()
+            weight[torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) < 0.8] = 0
+            zeros = int((weight == 0).sum())
+            layers.append({"name": name, "shape": list(weight.shape), "zeros": zeros})
+        if renamed:
+            layers[0]["name"] = "of.another.name"
+        dense, out = tmp_path / "dense", tmp_path / "out"
+        model.save_pretrained(dense)
+        out.mkdir()
+        (out / "config.json").write_text((dense / "config.json").read_text())
+        bitmask.write(dense, out, {"layers": layers, "sparsity": 0.8, "pattern": "80%"})
+        names = size.headers(out)
+        assert sum(name.endswith(".bitmask") for name in names) == len(layers)
+        ids = torch.randint(3, 40, (2, 8), generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            assert torch.equal(bitmask.load(out)(input_ids=ids).logits, model(input_ids=ids).logits)
+
     def test_a_model_in_several_files_stays_one(self, swept: Any, tmp_path: Path) -> None:
         pytest.importorskip("compressed_tensors")
         from transformers import AutoModelForCausalLM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +13,13 @@ from sweep.cell import Cell, digest, make
 from sweep.check import check, check_unread
 from sweep.config import SWEEPS
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, under
 from sweep.report.notes import stand_ins
-from sweep.run import finished
+from sweep.run import finished, unfinished
 from sweep.track import Tracker
 from sweep.workshop import Workshop
+
+log = logging.getLogger("sweep")
 
 DENSE = {"_target_": "sweep.method.dense.Dense", "scope": "all"}
 
@@ -95,8 +98,29 @@ def plan(
     )
     check_unread(points, workshop)
     check(todo, workshop, runs_here=runs_here)
+    _forecast(todo, workshop)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
+
+
+def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
+    """Say what the metrics of the whole sweep will take beyond time.
+
+    Raises:
+        Refusal: more than is allowed.
+    """
+    waiting: dict[str, list[tuple[Cell, str]]] = {}
+    for cell in todo:
+        for metric in unfinished(cell, Folder(cell.settings.outputs, cell.name)):
+            key = digest([cell.config["model"], metric, cell.config["metric"][metric]])
+            waiting.setdefault(key, []).append((cell, metric))
+    for found in waiting.values():
+        cell, metric = found[0]
+        with under(f"metric.{metric}"):
+            data = workshop.material(cell, metric)
+            said = cell.parts.metrics[metric].forecast(data, len(found))
+        if said is not None:
+            log.info("%s: %s", metric, said)
 
 
 def _check_one(key: str, configs: Sequence[Mapping[str, Any]]) -> None:

@@ -149,6 +149,7 @@ def _compress(
             batch_size=cell.settings.batch_size,
             progress=workshop.progress,
             finished=blocks,
+            told=lambda found: mirror.layers({i: record.layer(x) for i, x in found.items()}),
         )
     weights = bench.weights_sha256()
     if earlier is not None:

@@ -117,6 +117,18 @@ class Metric(ABC, Generic[M]):
             Refusal: data that cannot be read, or do not fit the metric.
         """
 
+    def forecast(self, data: Mapping[str, M], cells: int) -> str | None:
+        """What so many cells will take beyond time, in words; None: nothing.
+
+        Args:
+            data: as `load` gave it.
+            cells: of the sweep that the metric has no result of yet.
+
+        Raises:
+            Refusal: more than is allowed.
+        """
+        return None
+
     @abstractmethod
     def prepare(self, dense: Subject, data: Mapping[str, M], kept: Examples) -> None:
         """Compute what is needed of the dense model; called while its weights are still dense.

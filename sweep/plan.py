@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,10 @@ from sweep.workshop import Workshop
 log = logging.getLogger("sweep")
 
 DENSE = {"_target_": "sweep.method.dense.Dense", "scope": "all"}
+
+
+_COMPRESSES = r"[+~]?(method|sparsity|calib|seed|study)\b"
+"""Words of a command that say how a model is compressed."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,9 @@ def _dense_points(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for config in configs:
         options = {**config["options"], "method": "dense"}
+        words = [word for word in config["words"] if not re.match(_COMPRESSES, word)]
         dense = {**config, "method": DENSE, "options": options, "keep": "none"}
+        dense["words"] = [*words, "method=dense"]
         found.setdefault(digest([config["model"], config["metric"]]), dense)
     return list(found.values())
 

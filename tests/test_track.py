@@ -81,7 +81,7 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Mirrored:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         given = [f"outputs={outputs}", *SMALL, "tracker=wandb", "name=trial"]
         composed = compose("config", given, return_hydra_config=True)
-        config = freeze(composed, composed.hydra.runtime.choices)
+        config = freeze(composed, composed.hydra.runtime.choices, given)
     sweep([config])
     cell = make(config, fingerprint)
     (run,) = (outputs / "wandb" / "wandb").glob(f"offline-run-*{cell.id}")

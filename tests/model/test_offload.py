@@ -161,3 +161,12 @@ def test_metrics_see_no_difference(
         for model in (whole, apart)
     ]
     assert said[0].equal(said[1])
+
+
+@pytest.mark.parametrize("device_map", ["auto", {"": "cpu"}])
+def test_where_all_fits_nothing_is_elsewhere(
+    build: Callable[..., Any], tmp_path: Path, device_map: Any
+) -> None:
+    build().save_pretrained(tmp_path)
+    model = load(Local(str(tmp_path), device_map=device_map))
+    assert not any(weight.is_meta for weight in model.parameters())

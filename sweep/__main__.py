@@ -42,7 +42,7 @@ def _app(config: DictConfig) -> None:
             raise Refusal("hydra/launcher", choices["hydra/launcher"], "is for grids: add -m")
         if choices.get("study") is not None:
             raise Refusal("study", choices["study"], "is a grid: add -m")
-        sweep([freeze(config, choices)])
+        sweep([freeze(config, choices, list(HydraConfig.get().overrides.task))])
 
 
 def main() -> None:

@@ -120,8 +120,9 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
             _check_tokens(where, data.origin, _ids(data, cell, workshop), cell, workshop)
             shared = data.contents.shared(windows.contents) if windows is not None else ()
             if shared:
+                chosen = ".source" if "source" in cell.config["metric"][name] else ".tasks"
                 raise Refusal(
-                    f"{where}.source",
+                    f"{where}{chosen}",
                     corpus,
                     f"{len(shared)} of its {len(data.digests)} rows are calibration rows too; "
                     "evaluate on others, or calibrate on others",

@@ -6,7 +6,7 @@ out. What runs later is what was composed now, whatever happens to the YAML file
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +30,13 @@ BESIDE = ("path", "key", "field")
 """Settings that stand beside a `source` and belong to it."""
 
 
-def freeze(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
+def freeze(config: DictConfig, choices: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
     """A composed configuration as plain data, with the names of the chosen options.
 
     Args:
         config: the configuration; Hydra's own part, if it is there, is left out.
         choices: the option of every group, `hydra.runtime.choices`.
+        words: with which it was composed; they are kept for people, and change no identity.
 
     Raises:
         Refusal: a value that must be set, or a corpus that does not exist.
@@ -69,6 +70,7 @@ def freeze(config: DictConfig, choices: Mapping[str, Any]) -> dict[str, Any]:
     }
     frozen["outputs"] = str(Path(str(frozen["outputs"])).expanduser().absolute())
     frozen["options"] = {group: choices.get(group) for group in GROUPS}
+    frozen["words"] = list(words)
     return frozen
 
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from sweep.refusal import Stop
 from sweep.track import server
-from sweep.track.__main__ import Found, folders, ready, tracker_of
+from sweep.track.__main__ import asked_for, folders, ready
+from sweep.track.found import Found, Place
 from sweep.track.shown import RESULTS, Shown
 
 COMMAND = "sweep.dashboard"
@@ -199,16 +200,16 @@ def _version(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _sweeps(found: list[Found], only: str | None) -> dict[str, tuple[Shown, list[Shown]]]:
-    """Every sweep with its cells; the one that is asked for, if one is."""
+def _sweeps(found: list[Found], only: str | None) -> dict[str, tuple[Shown, Place, list[Shown]]]:
+    """Every sweep, where it belongs, and its cells; the one that is asked for, if one is."""
     everything = [shown for one in found for shown in one.shown()]
-    cells = [shown for shown in everything if shown.kind != "sweep"]
-    whole = {s.name: s for s in everything if s.kind == "sweep"}
+    cells = [shown for shown, _ in everything if shown.kind != "sweep"]
+    whole = {shown.name: (shown, place) for shown, place in everything if shown.kind == "sweep"}
     if only is not None and only not in whole:
         sys.exit(f"{COMMAND}: --sweep {only}: there is none; there are: {', '.join(whole)}")
     return {
-        name: (shown, [cell for cell in cells if name in cell.tags])
-        for name, shown in whole.items()
+        name: (shown, place, [cell for cell in cells if name in cell.tags])
+        for name, (shown, place) in whole.items()
         if only in (None, name)
     }
 
@@ -220,7 +221,11 @@ def main(words: list[str]) -> int:
         description="Make or replace the report of each sweep in Weights & Biases. It shows what "
         "`python -m sweep.track` has sent.",
     )
-    parser.add_argument("outputs", nargs="*", help="folders of outputs (default: outputs)")
+    parser.add_argument(
+        "outputs",
+        nargs="*",
+        help="folders of outputs, or outputs/reports/<sweep> (default: outputs)",
+    )
     parser.add_argument("--sweep", help="only this one")
     parser.add_argument("--project", help="default: as in the cells' tracker.project")
     parser.add_argument("--entity", help="user or team; default: tracker.entity, or the login's")
@@ -232,12 +237,11 @@ def main(words: list[str]) -> int:
         import wandb_workspaces.reports.v2  # noqa: F401
     except ImportError:
         sys.exit(f"{COMMAND}: needs wandb-workspaces; pip install 'compression-sweep[dashboard]'")
-    project, entity = tracker_of(found)
-    project = given.project or project
     failed = False
-    for name, (shown, cells) in chosen.items():
+    for name, (shown, place, cells) in chosen.items():
+        project, entity = asked_for(place, given.project, given.entity)
         try:
-            owner, has = server.there([shown.id], project, given.entity or entity)
+            owner, has = server.there([shown.id], project, entity)
             if shown.id not in has:
                 raise Stop("its runs are not there; python -m sweep.track sends them")
             sys.stdout.write(f"{name}: {make(shown, cells, project, owner)}\n")

@@ -12,7 +12,8 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                            /failure.txt            why the cell failed, until the next attempt
                            /progress.jsonl         how it went, row by row (sweep.track.journal)
                            /log.txt
-                           /model/                 the compressed model, with keep=model
+                           /model/                 the compressed model and its card, with
+                                                   keep=model
 outputs/reports/<sweep>/sweep.json                 which cells the sweep has
                        /report.html, results.csv, … see sweep/report
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
@@ -78,6 +79,15 @@ class Folder:
     def model(self) -> Path:
         """The compressed model, if it was kept."""
         return self.path / "model"
+
+    @property
+    def card(self) -> Path:
+        """What the kept model says of itself."""
+        return self.model / "README.md"
+
+    def write_card(self, text: str) -> None:
+        """The kept model's card."""
+        write(self.card, text)
 
     def write_cell(
         self,
@@ -151,6 +161,12 @@ class Folder:
             corpus: self._row_file(kind, stem, corpus) for corpus, kind in found["rows"].items()
         }
         return found if all(file.is_file() for file in rows.values()) else None
+
+    def latest_metrics(self) -> dict[str, dict[str, Any]]:
+        """Every metric's result with the settings that were asked for last, by metric."""
+        files = sorted((self.path / "metrics").glob("*.json"))
+        found = {file.stem: _read_json(file) for file in files if "@" not in file.stem}
+        return {name: result for name, result in found.items() if result is not None}
 
     def examples(self, metric: str, settings_id: str) -> dict[str, list[dict[str, Any]]]:
         """The rows behind the values of such a result, by corpus."""
@@ -230,16 +246,8 @@ class Folder:
 
     def keep_model(self, save: Callable[[Path], None]) -> None:
         """Have the model saved beside its place, then move it there in one step."""
-        with writing(self.model):
-            self.path.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=self.path, prefix=".model-"))
-            try:
-                save(partial)
-                partial.chmod(self.path.stat().st_mode)
-                shutil.rmtree(self.model, ignore_errors=True)
-                partial.rename(self.model)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        with replacing_folder(self.model) as partial:
+            save(partial)
 
 
 def _ending(folder: Path, end: str) -> str | None:
@@ -356,6 +364,27 @@ def replacing(path: Path) -> Iterator[Path]:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to be filled, which then takes its place in one step.
+
+    Raises:
+        OutOfSpace: the disk is full, or the folder may not be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+        try:
+            yield partial
+            partial.chmod(path.parent.stat().st_mode)
+            for file in partial.rglob("*"):  # safetensors are written for their owner only
+                file.chmod((0o777 if file.is_dir() else 0o666) & ~umask())
+            shutil.rmtree(path, ignore_errors=True)
+            partial.rename(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager

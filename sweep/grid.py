@@ -10,6 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from sweep.attempt import Holding, latest, take
@@ -54,6 +55,7 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     page = planned.cells[0].settings.report == "page"
     sys.stdout.write(conclude(planned.outputs, planned.name, planned.cells, page=page))
     sys.stdout.flush()
+    planned.tracker.conclude(planned.name, Path(planned.outputs))
     lines = [f"  {name}: {reason}" for name, reason in failures.items()]
     if ended is not None:
         full = isinstance(ended, OutOfSpace)

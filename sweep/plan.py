@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +13,20 @@ from sweep.cell import Cell, digest, make
 from sweep.check import check, check_unread
 from sweep.config import SWEEPS
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
-from sweep.refusal import Refusal
+from sweep.metric.metric import Charged
+from sweep.refusal import Refusal, under
 from sweep.report.notes import stand_ins
-from sweep.run import finished
+from sweep.run import finished, unfinished
 from sweep.track import Tracker
 from sweep.workshop import Workshop
 
+log = logging.getLogger("sweep")
+
 DENSE = {"_target_": "sweep.method.dense.Dense", "scope": "all"}
+
+
+_COMPRESSES = r"[+~]?(method|sparsity|calib|seed|study)\b"
+"""Words of a command that say how a model is compressed."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +99,28 @@ def plan(
     )
     check_unread(points, workshop)
     check(todo, workshop, runs_here=runs_here)
+    _forecast(todo, workshop)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
+
+
+def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
+    """Say what the metrics of the whole sweep will take beyond time.
+
+    Raises:
+        Refusal: more than is allowed.
+    """
+    waiting: dict[str, list[tuple[Cell, str]]] = {}
+    for cell in todo:
+        for name in unfinished(cell, Folder(cell.settings.outputs, cell.name)):
+            key = digest([cell.config["model"], name, cell.config["metric"][name]])
+            waiting.setdefault(key, []).append((cell, name))
+    for found in waiting.values():
+        cell, name = found[0]
+        metric = cell.parts.metrics[name]
+        if isinstance(metric, Charged):
+            with under(f"metric.{name}"):
+                log.info("%s: %s", name, metric.forecast(workshop.material(cell, name), len(found)))
 
 
 def _check_one(key: str, configs: Sequence[Mapping[str, Any]]) -> None:
@@ -115,7 +144,9 @@ def _dense_points(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for config in configs:
         options = {**config["options"], "method": "dense"}
+        words = [word for word in config["words"] if not re.match(_COMPRESSES, word)]
         dense = {**config, "method": DENSE, "options": options, "keep": "none"}
+        dense["words"] = [*words, "method=dense"]
         found.setdefault(digest([config["model"], config["metric"]]), dense)
     return list(found.values())
 

@@ -47,7 +47,7 @@ def compression(
         "weights_in_blocks": anatomy.weights_in_blocks(bench.model),
         "calibration": _calibration(cell, windows),
         "weights_sha256": weights,
-        "layers": [_layer(record) for record in layers],
+        "layers": [layer(record) for record in layers],
         "seconds": round(seconds, 3),
         "environment": environment(str(bench.dense.device)),
     }
@@ -127,8 +127,9 @@ def _calibration(cell: Cell, windows: Windows | None) -> dict[str, Any] | None:
     }
 
 
-def _layer(record: LayerRecord) -> dict[str, Any]:
-    layer: dict[str, Any] = {"name": record.name, "shape": [record.rows, record.cols]}
-    layer |= {"zeros": record.zeros, "sparsity": record.sparsity}
-    layer |= {"output_error": record.output_error}
-    return layer | ({"remarks": list(record.remarks)} if record.remarks else {})
+def layer(record: LayerRecord) -> dict[str, Any]:
+    """What `compression.json` says of a linear."""
+    said: dict[str, Any] = {"name": record.name, "shape": [record.rows, record.cols]}
+    said |= {"zeros": record.zeros, "sparsity": record.sparsity}
+    said |= {"output_error": record.output_error}
+    return said | ({"remarks": list(record.remarks)} if record.remarks else {})

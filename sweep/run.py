@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
-from sweep import record
+from sweep import card, record
 from sweep.blocks import Blocks
 from sweep.cell import Cell
 from sweep.files import Folder
@@ -104,6 +104,8 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
             folder.write_metric(name, written, rows)
             mirror.result(name, written, rows)
             _say(name, result)
+    if folder.model.is_dir():
+        card.write(folder, dense_folder, weights)
     blocks.clear()
     folder.clear_failure()
     return Spent(compressing, measuring)
@@ -125,6 +127,8 @@ def _compress(
     """Compress the model in place, or take the kept weights; their hash."""
     method = cell.parts.method
     earlier = folder.compression()
+    if earlier is None and folder.model.is_dir():
+        folder.drop_model()  # of whatever record was lost: nothing says what it is
     if earlier is not None and method.compresses and folder.model.is_dir():
         bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
         weights = bench.weights_sha256()
@@ -148,6 +152,7 @@ def _compress(
             batch_size=cell.settings.batch_size,
             progress=workshop.progress,
             finished=blocks,
+            told=lambda found: mirror.layers({i: record.layer(x) for i, x in found.items()}),
         )
     weights = bench.weights_sha256()
     if earlier is not None:

@@ -180,6 +180,7 @@ class Bench:
         self.progress = progress
         self.memory = memory
         self.dense = self._subject()
+        self.dense.returned = self._returned
         self._kept: dict[str, Tensor] = {}
 
     @contextmanager
@@ -196,6 +197,24 @@ class Bench:
         finally:
             self.reset()
             self.dense.come_back(self.model)
+
+    @contextmanager
+    def _returned(self) -> Iterator[None]:
+        """While altered, the dense weights for a while; then those that were there again."""
+        if not self._kept:  # never altered
+            yield
+            return
+        linears = anatomy.prunable(self.model)
+        there = {name: linear.weight.detach().cpu().clone() for name, linear in linears.items()}
+        self.reset()
+        self.dense.come_back(self.model)
+        try:
+            yield
+        finally:
+            self.dense.leave()
+            with torch.no_grad():
+                for name, linear in linears.items():
+                    linear.weight.copy_(there[name])
 
     def reset(self) -> None:
         """The dense weights, as they were when the model was first altered."""

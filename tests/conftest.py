@@ -183,7 +183,7 @@ def frozen(tmp_path: Path) -> Callable[..., dict[str, Any]]:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             given = [f"outputs={tmp_path / 'outputs'}", "tracker=none", "report=table", *overrides]
             config = compose("config", given, return_hydra_config=True)
-            return freeze(config, config.hydra.runtime.choices)
+            return freeze(config, config.hydra.runtime.choices, overrides)
 
     return frozen
 

@@ -42,7 +42,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["method=wanda,foo", "-m"], "method=foo: no such option; there are: dense, magnitude,"),
     (
         ["metric=[perplexity,foo]"],
-        "metric=foo: no such option; there are: divergence, judge, perplexity,",
+        "metric=foo: no such option; there are: divergence, judge, lm_eval,",
     ),
     (["calibration=c4"], "calibration=c4: no such"),
     (["foo=1"], "foo=1: no such key; the top level has: outputs,"),
@@ -103,6 +103,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["calib=null"], "calib=null: must be one of its options"),
     (["outputs=null"], "outputs=null: must be a folder"),
     (["metric=[]"], "metric=[]: must be one of its options"),
+    (["metric=[lm_eval]"], "metric.lm_eval.tasks=???: must be set: add metric.lm_eval.tasks"),
     (["metric.perplexity="], "metric.perplexity=: holds the metric's settings"),
     (["method.scope=(q_proj)"], "quote it: \"method.scope='(q_proj)'\""),
     (["name=.."], "name=..: must be letters"),

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from sweep.cell import make
@@ -49,7 +51,8 @@ def test_every_option_composes_and_builds(
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric_composes_and_builds_alone(metric: str, frozen: Frozen) -> None:
-    cell = make(frozen(f"metric=[{metric}]"), lambda folder: str(folder))
+    must = {"lm_eval": ("metric.lm_eval.tasks=[arc_easy]",)}.get(metric, ())
+    cell = make(frozen(f"metric=[{metric}]", *must), lambda folder: str(folder))
     assert list(cell.parts.metrics) == [metric]
 
 
@@ -73,6 +76,34 @@ def test_every_point_of_every_study_composes_and_builds(
         ]
         for point in product(*([axis[0], axis[-1]] for axis in axes)):  # the ends of every axis
             make(frozen(*given, *point), lambda folder: str(folder))
+
+
+@pytest.mark.parametrize(
+    ("study", "words", "points"),
+    [
+        ("sparsity_frontier", [], 60),
+        ("sparsity_frontier", ["method=wanda"], 20),
+        ("sparsity_frontier", ["sparsity.ratio=0.5"], 6),
+        ("sparsity_frontier", ["sparsity.ratio=0.45,0.5"], 12),
+        ("sparsity_frontier", ["sparsity=2to4"], 6),
+        ("calibration_source", ["calib=c4"], 12),
+        ("calibration_source", ["calib=mix", "seed=0"], 12),
+        ("calibration_source", ["model=tiny"], 72),
+    ],
+)
+def test_words_choose_among_the_grids_of_a_study(
+    study: str, words: list[str], points: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"study={study}"], return_hydra_config=True)
+    sweeper = instantiate(config.hydra.sweeper)
+    launched: list[list[str]] = []
+    launcher = SimpleNamespace(launch=lambda found, initial_job_idx: launched.extend(found) or ())
+    monkeypatch.setattr(sweeper, "launcher", launcher)
+    monkeypatch.setattr(sweeper, "hydra_context", SimpleNamespace(config_loader=None))
+    sweeper.sweep(words)
+    assert len(launched) == points
+    assert all(set(words) <= set(point) for point in launched if not any("," in w for w in words))
 
 
 def test_every_study_states_its_question_and_its_cost_and_has_its_own_name() -> None:

@@ -25,12 +25,12 @@ COMMANDS = [
     line.split("#")[0].strip()
     for line in README.splitlines()
     if line.startswith("    python -m sweep")
-    and not re.search("DIR|llama2|judge|[+]study|sweep.track|dashboard", line)
+    and not re.search("DIR|llama2|judge|[+]study|sweep.track|dashboard|OWNER", line)
 ]
 """Commands that run as they stand; one with a DIR of the user's is planned below with files, those
 with a model of the hub are tested in launchers/test_slurm.py, those with a judge in
-metric/test_judge.py, those that need a server of W&B in test_track_server.py; studies of
-many cells are composed in test_conf.py."""
+metric/test_judge.py, the upload to a hub in export/test_upload.py, those that need a server of W&B
+in test_track_server.py; studies of many cells are composed in test_conf.py."""
 
 DEMO = "python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m"
 

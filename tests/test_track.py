@@ -15,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from sweep.cell import Cell, make
 from sweep.config import CONF, freeze
 from sweep.grid import sweep
+from sweep.method.wanda import Wanda
 from sweep.model.checkpoint import fingerprint
 from sweep.refusal import Failed
 from sweep.track import Silent, SilentMirror, WandB
@@ -80,7 +81,7 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Mirrored:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         given = [f"outputs={outputs}", *SMALL, "tracker=wandb", "name=trial"]
         composed = compose("config", given, return_hydra_config=True)
-        config = freeze(composed, composed.hydra.runtime.choices)
+        config = freeze(composed, composed.hydra.runtime.choices, given)
     sweep([config])
     cell = make(config, fingerprint)
     (run,) = (outputs / "wandb" / "wandb").glob(f"offline-run-*{cell.id}")
@@ -152,6 +153,12 @@ def test_the_run_holds_how_it_went(mirrored: Mirrored) -> None:
     assert min(compressing) > 0
     assert [row["layer/index"] for row in rows if "layer/index" in row] == list(range(28))
     assert {row["layer/sparsity"] for row in rows if "layer/index" in row} == {0.5}
+    marks = [
+        "b" if "done/blocks" in row else "l"
+        for row in rows
+        if {"done/blocks", "layer/index"} & row.keys()
+    ]
+    assert "".join(marks) == 4 * (7 * "l" + "b")  # block by block
     assert any("tokens_per_second/tasks" in row for row in rows)
     assert [row["_step"] for row in rows] == list(range(len(rows)))
 
@@ -181,7 +188,7 @@ def test_the_errors_of_layers_are_shown_where_they_are_known(tmp_path: Path) -> 
     compression = {
         "layers": [{**layer, "output_error": 0.25}, {**layer, "output_error": None}, layer]
     }
-    found = layers(compression)
+    found = Journal(tmp_path / "progress.jsonl").untold(layers(compression))
     assert [row.get("layer/output_error") for row in found] == [0.25, None, None]
 
 
@@ -279,6 +286,30 @@ def test_an_interrupted_cell_is_not_closed_as_finished(
     (run,) = offline_runs(tmp_path / "outputs")
     assert exit_code(run) == 1
     assert summary_of(records(run))["failure"] == "KeyboardInterrupt"
+
+
+def test_layers_are_told_of_block_by_block_and_each_once(
+    frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compress, calls = Wanda.compress, []
+
+    def stops_in_the_third_block(*words: Any) -> Any:
+        calls.append(words)
+        if len(calls) == 2 * 7 + 1:
+            raise KeyboardInterrupt
+        return compress(*words)
+
+    def told() -> list[int]:
+        (file,) = (tmp_path / "outputs" / "cells").glob("tiny-wanda*/progress.jsonl")
+        return [row["layer/index"] for row in Journal(file).rows if "layer/index" in row]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Wanda, "compress", stops_in_the_third_block)
+        with pytest.raises(KeyboardInterrupt):
+            sweep([frozen(*SMALL, "tracker=wandb")])
+    assert told() == list(range(14))
+    sweep([frozen(*SMALL, "tracker=wandb")])
+    assert told() == list(range(28))
 
 
 def test_a_failed_cell_is_a_failed_run_until_it_succeeds(

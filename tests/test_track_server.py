@@ -87,8 +87,17 @@ def test_an_online_cell_is_one_run_and_a_metric_that_is_added_goes_on_with_it(
     there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("method=wanda", *SMALL, "tracker.mode=online")
-    sweep([frozen(*words)])
-    assert sorted(run.about["jobType"] for run in there.runs.values()) == ["dense", "wanda"]
+    sweep([frozen(*words, "report=page")])
+    kinds = [run.about["jobType"] for run in there.runs.values()]
+    assert sorted(kinds) == ["dense", "sweep", "wanda"]
+    whole = run_of(there, "sweep")
+    assert (whole.id, whole.state, whole.summary["cells"]) == ("trial", "finished", 2)
+    assert json.loads(whole.files[whole.summary["results"]["path"]])["columns"] == [*RESULTS]
+    figures = {
+        f"figures/{file.stem}" for file in tmp_path.glob("outputs/reports/trial/figures/*.png")
+    }
+    assert figures <= {key for line in whole.lines for key in line}
+    assert figures
     run = run_of(there, "wanda")
     assert (run.state, run.about["groupName"]) == ("finished", "trial")
     assert run.about["displayName"] == "tiny-wanda-50-c4"
@@ -103,18 +112,21 @@ def test_an_online_cell_is_one_run_and_a_metric_that_is_added_goes_on_with_it(
     assert all(artifact["committed"] for artifact in there.artifacts.values())
     before, artifacts = told(run), len(there.artifacts)
 
-    sweep([frozen(*words, "metric=[perplexity,tasks,divergence]", "metric.divergence.n_samples=3")])
-    assert len(there.runs) == 2
+    again = ("report=page", "metric=[perplexity,tasks,divergence]", "metric.divergence.n_samples=3")
+    sweep([frozen(*words, *again)])
+    assert len(there.runs) == 3
     after = told(run)
     assert after[: len(before)] == before
     assert len(after) > len(before)
     assert run.column("done/blocks")[:4] == [1, 2, 3, 4]
     assert {"divergence/jsd", "perplexity/perplexity"} <= run.summary.keys()
-    assert len(there.artifacts) == artifacts  # a table that is there is not sent again
+    assert len(there.artifacts) == artifacts + 1  # the results; no other table has changed
 
     assert track.main([str(tmp_path / "outputs")]) == 0
     said = capsys.readouterr().out
-    assert "1 sent, 2 already there, 0 failed" in said  # the sweep itself is new
+    assert "0 sent, 3 already there, 0 failed" in said
+    assert track.main([str(tmp_path / "outputs" / "reports" / "trial")]) == 0
+    assert "0 sent, 3 already there, 0 failed" in capsys.readouterr().out
     check_no_key(tmp_path, said)
 
 
@@ -342,9 +354,8 @@ def test_the_commands_show_a_cell_where_a_login_and_the_server_are_there(
     )
     assert (sent.returncode, sent.stderr) == (0, "")
     lines = sent.stdout.splitlines()
-    assert lines[0].startswith("[1/1] sweep-")
-    assert lines[1:] == [
-        "1 sent, 1 already there, 0 failed",
+    assert lines == [
+        "0 sent, 2 already there, 0 failed",
         f"{there.address}/{ENTITY}/compression-sweep",
     ]
     check_no_key(tmp_path, ran.stdout, ran.stderr, sent.stdout)
@@ -384,6 +395,31 @@ def test_without_a_login_nobody_is_asked_for_one(
     assert len(offline_runs(tmp_path / "outputs")) == (1 if mode == "auto" else 0)
 
 
+def test_every_cell_goes_to_the_project_that_it_was_told(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = (
+        "metric=[perplexity]",
+        "metric.perplexity.n_samples=2",
+        "tracker=wandb",
+        "report=table",
+    )
+    sweep([frozen("method=dense", *small, "tracker.project=one", "name=first")])
+    sweep([frozen("method=magnitude", *small, "tracker.project=two", "name=second")])
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == [f"{there.address}/{ENTITY}/{project}" for project in ("one", "two")]
+    projects = {run.about["displayName"]: run.project for run in there.runs.values()}
+    assert projects == {
+        "tiny-dense": "one",
+        "first": "one",
+        "tiny-magnitude-50": "two",
+        "second": "two",
+    }
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    assert "0 sent, 4 already there, 0 failed" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("client")
 def test_the_command_says_in_one_line_what_it_lacks(
     frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -392,7 +428,7 @@ def test_the_command_says_in_one_line_what_it_lacks(
         track.main([str(tmp_path)])
     assert (
         lacks_cells.value.code
-        == f"sweep.track: {tmp_path}: holds no cells; give a folder of outputs"
+        == f"sweep.track: {tmp_path}: holds no cells; give a folder of outputs, or of a report"
     )
     with pytest.raises(SystemExit) as lacks_number:
         track.main(["--jobs", "0"])

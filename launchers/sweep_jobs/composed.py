@@ -59,7 +59,7 @@ def frozen(
             bases[options] = own, raw, composed.hydra.runtime.choices
         base, raw, choices = bases[options]
         with _set(base, values, raw, choices):
-            return freeze(base, choices)
+            return freeze(base, choices, point)
 
     return [one(point) for point in points]
 

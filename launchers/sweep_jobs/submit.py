@@ -202,6 +202,7 @@ def _stand(planned: Plan) -> None:
     if any(standing.state == "done" for standing in found):
         page = planned.cells[0].settings.report == "page"
         sys.stdout.write(conclude(planned.outputs, planned.name, planned.cells, page=page))
+        planned.tracker.conclude(planned.name, Path(planned.outputs))
     for standing in found:
         if standing.state == "failed":
             _print(f"failed: {standing.shown}: {standing.about}")

@@ -37,6 +37,10 @@ def silent(items: Iterable[nn.Module], what: str, total: int) -> Iterable[nn.Mod
     return items
 
 
+def untold(records: Mapping[int, LayerRecord]) -> None:
+    """Tells no one."""
+
+
 class Outcome(NamedTuple):
     """What is known of a layer once it is compressed, besides its weight.
 
@@ -169,6 +173,7 @@ def walk(
     batch_size: int = 8,
     progress: Progress = silent,
     finished: Finished = Nothing(),  # noqa: B008 - it holds nothing
+    told: Callable[[Mapping[int, LayerRecord]], None] = untold,
 ) -> list[LayerRecord]:
     """Compresses a model in place, and says what became of every linear in the method's scope.
 
@@ -183,6 +188,8 @@ def walk(
         batch_size: windows that are run at once; changes nothing but speed, memory and rounding.
         progress: wraps the loop over blocks.
         finished: blocks that need not be compressed again; they are only run.
+        told: is called after each block with the records of its linears, by their place in the
+            list that comes back.
 
     Raises:
         Refusal: a scope that matches nothing, a layer that the pattern does not fit, a model that
@@ -197,18 +204,20 @@ def walk(
     patterns = method.allocate(_Weights(chosen), pattern)
     for name, own in patterns.items():
         own.check({name: chosen[name].in_features})
-    outcomes: dict[str, Outcome] = {}
+    places = {name: place for place, name in enumerate(chosen)}
+    records: dict[int, LayerRecord] = {}
     model.eval()
     batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
     blocks = anatomy.blocks(model)
     left = len(patterns)
     for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
         inside = set(block.modules())
-        here = {
-            name: chosen[name]
-            for name in patterns
-            if chosen[name].module in inside and name not in outcomes
+        within = {
+            name: matrix
+            for name, matrix in chosen.items()
+            if matrix.module in inside and places[name] not in records
         }
+        here = {name: matrix for name, matrix in within.items() if name in patterns}
         earlier = finished.restore(number, here) if here else None
         if earlier is None and here:
             seen = _observe(batches, block, here, method) if batches else {}
@@ -217,12 +226,15 @@ def walk(
                 for name, linear in here.items()
             }
             finished.keep(number, here, earlier)
-        outcomes |= earlier or {}
+        done = earlier or {}
+        found = {places[n]: _record(n, x, done.get(n, Outcome())) for n, x in within.items()}
+        told(found)
+        records |= found
         left -= len(here)
         if left:  # nothing looks at what comes out of the last block in scope
             for batch in batches:
                 batch.advance(block)
-    return [_record(name, linear, outcomes.get(name, Outcome())) for name, linear in chosen.items()]
+    return [records[place] for place in sorted(records)]
 
 
 def _batches(

@@ -68,7 +68,7 @@ class Judge(Metric[Questions]):
         parallel: requests at a time.
         timeout_s: seconds without a sign of the endpoint after which a request is given up.
         retries: of one request.
-        max_calls: a cell that may need more is refused before anything runs.
+        max_calls: a sweep that may need more is refused before anything runs.
         price_in, price_out: of a million tokens, in any currency; None: not known.
     """
 
@@ -108,10 +108,10 @@ class Judge(Metric[Questions]):
         return tuple(source.origin() for source in self.source.values())
 
     def load(self, tokenizer: Any) -> Mapping[str, Questions]:
-        """See `Metric`; the package, the key and the number of calls are checked, too."""
+        """See `Metric`; the package and the key are checked, too."""
         with connected(self.base_url, timeout_s=self.timeout_s, retries=self.retries):
             pass
-        data = read_questions(
+        return read_questions(
             self.source,
             tokenizer,
             n_samples=self.n_samples,
@@ -120,13 +120,19 @@ class Judge(Metric[Questions]):
             max_new_tokens=self.max_new_tokens,
             stop=self.stop,
         )
-        questions = sum(len(found.rows) for found in data.values())
-        calls = questions * self.repeats
+
+    def forecast(self, data: Mapping[str, Questions], cells: int) -> str:
+        """See `Charged`: no more calls than that, if no reply is there already."""
+        rows = list(chain.from_iterable(found.rows for found in data.values()))
+        calls = cells * len(rows) * self.repeats
         if calls > self.max_calls:
-            reason = f"a cell may need {calls} calls ({questions} questions, repeats={self.repeats}"
-            raise Refusal("max_calls", self.max_calls, f"{reason}); raise it, or lower n_samples")
-        log.info("  up to %d calls to %s at %s for each cell", calls, self.model, self.base_url)
-        return data
+            count = f"{_count(cells, 'cell')}, {_count(len(rows), 'question')}"
+            reason = f"{calls} calls may be needed ({count}, repeats={self.repeats})"
+            raise Refusal("max_calls", self.max_calls, f"{reason}; raise it, or lower n_samples")
+        letters = sum(_letters(messages(row, "", self.criteria)) for row in rows)
+        each = letters // CHARACTERS_PER_TOKEN + len(rows) * self.max_new_tokens
+        said = self._estimate(calls, cells * self.repeats * each)
+        return f"{self.model} at {self.base_url}: up to {calls} calls, {said}"
 
     def prepare(self, dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:
         """See `prepare_answers`."""
@@ -161,9 +167,8 @@ class Judge(Metric[Questions]):
                 )
             ]
             found = summary([row["scores"] for row in examples[name]], self.criteria)
-            if "judge" in found:
-                mean = Mean(name, "judge")
-                found["judge"] = replace(found["judge"], better="higher", mean=mean)
+            for score in {"judge", *self.criteria} & found.keys():
+                found[score] = replace(found[score], better="higher", mean=Mean(name, score))
             values |= {column(key, name, data): value for key, value in found.items()}
             columns += [column(key, name, data) for key in columns_of(found)]
             keys = {request.key for request in chain(*asked[name])}
@@ -216,15 +221,15 @@ class Judge(Metric[Questions]):
 
     def _announce(self, missing: Sequence[Request], kept: int) -> None:
         """What is going to be asked, before it is."""
-        letters = sum(len(said["content"]) for r in missing for said in r.body["messages"])
-        tokens_in = letters // CHARACTERS_PER_TOKEN
-        tokens_out = len(missing) * TOKENS_PER_SCORE * len(self.criteria)
+        letters = sum(_letters(request.body["messages"]) for request in missing)
+        said = self._estimate(len(missing), letters // CHARACTERS_PER_TOKEN)
+        log.info("  judge: %d calls (%d replies are there already), %s", len(missing), kept, said)
+
+    def _estimate(self, calls: int, tokens_in: int) -> str:
+        tokens_out = calls * TOKENS_PER_SCORE * len(self.criteria)
         cost = self._cost(tokens_in, tokens_out)
         price = "cost unknown (price_in, price_out)" if cost is None else f"cost about {cost:.2f}"
-        log.info(
-            "  judge: %d calls (%d replies are there already), about %d tokens in and %d out, %s",
-            *(len(missing), kept, tokens_in, tokens_out, price),
-        )
+        return f"about {tokens_in} tokens in and {tokens_out} out, {price}"
 
     def _cost(self, tokens_in: int, tokens_out: int) -> float | None:
         if self.price_in is None or self.price_out is None:
@@ -257,13 +262,14 @@ class Judge(Metric[Questions]):
     ) -> dict[str, Any]:
         """One answer with all that was said of it; `scores` has a None for an unparsable reply."""
         found = [scores(reply["reply"], self.criteria) for reply in replies]
-        means = [fmean(grades.values()) for grades in found if grades is not None]
+        read = [grades for grades in found if grades is not None]
         return {
             "prompt": asked,
             "gold": row.output,
             "answer": said.text,
             "dense_answer": before.text,
-            "judge": fmean(means) if means else None,
+            "judge": fmean(fmean(grades.values()) for grades in read) if read else None,
+            **{c: fmean(grades[c] for grades in read) if read else None for c in self.criteria},
             "scores": found,
             "replies": [reply.get("instead", reply["reply"]) for reply in replies],
             "kind": row.kind,
@@ -284,6 +290,14 @@ class Request(NamedTuple):
 
     key: str
     body: dict[str, Any]
+
+
+def _letters(said: Sequence[Mapping[str, str]]) -> int:
+    return sum(len(message["content"]) for message in said)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _completed(reply: Mapping[str, Any]) -> bool:

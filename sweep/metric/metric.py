@@ -133,6 +133,22 @@ class Metric(ABC, Generic[M]):
         """Measure the subject against the dense model, which remembers what was prepared."""
 
 
+@runtime_checkable
+class Charged(Protocol):
+    """A metric that takes more than time."""
+
+    def forecast(self, data: Mapping[str, Any], cells: int) -> str:
+        """What so many cells will take, in words.
+
+        Args:
+            data: as `load` gave it.
+            cells: of the sweep that the metric has no result of yet.
+
+        Raises:
+            Refusal: more than is allowed.
+        """
+
+
 def column(name: str, corpus: str, data: Mapping[str, Any]) -> str:
     """The name of a value: `em`, or `em_alpaca` where there are several corpora."""
     return name if len(data) == 1 else f"{name}_{corpus}"

@@ -10,7 +10,7 @@ some families a scaling or a soft capping too) gives the same logits again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -53,6 +53,10 @@ class Subject:
         batch_size: sequences in one forward pass.
         progress: shows how far a loop is: called with the loop, its name and its length.
         memory: keeps what must not be asked for twice, of any subject.
+
+    Attributes:
+        returned: a context in which the weights are the subject's once more, while another is
+            measured: at the price of copying them twice, for what cannot be remembered.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Subject:
         self.progress = progress
         self.memory = memory
         self.memo: dict[tuple[str, str], Any] = {}
+        self.returned: Callable[[], AbstractContextManager[None]] = nullcontext
         self._model: Any = model
         self._whole = model
         self._output: Any = None  # the type of the decoder's output, once that is seen and checked

@@ -23,9 +23,11 @@ def resampled(
     """`sum(sums) / sum(counts)` of `RESAMPLES` samples of the units, drawn with replacement.
 
     The draws depend on the number of units only, so that figures over the same units are paired.
+    Units may count 0; a sample of such alone has no ratio, and is NaN.
     """
     times = draws(len(sums))
-    ratios: Float[ndarray, " resample"] = (times @ sums) / (times @ counts)
+    with np.errstate(invalid="ignore"):
+        ratios: Float[ndarray, " resample"] = (times @ sums) / (times @ counts)
     return ratios
 
 

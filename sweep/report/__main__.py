@@ -13,7 +13,8 @@ from pathlib import Path
 
 from sweep.files import EVERYTHING
 from sweep.refusal import OutOfSpace, Refusal
-from sweep.report import entries, notes, table, typeset, write
+from sweep.report import entries, notes, seeds, table, typeset, write
+from sweep.report.paired import Paired
 
 
 def main(words: list[str]) -> int:
@@ -25,12 +26,11 @@ def main(words: list[str]) -> int:
     try:
         for folder in given.folders or [Path("outputs")]:
             report, found = _entries(folder)
-            rows = table.rows(found, baseline=given.baseline, columns=columns)
-            shown = typeset.means_text(rows) if given.mean else typeset.text(rows)
-            sys.stdout.write("\n".join([shown, *notes.notes(found), ""]))
-            made = write.write_report(
-                *(report, found), formats=formats, baseline=given.baseline, columns=columns
-            )
+            asked = {"baseline": given.baseline, "columns": columns, "paired": Paired()}
+            rows = table.rows(found, **asked)
+            shown = seeds.over_seeds(rows, asked["paired"]) if given.mean else rows
+            sys.stdout.write("\n".join([typeset.text(shown), *notes.notes(found), ""]))
+            made = write.write_report(report, found, formats=formats, mean=given.mean, **asked)
             sys.stdout.write("".join(f"{line}\n" for line in write.named(made)))
     except (Refusal, OutOfSpace) as error:
         sys.stderr.write(f"sweep.report: {error}\n")

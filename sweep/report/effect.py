@@ -13,9 +13,6 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
-from sweep.numerics.bootstrap import tails
 from sweep.report.entries import Entry, model_names
 from sweep.report.paired import Paired
 from sweep.report.table import Rows, named
@@ -91,8 +88,4 @@ def _figures(
 ) -> tuple[float, float | None, float | None, tuple[float, ...]]:
     """Mean difference, its interval, the difference of each pair."""
     by_seed = tuple(a.values[metric]["value"] - b.values[metric]["value"] for a, b in pairs)
-    resampled = [paired.draws(a, b, metric) for a, b in pairs]
-    if any(one is None for one in resampled):
-        return fmean(by_seed), None, None, by_seed
-    draws = np.stack([one for one in resampled if one is not None])
-    return fmean(by_seed), *tails(draws.mean(0)), by_seed
+    return fmean(by_seed), *(paired.mean_difference(pairs, metric) or (None, None)), by_seed

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from sweep.report.effect import Effect
-from sweep.report.frontier import Line, bound, lines
+from sweep.report.frontier import SPARSITY, Line, bound, lines, numbers
 from sweep.report.table import Rows
 from sweep.report.truth import FEW, Link
 from sweep.report.typeset import digits
@@ -73,6 +73,7 @@ def draw(
     with rc_context(STYLE):
         return [
             *curves(table),
+            *[drawn for along in numbers(table) for drawn in curves(table, along)],
             *truth(links),
             *scatter(table, links),
             *forest(effects),
@@ -80,12 +81,15 @@ def draw(
         ]
 
 
-def curves(table: Rows) -> Iterator[Drawn]:
-    """Every metric by sparsity, a line per method and calibration set, from the dense model on."""
-    drawn = {name: lines(table, name) for name in table.metrics}
+def curves(table: Rows, along: str = SPARSITY) -> Iterator[Drawn]:
+    """Every metric by sparsity, a line per method and calibration set, from the dense model on; or
+    by a setting, a line per sparsity too."""
+    drawn = {name: lines(table, name, along) for name in table.metrics}
     drawn = {name: found for name, found in drawn.items() if found}
-    if not drawn:
-        return
+    single = all(len(line.points) < 2 for found in drawn.values() for line in found)
+    if not drawn or (single and along == SPARSITY and numbers(table)):
+        return  # of many single points nothing is to be seen; they are lines along a setting
+    short = along.rpartition(".")[2]
     names = dict.fromkeys(name for found in drawn.values() for name in _names(found))
     styles = dict(zip(names, _styles(), strict=False))
     figure, panels = _panels(len(drawn), width=3.7, height=2.8)
@@ -99,8 +103,11 @@ def curves(table: Rows) -> Iterator[Drawn]:
             axes.yaxis.set_major_formatter("{x:g}")
             axes.yaxis.set_minor_formatter("")
         axes.set_title(metric)
-        axes.set_xlabel("sparsity")
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel(short)
+        if along == SPARSITY:
+            axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        else:
+            _numbered(axes, [point.place for line in found for point in line.points])
     handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -112,7 +119,8 @@ def curves(table: Rows) -> Iterator[Drawn]:
         f"{metric}: " + "; ".join(f"{_name(line, found)} {_listed(line)}" for line in found)
         for metric, found in drawn.items()
     ]
-    yield _saved("curves", "Sparsity curves", figure, _short(said))
+    name, title = ("curves", "Sparsity curves") if along == SPARSITY else (along, f"By {short}")
+    yield _saved(name, title, figure, _short(said))
 
 
 def truth(links: Sequence[Link]) -> Iterator[Drawn]:
@@ -240,14 +248,23 @@ def _varies(layers: Sequence[Mapping[str, Any]]) -> bool:
     return any(max(values) - min(values) >= 0.01 for values in found.values())
 
 
+def _numbered(axes: Axes, places: Sequence[float]) -> None:
+    """An axis of numbers: logarithmic, if they are far apart."""
+    if min(places) > 0 and max(places) >= 16 * min(places):
+        axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+
+
 def _line(axes: Axes, line: Line, style: tuple[str, str, str], name: str) -> None:
     colour, marker, dash = style
-    x = [point.ratio for point in line.points]
+    x = [point.place for point in line.points]
     y = [point.value for point in line.points]
     low = [max(0.0, point.value - point.low) for point in line.points]
     high = [max(0.0, point.high - point.value) for point in line.points]
-    if line.dense is not None and line.pattern == "unstructured":
-        axes.plot([0, *x], [line.dense, *y], linestyle=dash, color=colour, linewidth=1.2)
+    if line.pattern == "unstructured":
+        begins = line.dense is not None and line.along == SPARSITY
+        before = [(0.0, line.dense)] if begins else []
+        axes.plot(*zip(*before, *zip(x, y, strict=True), strict=True), dash, color=colour, lw=1.2)
     axes.errorbar(
         *(x, y),
         yerr=[low, high],
@@ -318,7 +335,7 @@ def _rho(link: Link | None) -> float:
 
 
 def _listed(line: Line) -> str:
-    return ", ".join(f"{p.value:{digits(p.value)}} at {p.sparsity}" for p in line.points)
+    return ", ".join(f"{p.value:{digits(p.value)}} at {p.label}" for p in line.points)
 
 
 def _range(values: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""How a metric goes with sparsity, and how far one can prune within a tolerance.
+"""How a metric goes with sparsity, or with a setting; how far one can prune within a tolerance.
 
 *Largest sparsity within tolerance* (Jaiswal et al., ICLR 2024, arXiv 2310.01382): the largest at
 which a metric is no more than 5 % worse than the dense model's, as at every smaller one that was
@@ -16,22 +16,23 @@ from sweep.report.entries import Entry, model_names
 from sweep.report.table import Rows, named
 
 TOLERANCE = 0.05
+SPARSITY = "sparsity"
 
 
 @dataclass(frozen=True)
 class Point:
-    """A metric at one sparsity.
+    """A metric at one place of a line.
 
     Attributes:
-        sparsity: the pattern's label.
-        ratio: share of zeros asked for.
+        label: the pattern's, or the setting's value.
+        place: share of zeros asked for, or the setting's value.
         value: of one cell, or the mean over seeds.
         low, high: 95 % interval of one cell; of several seeds, one standard deviation to each side.
         seeds: how many.
     """
 
-    sparsity: str
-    ratio: float
+    label: str
+    place: float
     value: float
     low: float
     high: float
@@ -40,14 +41,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """Points that differ in nothing but sparsity and seed.
+    """Points that differ in nothing but the seed and sparsity, or one setting.
 
     Attributes:
         model, method, calib: of the cells; no calibration set is ''.
-        others: the settings that tell rows apart, `n_samples=16`.
+        others: the settings that tell rows apart, `n_samples=16`; the sparsity, along a setting.
         pattern: `unstructured`, or the n:m pattern, which is a line of one point.
-        points: by sparsity.
+        points: by their place.
         dense: the dense model's value, if it is there.
+        along: the setting in which the points differ.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Line:
     pattern: str
     points: Sequence[Point]
     dense: float | None
+    along: str = SPARSITY
 
     @property
     def name(self) -> str:
@@ -65,20 +68,42 @@ class Line:
         return " ".join(said for said in (self.method, self.calib, *self.others, pattern) if said)
 
 
-def lines(table: Rows, metric: str) -> list[Line]:
-    """Every line that a metric has, in the order of the table."""
+def numbers(table: Rows) -> list[str]:
+    """The settings of the calibration that have three values or more, all of them numbers."""
+    found = {name: {row[name] for row in table.rows} - {""} for name in table.settings}
+    return [
+        name
+        for name, values in found.items()
+        if name.startswith("calib.")
+        and len(values) > 2
+        and all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    ]
+
+
+def lines(table: Rows, metric: str, along: str = SPARSITY) -> list[Line]:
+    """Every line that a metric has, in the order of the table.
+
+    Args:
+        table: a row per cell.
+        metric: a column of it.
+        along: sparsity, or a setting whose values are numbers; rows without it are left out.
+    """
     groups: dict[tuple[Any, ...], dict[tuple[str, float], list[Entry]]] = {}
     models = model_names(table.entries)
     for row, entry in zip(table.rows, table.entries, strict=True):
-        if metric not in row or not entry.about["compresses"]:
+        if metric not in row or not entry.about["compresses"] or row[along] == "":
             continue
         label = str(row["sparsity"])
         pattern = label if ":" in label else "unstructured"
-        others = named(row, table.settings)
+        others = named(row, [name for name in table.settings if name != along])
+        place = (label, entry.about["ratio"])
+        if along != SPARSITY:
+            pattern, others = "unstructured", (label, *others)
+            place = (str(row[along]), float(row[along]))
         weights = entry.about["weights"]
         key = (weights, models[weights], row["method"], row["calib"], others, pattern)
         points = groups.setdefault(key, {})
-        points.setdefault((label, entry.about["ratio"]), []).append(entry)
+        points.setdefault(place, []).append(entry)
     dense = {
         entry.about["weights"]: entry.values[metric]["value"]
         for entry in table.entries
@@ -92,10 +117,11 @@ def lines(table: Rows, metric: str) -> list[Line]:
             others=others,
             pattern=pattern,
             points=[
-                _point(label, ratio, [entry.values[metric] for entry in entries])
-                for (label, ratio), entries in sorted(points.items(), key=lambda item: item[0][1])
+                _point(*place, [entry.values[metric] for entry in entries])
+                for place, entries in sorted(points.items(), key=lambda item: item[0][1])
             ],
             dense=dense.get(weights),
+            along=along,
         )
         for (weights, model, method, calib, others, pattern), points in groups.items()
     ]
@@ -121,7 +147,7 @@ def largest(line: Line, better: str) -> str | None:
     for point in line.points:
         if (point.value > worst) if better == "lower" else (point.value < worst):
             break
-        found = point.sparsity
+        found = point.label
     return found
 
 
@@ -135,7 +161,7 @@ def tolerances(table: Rows) -> list[dict[str, Any]]:
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for metric in metrics:
         for line in lines(table, metric):
-            tried = ", ".join(point.sparsity for point in line.points)
+            tried = ", ".join(point.label for point in line.points)
             key = (line.model, line.method, line.calib, " ".join(line.others), line.pattern, tried)
             names = ("model", "method", "calib", "settings", "pattern", "tried")
             row = found.setdefault(
@@ -147,13 +173,13 @@ def tolerances(table: Rows) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _point(label: str, ratio: float, values: Iterable[dict[str, Any]]) -> Point:
+def _point(label: str, place: float, values: Iterable[dict[str, Any]]) -> Point:
     found = list(values)
     mean = fmean(value["value"] for value in found)
     if len(found) > 1:
         spread = stdev(value["value"] for value in found)
-        return Point(label, ratio, mean, mean - spread, mean + spread, len(found))
+        return Point(label, place, mean, mean - spread, mean + spread, len(found))
     low, high = found[0]["low"], found[0]["high"]
     return Point(
-        label, ratio, mean, mean if low is None else low, mean if high is None else high, 1
+        label, place, mean, mean if low is None else low, mean if high is None else high, 1
     )

@@ -81,11 +81,12 @@ def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) ->
     scores: dict[str, tuple[float, float | None]] = {
         name: (float(row[name]), float(row[f"dense_{name}"]))
         for name in row
-        if f"dense_{name}" in row and isinstance(row[name], int | float)
+        if name != "right" and f"dense_{name}" in row and isinstance(row[name], int | float)
     }
     if row.get("judge") is not None:
         scores["judge"] = (float(row["judge"]), None)
-    change = round(row["em"] - row["dense_em"]) if "dense_em" in row else 0
+    right = next((name for name in ("em", "right") if f"dense_{name}" in row), None)
+    change = 0 if right is None else round(row[right] - row[f"dense_{right}"])
     flips = {1: "wrong to right", -1: "right to wrong"}
     prompt, gold, dense, compressed = (
         _cut(str(row[name])) for name in ("prompt", "gold", "dense_answer", "answer")

@@ -35,7 +35,7 @@ MOST = 25
 SECTIONS = {
     "curves": ("curves",),
     "truth": ("truth", "against"),
-    "calibration": ("calibration",),
+    "calibration": ("calib",),
     "layers": ("layers",),
 }
 """Where the figures are, by the beginning of their names."""

@@ -32,8 +32,20 @@ class Paired:
 
         None where the two were not measured on the same examples, or the value is no mean of them.
         """
-        draws = self.draws(one, other, name)
-        return None if draws is None else tails(draws)
+        return self.mean_difference([(one, other)], name)
+
+    def mean_difference(
+        self, pairs: Sequence[tuple[Entry, Entry]], name: str
+    ) -> tuple[float, float] | None:
+        """The same of the mean over pairs, each draw of the examples for all of them.
+
+        None too where so few examples have a value that a draw may hold none.
+        """
+        found = [self.draws(one, other, name) for one, other in pairs]
+        draws = [one for one in found if one is not None]
+        if not draws or len(draws) < len(found) or not np.isfinite(draws).all():
+            return None
+        return tails(np.stack(draws).mean(0))
 
     def draws(self, one: Entry, other: Entry, name: str) -> Draws | None:
         """The difference in each resample of the examples."""

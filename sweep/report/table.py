@@ -27,7 +27,9 @@ class Rows:
         settings: columns that tell apart rows which are alike in all others.
         metrics: columns of the metrics.
         better: for a metric's column, which way is better.
+        against: the cell with which each is compared.
         baseline: method with which the rows are compared.
+        mean: whether the rows are means over seeds (`sweep.report.seeds`) and not the cells.
     """
 
     rows: list[dict[str, Any]]
@@ -35,7 +37,9 @@ class Rows:
     settings: list[str]
     metrics: list[str]
     better: Mapping[str, str]
+    against: Sequence[Entry | None] = ()
     baseline: str = DENSE
+    mean: bool = False
 
     def best(self, row: Mapping[str, Any], metric: str) -> bool:
         """Whether no compressed cell of the same model is better by this metric."""
@@ -80,9 +84,9 @@ def rows(
     metrics = list(columns) or list(dict.fromkeys(n for entry in entries for n in entry.columns))
     better: dict[str, str] = {}
     table: list[dict[str, Any]] = []
-    for entry in entries:
+    references = [_baseline(entry, entries, baseline, settings) for entry in entries]
+    for entry, against in zip(entries, references, strict=True):
         row = {**_about(entry), **{name: entry.settings.get(name, "") for name in settings}}
-        against = _baseline(entry, entries, baseline, settings)
         for name in metrics:
             if (value := entry.values.get(name)) is None:
                 continue
@@ -101,38 +105,13 @@ def rows(
             if ends is not None:
                 row[f"{change}_low"], row[f"{change}_high"] = ends
         table.append(row)
-    return Rows(table, entries, settings, metrics, better, baseline)
-
-
-def several_seeds(table: Rows) -> bool:
-    """Whether there is anything to take a mean of."""
-    return len({row["seed"] for row in table.rows if row["seed"] != ""}) > 1
-
-
-def over_seeds(table: Rows) -> list[dict[str, Any]]:
-    """Rows that differ in nothing but the seed as one: `<metric>` is the mean, `<metric>_sd` the
-    standard deviation (of the sample; None of one seed), `seeds` how many are finished."""
-    import pandas as pd
-
-    own = [name for name in LOOK if name != "seed"] + table.settings
-    frame = pd.DataFrame(table.rows, columns=[*own, *table.metrics]).fillna(dict.fromkeys(own, ""))
-    found: list[dict[str, Any]] = []
-    for key, group in frame.groupby(own, sort=False, dropna=False):
-        row: dict[str, Any] = dict(zip(own, key, strict=True))
-        row["seeds"] = int(group[table.metrics].notna().any(axis=1).sum()) if table.metrics else 0
-        for name in table.metrics:
-            values = group[name].dropna()
-            if len(values):
-                row[name] = float(values.mean())
-                row[f"{name}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else None
-        found.append(row)
-    return found
+    return Rows(table, entries, settings, metrics, better, references, baseline)
 
 
 def shown_columns(table: Rows, *, model: bool = False) -> list[str]:
     """The columns that say what a row is: those that differ, and a few always."""
     always = {"method", "sparsity", "calib", *(["model"] if model else [])}
-    varies = {name for name in LOOK if len({r[name] for r in table.rows if r[name] != ""}) > 1}
+    varies = {n for n in LOOK if len({r[n] for r in table.rows if r.get(n, "") != ""}) > 1}
     return [name for name in LOOK if name in always | varies] + table.settings
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sweep.files import csv_text
-from sweep.report.table import Rows, over_seeds, shown_columns
+from sweep.report.table import Rows, shown_columns
 
 ABOUT = (
     "cell",
@@ -29,20 +29,22 @@ ABOUT = (
     "source",
 )
 """Columns of the CSV that say what a row is; then the settings by which rows differ that are alike
-in these; then, per metric, value, interval, difference and its interval."""
+in these; then, per metric, value, interval (over seeds: deviation), difference and its interval."""
 
 
 def csv(table: Rows) -> str:
     """All of it, without rounding."""
-    ends = ("", "_low", "_high", *(f"_vs_{table.baseline}{end}" for end in ("", "_low", "_high")))
+    spread = ("", "_sd") if table.mean else ("", "_low", "_high")
+    ends = (*spread, *(f"_vs_{table.baseline}{end}" for end in ("", "_low", "_high")))
     values = [f"{metric}{end}" for metric in table.metrics for end in ends]
-    return csv_text([*ABOUT, *table.settings, *values], table.rows)
+    about = [name for name in ABOUT if not (table.mean and name == "seed")]
+    return csv_text([*about, *table.settings, *values], table.rows)
 
 
 def text(table: Rows) -> str:
     """For the terminal; on a narrow one several tables below each other, each with its row names.
 
-    The best of the compressed cells has a star.
+    The best of the compressed cells has a star. Differences have intervals if the table has them.
     """
     return _render(table, markdown=False, width=_width())
 
@@ -55,7 +57,7 @@ def markdown(table: Rows) -> str:
 def latex(table: Rows) -> str:
     """A `tabular` with the rules of booktabs; the best of the compressed cells is bold.
 
-    Letters that are not ASCII become the nearest that is, or a question mark.
+    Letters that are not ASCII become the nearest that is, or a question mark; ± and – are LaTeX's.
     """
     import pandas as pd
 
@@ -83,33 +85,18 @@ def latex(table: Rows) -> str:
     return str(styler.to_latex(hrules=True, column_format=columns))
 
 
-def means(table: Rows) -> list[dict[str, str]]:
-    """`over_seeds` in words: `mean ± deviation`, of one seed the value alone."""
-    shown: list[dict[str, str]] = []
-    for row in over_seeds(table):
-        values = {f"{name}{end}" for name in table.metrics for end in ("", "_sd")}
-        said = {name: str(value) for name, value in row.items() if name not in values}
-        for name in table.metrics:
-            said[name] = "–"
-            if name in row:
-                form, sd = digits(row[name]), row[f"{name}_sd"]
-                said[name] = format(row[name], form)
-                if sd is not None:
-                    places = len(said[name].partition(".")[2])
-                    said[name] += f" ± {sd:.{places}f}"
-        shown.append(said)
-    return shown
-
-
-def means_text(table: Rows) -> str:
-    """`means` for the terminal."""
-    shown = means(table) or [{"cells": "none"}]
-    grid = Table(box=box.SIMPLE_HEAD)
-    for name in shown[0]:
-        grid.add_column(name, no_wrap=True, justify="right" if name in table.metrics else "left")
-    for row in shown:
-        grid.add_row(*row.values())
-    return _printed(grid, markdown=False, width=max(_width(), 40 * len(shown[0])))
+def listed(table: Rows) -> list[dict[str, str]]:
+    """A row's names and numbers in words, with intervals; the best has a star."""
+    return [
+        {
+            **{name: str(row[name]) for name in shown_columns(table, model=True)},
+            **{
+                n: _marked(table, row, n, " ", markdown=False, intervals=True)
+                for n in table.metrics
+            },
+        }
+        for row in table.rows
+    ]
 
 
 def digits(value: float) -> str:
@@ -171,16 +158,27 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool) -> Table:
     if unfinished:
         grid.add_column("status", no_wrap=True)
     for row in table.rows:
-        cells = [_marked(table, row, name, between, markdown) for name in columns]
+        cells = [
+            _marked(table, row, name, between, markdown=markdown, intervals=markdown)
+            for name in columns
+        ]
         status = [row["status"].split(":")[0]] if unfinished else []
         about = [_cell(row[name]) if markdown else str(row[name]) for name in shown]
         grid.add_row(*about, *cells, *status)
     return grid
 
 
-def _marked(table: Rows, row: Mapping[str, Any], name: str, between: str, markdown: bool) -> str:
+def _marked(
+    table: Rows,
+    row: Mapping[str, Any],
+    name: str,
+    between: str,
+    *,
+    markdown: bool,
+    intervals: bool,
+) -> str:
     """A value with its difference, marked if it is the best."""
-    said = _against(table, row, name, between, intervals=markdown)
+    said = _against(table, row, name, between, intervals=intervals)
     if not table.best(row, name):
         return said
     value, gap, rest = said.partition(between)
@@ -190,12 +188,17 @@ def _marked(table: Rows, row: Mapping[str, Any], name: str, between: str, markdo
 def _against(
     table: Rows, row: Mapping[str, Any], name: str, between: str, *, intervals: bool = False
 ) -> str:
-    """A value, its interval if asked for, and in brackets its difference to the baseline."""
+    """A value, its deviation, its interval if asked for, and in brackets its difference to the
+    baseline with its interval."""
     if name not in row:
         return "–"
     value, change = row[name], row.get(f"{name}_vs_{table.baseline}")
     form = digits(value)
     shown = format(value, form)
+    if (sd := row.get(f"{name}_sd")) is not None:
+        shown += (
+            f" ± {sd:.{len(shown.partition('.')[2])}f}" if "e" not in form else f" ± {sd:{form}}"
+        )
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     if intervals and low is not None and high is not None:
         shown += f" [{low:{form}}, {high:{form}}]"
@@ -203,9 +206,10 @@ def _against(
         return shown
     said = signed(change, form)
     low, high = (row.get(f"{name}_vs_{table.baseline}_{end}") for end in ("low", "high"))
-    if intervals and low is not None and high is not None:
-        said += f" [{signed(low, form)}, {signed(high, form)}]"
-    return f"{shown}{between}({said})"
+    if low is None or high is None:
+        return f"{shown}{between}({said})"
+    ends = f"[{signed(low, form)}, {signed(high, form)}]"
+    return f"{shown}\n({said})\n{ends}" if between == "\n" else f"{shown}{between}({said} {ends})"
 
 
 def _width() -> int:
@@ -219,5 +223,5 @@ def _cell(value: Any) -> str:
 
 
 def _ascii(said: str) -> str:
-    plain = said.replace("–", "-").replace("±", "+-")
-    return unicodedata.normalize("NFKD", plain).encode("ascii", "replace").decode()
+    plain = "".join(x if x in "±–" else unicodedata.normalize("NFKD", x) for x in said)
+    return "".join(x if x.isascii() or x in "±–" else "?" for x in plain)

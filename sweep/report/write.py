@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.files import csv_text, replacing, write
 from sweep.refusal import OutOfSpace
-from sweep.report import effect, entries, frontier, layers, notes, table, truth, typeset
+from sweep.report import effect, entries, frontier, layers, notes, seeds, table, truth, typeset
 from sweep.report.entries import Entry
 from sweep.report.paired import Paired
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "csv", "md", "tex")
 RESULTS = ("results.csv", "results.md", "results.tex")
-FORM = 1
+FORM = 3
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 
@@ -71,8 +71,18 @@ def write_report(
     formats: Collection[str],
     baseline: str = table.DENSE,
     columns: Sequence[str] = (),
+    mean: bool = False,
+    paired: Paired | None = None,
 ) -> list[Path]:
     """Write what was asked for; the files for people, the page first.
+
+    Args:
+        folder: of the report.
+        found: the cells.
+        formats: some of `FORMATS`.
+        baseline, columns: see `sweep.report.table.rows`.
+        mean: tables have a row per cell, or over seeds; the page has both.
+        paired: knows what has been resampled already.
 
     Raises:
         OutOfSpace: the disk is full.
@@ -82,20 +92,21 @@ def write_report(
     if "html" in files:
         files["html"] = folder / "report.html"
     made = {"form": FORM, "of": entries.digest(found), "formats": sorted(formats)}
-    made |= {"columns": list(columns), "baseline": baseline}
+    made |= {"columns": list(columns), "baseline": baseline, "mean": mean}
     if entries.made(folder) == made and all(file.is_file() for file in files.values()):
         return list(files.values())
     entries.write_list(folder, found, {})
-    paired = Paired()
+    paired = paired or Paired()
     rows = table.rows(found, baseline=baseline, columns=columns, paired=paired)
+    shown = seeds.over_seeds(rows, paired) if mean else rows
     name = folder.name
     if "csv" in files:
-        write(files["csv"], typeset.csv(rows))
+        write(files["csv"], typeset.csv(shown))
     if "md" in files:
         listed = "".join(f"- {note}\n" for note in notes.notes(found))
-        write(files["md"], f"# {name}\n\n{typeset.markdown(rows)}\n{listed}")
+        write(files["md"], f"# {name}\n\n{typeset.markdown(shown)}\n{listed}")
     if "tex" in files:
-        write(files["tex"], typeset.latex(rows))
+        write(files["tex"], typeset.latex(shown))
     if "html" in files:
         _page(folder, rows, paired)
     entries.write_list(folder, found, made)
@@ -129,7 +140,7 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
     html = page(
         folder.name,
         rows,
-        over_seeds=typeset.means(rows) if table.several_seeds(rows) else [],
+        over_seeds=_over_seeds(rows, paired),
         tolerances=tolerances,
         sentences=truth.sentences(links),
         links=[_rounded(_link(link)) for link in links],
@@ -139,6 +150,10 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
         folder=folder,
     )
     write(folder / "report.html", html)
+
+
+def _over_seeds(rows: table.Rows, paired: Paired) -> list[dict[str, str]]:
+    return typeset.listed(seeds.over_seeds(rows, paired)) if seeds.several_seeds(rows) else []
 
 
 def _link(link: truth.Link) -> dict[str, Any]:

@@ -36,10 +36,14 @@ class Journal:
         """The number of the row that comes next."""
         return max(self._least, self.rows[-1]["step"] + 1 if self.rows else 0)
 
-    @property
-    def tells_layers(self) -> bool:
-        """Whether the rows about layers are in it."""
-        return any("layer/index" in row for row in self.rows)
+    def untold(self, layers: Mapping[int, Mapping[str, Any]]) -> list[dict[str, float]]:
+        """A row for each of the layers, by their places in the model, that has none yet.
+
+        Args:
+            layers: what `compression.json` says of them.
+        """
+        told = {row["layer/index"] for row in self.rows if "layer/index" in row}
+        return [_of_layer(index, layers[index]) for index in layers if index not in told]
 
     def begin(self, head: Mapping[str, Any]) -> None:
         """Another attempt, which is described by its head.
@@ -78,15 +82,16 @@ class Journal:
             file.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def layers(compression: Mapping[str, Any]) -> list[dict[str, float]]:
-    """A row for every layer, in the order of the model: what `compression.json` says of it."""
-    rows: list[dict[str, float]] = []
-    for index, layer in enumerate(compression["layers"]):
-        row = {"layer/index": index, "layer/sparsity": layer["sparsity"]}
-        if layer.get("output_error") is not None:
-            row["layer/output_error"] = layer["output_error"]
-        rows.append(row)
-    return rows
+def layers(compression: Mapping[str, Any] | None) -> dict[int, Mapping[str, Any]]:
+    """The layers in a `compression.json`, by their places in the model."""
+    return dict(enumerate(compression["layers"])) if compression is not None else {}
+
+
+def _of_layer(index: int, layer: Mapping[str, Any]) -> dict[str, float]:
+    row = {"layer/index": index, "layer/sparsity": layer["sparsity"]}
+    if layer.get("output_error") is not None:
+        row["layer/output_error"] = layer["output_error"]
+    return row
 
 
 def _lines(path: Path) -> Iterable[dict[str, Any]]:

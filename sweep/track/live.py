@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from sweep.environment import environment
 from sweep.files import Folder
 from sweep.track import offline, server
+from sweep.track.found import Found, Place
 from sweep.track.journal import Journal, layers
 from sweep.track.mirror import Examples, Mirror, SilentMirror, Tracker
+from sweep.track.send import send
 from sweep.track.shown import Shown, of_cell
 
 if TYPE_CHECKING:
@@ -81,6 +83,26 @@ class WandB(Tracker):
             place = _Server(self) if mode == "online" else _File(self, outputs)
             mirror.show_in(place, lambda error: self._fail(outputs, error))
         return mirror
+
+    def conclude(self, name: str, outputs: Path) -> None:
+        """See `Tracker`. Only online: offline `sweep.track` sends it with the cells."""
+        if self.mode not in ("online", "auto") or self._failures:
+            return
+        try:
+            server.prepare(outputs / "wandb")
+            shown = Found.below(outputs).sweep(name) if self._mode(outputs) == "online" else None
+            if shown is None:
+                return
+            if (lacks := server.login()) is not None:
+                raise RuntimeError(lacks)
+            place = Place(self.project, self.entity)
+            _, has = server.there([shown.id], *place)
+            if has.get(shown.id) != shown.digest:
+                send(shown, outputs, place, PATIENCE)
+                server.clean(outputs / "wandb")
+        except Exception as error:  # noqa: BLE001 - whatever a mirror does, the sweep has ended
+            later = LATER.format(outputs)
+            log.warning("W&B: the sweep's table: %s; %s", server.in_words(error), later)
 
     def _mode(self, outputs: Path) -> Literal["online", "offline"]:
         """What `auto` means here; found out once, and said if it is not what it would like."""
@@ -233,10 +255,13 @@ class CellMirror(Mirror):
         """From here the compression is timed."""
         self._tokens, self._began = tokens, time.monotonic()
 
+    def layers(self, found: Mapping[int, Mapping[str, Any]]) -> None:
+        """A row for each, once: of a compression that goes on, or is made again, some are there."""
+        self._add(*self._journal.untold(found))
+
     def compressed(self, record: Mapping[str, Any]) -> None:
-        """A row for every layer."""
-        if not self._journal.tells_layers:
-            self._add(*layers(record))
+        """A row for every layer that was not told of while it went on."""
+        self.layers(layers(record))
 
     def result(self, metric: str, record: Mapping[str, Any], examples: Examples) -> None:
         """All its values with their intervals, the generations, and how fast it was."""
@@ -326,6 +351,4 @@ def _begin(journal: Journal, cell: Cell, folder: Folder, group: str, mode: str) 
     device = str(choose_device(cell.parts.checkpoint.device))
     head = {"sweep": group, "mode": mode, "began": time.time()}
     journal.begin({**head, "environment": environment(device), "data": planned})
-    earlier = folder.compression()
-    if earlier is not None and not journal.tells_layers:
-        journal.add(*layers(earlier))
+    journal.add(*journal.untold(layers(folder.compression())))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ class Mirror(ABC):
     @abstractmethod
     def calibrated(self, tokens: int) -> None:
         """The compression begins; so many calibration tokens go through every block."""
+
+    @abstractmethod
+    def layers(self, found: Mapping[int, Mapping[str, Any]]) -> None:
+        """A block is compressed: what its linears became, by their place in the model."""
 
     @abstractmethod
     def compressed(self, record: Mapping[str, Any]) -> None:
@@ -44,6 +49,10 @@ class Tracker(ABC):
     def open(self, cell: Cell, group: str) -> Mirror:
         """A mirror for a cell of the sweep `group`; it shows what earlier attempts have found."""
 
+    @abstractmethod
+    def conclude(self, name: str, outputs: Path) -> None:
+        """A sweep below `outputs` has its table and its figures; they are shown."""
+
 
 @final
 @dataclass(frozen=True)
@@ -54,6 +63,9 @@ class Silent(Tracker):
         """See `Tracker`."""
         return SilentMirror()
 
+    def conclude(self, name: str, outputs: Path) -> None:
+        """Nothing."""
+
 
 @final
 class SilentMirror(Mirror):
@@ -63,6 +75,9 @@ class SilentMirror(Mirror):
         """Nothing."""
 
     def calibrated(self, tokens: int) -> None:
+        """Nothing."""
+
+    def layers(self, found: Mapping[int, Mapping[str, Any]]) -> None:
         """Nothing."""
 
     def compressed(self, record: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.attempt import latest
-from sweep.files import EVERYTHING, Folder
+from sweep.files import Folder
 from sweep.report.entries import begun
 from sweep.report.table import named, telling_apart
 from sweep.track.journal import Journal, layers
@@ -99,8 +99,7 @@ def of_cell(
     results = {name: folder.metric(name, id) for name, id in said["metrics"].items()}
     found = {name: result for name, result in results.items() if result is not None}
     head = journal.heads[-1] if journal.heads else {}
-    known = [head.get("sweep"), config.get("name"), *sweeps]
-    named = [*dict.fromkeys(str(sweep) for sweep in known if sweep)]
+    named = names_of(journal, config, sweeps)
     label = folder.path.name[:-9]
     about = [said["about"][name] for name in ("model", "method", "sparsity", "calib")]
     summary = {"sparsity": compression["sparsity"]} if compression is not None else {}
@@ -132,6 +131,18 @@ def of_cell(
     )
 
 
+def names_of(journal: Journal, config: Mapping[str, Any], sweeps: Sequence[str]) -> list[str]:
+    """The sweeps that a cell belongs to, the last one that worked on it first.
+
+    Args:
+        journal: of the cell.
+        config: its configuration.
+        sweeps: those that list it.
+    """
+    last = journal.heads[-1].get("sweep") if journal.heads else None
+    return [*dict.fromkeys(str(name) for name in (last, config.get("name"), *sweeps) if name)]
+
+
 def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], Folder]]) -> Shown:
     """A sweep: the values of all its cells in one table, and the figures of its report."""
     entries = [begun(folder, said) for said, folder in cells]
@@ -160,17 +171,6 @@ def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], 
         tables={"results": Table(RESULTS, rows)},
         figures={f"figures/{file.stem}": file for file in figures},
     )
-
-
-def sweeps_of(outputs: Path) -> dict[str, list[str]]:
-    """Names of the sweeps that have a cell, by the cell's name."""
-    found: dict[str, list[str]] = {}
-    for file in sorted(outputs.glob("reports/*/sweep.json")):
-        if file.parent.name == EVERYTHING:
-            continue
-        for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
-            found.setdefault(cell["name"], []).append(file.parent.name)
-    return found
 
 
 def image_digest(file: Path) -> str:
@@ -212,10 +212,8 @@ def _data(
 
 def _untold(journal: Journal, compression: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Rows about layers of a cell that was compressed without a tracker."""
-    if compression is None or journal.tells_layers:
-        return []
     first = journal.next
-    return [{"step": first + i, **row} for i, row in enumerate(layers(compression))]
+    return [{"step": first + i, **row} for i, row in enumerate(journal.untold(layers(compression)))]
 
 
 def _layer_table(compression: Mapping[str, Any] | None) -> dict[str, Table]:

@@ -46,7 +46,7 @@ def hydra() -> Iterator[tuple[HydraContext, DictConfig]]:
 
 def slowly(context: HydraContext, config: DictConfig, point: Sequence[str]) -> dict[str, Any]:
     composed = context.config_loader.load_sweep_config(config, list(point))
-    return freeze(composed, composed.hydra.runtime.choices)
+    return freeze(composed, composed.hydra.runtime.choices, point)
 
 
 def test_every_point_is_what_hydra_composes(hydra: tuple[HydraContext, DictConfig]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 from urllib.request import urlopen
 
@@ -498,13 +500,31 @@ def test_a_result_says_what_it_cost(judge: Any, measure: Any) -> None:
     assert measure(judge(price_in=2.0)).data[0]["cost"] is None
 
 
-def test_a_cell_that_needs_more_calls_than_allowed_is_refused_at_once(
+def test_every_criterion_can_be_compared_row_by_row(judge: Any, measure: Any) -> None:
+    found = measure(judge(repeats=2))
+    for name in ("judge", *CRITERIA):
+        value = found.values[name]
+        assert (value.better, value.mean.field) == ("higher", name)
+        rows = [row[name] for row in found.examples[value.mean.corpus] if row[name] is not None]
+        assert value.value == pytest.approx(fmean(rows))
+
+
+def test_a_sweep_that_needs_more_calls_than_allowed_is_refused_at_once(
     endpoint: LoopbackJudge, judge: Any, tokenizer: Any
 ) -> None:
-    judge(repeats=2, max_calls=6).load(tokenizer)
-    reason = r"max_calls=5: a cell may need 6 calls \(3 questions, repeats=2\); raise it, or lower"
+    allowed = judge(repeats=2, max_calls=12, price_in=1.0, price_out=2.0)
+    data = allowed.load(tokenizer)
+    said = re.search(
+        r"up to 12 calls, about (\d+) tokens in and (\d+) out", allowed.forecast(data, 2)
+    )
+    assert said is not None
+    tokens_in, tokens_out = map(int, said.groups())
+    spent = judge(repeats=2)._estimate(12, tokens_in)
+    assert f"about {tokens_in} tokens in and {tokens_out} out, cost unknown" in spent
+    assert f"cost about {(tokens_in + 2 * tokens_out) / 1e6:.2f}" in allowed.forecast(data, 2)
+    reason = r"max_calls=11: 12 calls may be needed \(2 cells, 3 questions, repeats=2\); raise it"
     with pytest.raises(Refusal, match=reason):
-        judge(repeats=2, max_calls=5).load(tokenizer)
+        judge(repeats=2, max_calls=11).forecast(data, 2)
     assert endpoint.asked == []
 
 
@@ -672,7 +692,10 @@ def test_the_public_command_judges_a_grid_and_pays_once(
 @pytest.mark.parametrize(
     ("word", "reason"),
     [
-        ("metric.judge.max_calls=2", "metric.judge.max_calls=2: a cell may need 3 calls"),
+        (
+            "metric.judge.max_calls=2",
+            r"metric.judge.max_calls=2: 6 calls may be needed \(2 cells, 3 questions, repeats=1\)",
+        ),
         ("metric.judge.model=x", "metric.judge.base_url=http.*: wants a key, and OPENAI_API_KEY"),
     ],
 )

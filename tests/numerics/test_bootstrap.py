@@ -69,6 +69,12 @@ def test_the_interval_contains_the_estimate() -> None:
         assert low < sums.sum() / counts.sum() < high
 
 
+def test_a_draw_of_units_that_count_nothing_has_no_ratio() -> None:
+    found = resampled(np.array([0.0, 0.0, 3.0]), np.array([0.0, 0.0, 1.0]))
+    assert set(found[np.isfinite(found)]) == {3.0}
+    assert 0.2 < np.isnan(found).mean() < 0.4  # (2/3)^3 of the draws
+
+
 def test_figures_over_the_same_units_are_drawn_alike() -> None:
     one, other = resampled(SUMS, LENGTHS), resampled(3 * SUMS + 2 * LENGTHS, LENGTHS)
     np.testing.assert_allclose(other, 3 * one + 2)

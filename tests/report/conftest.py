@@ -64,6 +64,7 @@ def write_cell(tmp_path: Path) -> Write:
         failed: str = "",
         layers: int = 2,
         weights: str = "",
+        n_samples: int | None = None,
         **settings: Any,
     ) -> Path:
         outputs = tmp_path / "outputs" if outputs is None else outputs
@@ -80,11 +81,12 @@ def write_cell(tmp_path: Path) -> Write:
             "calib": calib if compresses else None,
             "seed": seed if compresses and calib else None,
         }
-        id = hashlib.sha256(repr((about, settings)).encode()).hexdigest()
+        id = hashlib.sha256(repr((about, settings, n_samples)).encode()).hexdigest()
         name = f"{'-'.join(str(v) for v in about.values() if v is not None)}-{id[:8]}"
         name = "".join(c for c in name if c.isalnum() or c in "-.")
         folder = Folder(outputs, name)
-        config = {"model": {"dtype": "float32"}, "method": settings, "calib": {}}
+        config = {"model": {"dtype": "float32"}, "method": settings}
+        config["calib"] = {} if n_samples is None else {"n_samples": n_samples}
         identity = {"sparsity": {}, "calib": {}} if compresses else {}
         folder.write_cell(id, identity, {"perplexity": "p", "tasks": "t"}, config, about)
         if failed:

@@ -87,12 +87,12 @@ def test_a_heading_sorts_up_and_down_and_what_is_missing_stays_last(
 ) -> None:
     def column() -> list[str]:
         found: list[str] = browser.execute_script(
-            "return [...document.querySelectorAll('table.sortable tbody tr')]"
+            "return [...document.querySelectorAll('table.named tbody tr')]"
             ".map((row) => row.querySelector('.number').dataset.value ?? '')"
         )
         return found
 
-    heading = browser.find_element("css selector", "table.sortable th.number")
+    heading = browser.find_element("css selector", "table.named th.number")
     for order, turned in (("ascending", False), ("descending", True)):
         heading.find_element("tag name", "button").click()
         assert heading.get_attribute("aria-sort") == order
@@ -140,3 +140,9 @@ def test_on_a_phone_nothing_but_tables_and_figures_is_wider_than_the_screen(
     browser.set_window_size(500, 900)  # Chromium's narrowest
     width = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
     assert width[0] <= width[1]
+    scroll = "const t = document.querySelector('.wide'); t.scrollLeft = 400; return t.scrollLeft"
+    assert browser.execute_script(scroll) > 100
+    place = "return document.querySelector('tbody .kept').getBoundingClientRect().left"
+    assert browser.execute_script(place) >= 0  # what a row is stays in sight
+    kept = "return [...document.querySelectorAll('thead .kept')].map((e) => e.textContent)"
+    assert "sparsity" in browser.execute_script(kept)

@@ -9,7 +9,17 @@ from statistics import fmean, stdev
 
 import pytest
 
-from sweep.report import effect, entries, frontier, generations, layers, table, truth, typeset
+from sweep.report import (
+    effect,
+    entries,
+    figures,
+    frontier,
+    generations,
+    layers,
+    seeds,
+    table,
+    truth,
+)
 from sweep.report.paired import Paired
 from tests.report.conftest import HOSTILE
 
@@ -57,13 +67,38 @@ def test_a_point_of_several_seeds_is_their_mean_and_deviation(
     assert point.seeds == 3
     assert point.value == pytest.approx(fmean(values))
     assert point.high - point.value == pytest.approx(stdev(values))
-    (mean,) = table.over_seeds(found)
+    (mean,) = seeds.over_seeds(found).rows
     assert (mean["seeds"], mean["em"], mean["em_sd"]) == (
         3,
         pytest.approx(fmean(values)),
         pytest.approx(stdev(values)),
     )
-    assert "±" in typeset.means(found)[0]["em"]
+
+
+def test_calibration_sets_of_several_sizes_are_a_line_along_their_size(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    for n_samples in (2, 128, 16):
+        for seed in (0, 1):
+            quality = 0.5 + n_samples / 300 + seed / 50
+            write_cell(n_samples=n_samples, seed=seed, quality=quality)
+    found = rows()
+    assert frontier.numbers(found) == ["calib.n_samples"]
+    (line,) = frontier.lines(found, "em", "calib.n_samples")
+    assert (line.name, line.dense) == ("wanda c4 50%", 1.0)
+    assert [(p.label, p.place, p.seeds) for p in line.points] == [
+        ("2", 2, 2),
+        ("16", 16, 2),
+        ("128", 128, 2),
+    ]
+    by_hand = [r["em"] for r in found.rows if r.get("calib.n_samples") == 16]
+    assert line.points[1].value == pytest.approx(fmean(by_hand))
+    drawn = {one.name: one for one in figures.draw(found, [], [], [])}
+    assert drawn.keys() == {"calib.n_samples"}  # a curve by sparsity would be single points
+    assert "wanda c4 50%" in drawn["calib.n_samples"].alternative
+    write_cell(sparsity="60%", n_samples=16)
+    assert {"curves", "calib.n_samples"} <= {one.name for one in figures.draw(rows(), [], [], [])}
 
 
 def test_a_metric_that_orders_the_cells_as_the_task_does_tells_the_truth(

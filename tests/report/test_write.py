@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from statistics import fmean, stdev
 from urllib.parse import unquote
 
 import pytest
@@ -159,7 +161,7 @@ def test_a_page_of_a_sweep_without_any_result_says_so_in_every_section(
     for said in (
         "No compressed cell is finished",
         "Nothing can be said",
-        "No two finished cells differ in their calibration set alone",
+        "No two finished cells differ in their calibration alone",
         "No compressed cell has a record of its layers",
         "No metric of this sweep has kept answers",
     ):
@@ -236,16 +238,64 @@ def test_differences_to_another_baseline(
     assert rows["dense"][place] == ""  # there is no dense cell of 40 % magnitude
 
 
-def test_seeds_are_shown_as_mean_and_deviation_when_asked(
+def test_seeds_are_one_row_in_every_format_when_asked(
     write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    write_cell("dense", quality=0.9)
     for seed in (0, 1):
         write_cell(seed=seed, quality=0.5 + seed / 10)
-    write_cell(calib="alpaca", seed=0)
-    assert main([str(tmp_path / "outputs"), "--mean", "--html"]) == 0
+    write_cell(calib="alpaca", seed=0, quality=0.3)
+    outputs = tmp_path / "outputs"
+    assert main([str(outputs), "--csv"]) == 0
+    single = csv_rows(outputs / "reports/all/results.csv")
+    formats = ["--html", "--csv", "--md", "--latex"]
+    assert main([str(outputs), "--mean", *formats]) == 0
     out = capsys.readouterr().out
-    assert sum("±" in line for line in out.splitlines()) == 1  # one seed is shown as one seed
-    assert "±" in Page(tmp_path / "outputs/reports/all/report.html").text
+    report = outputs / "reports/all"
+    texts = [
+        out[out.rindex(" method") :],
+        *((report / f"results.{k}").read_text() for k in ("md", "tex")),
+    ]
+    for text in texts:
+        (line,) = [line for line in text.splitlines() if "±" in line]  # one seed is one seed
+        assert line.count("±") == 3, line
+        assert "c4" in line
+    assert "*" in texts[0]
+    assert re.search(r"\*\*\d\.\d+\*\* ± \d\.\d+ \([-+]\d\.\d+ \[[-+]", texts[1])
+    assert "±" in Page(report / "report.html").text
+    c4, other, dense = sorted(csv_rows(report / "results.csv"), key=lambda row: row["seeds"])[::-1]
+    of_c4 = [row for row in single if row["calib"] == "c4"]
+    for name in ("em", "em_vs_dense", "perplexity"):
+        assert float(c4[name]) == pytest.approx(fmean(float(row[name]) for row in of_c4))
+    assert float(c4["em_sd"]) == pytest.approx(stdev(float(row["em"]) for row in of_c4))
+    ends = [float(c4[f"em_vs_dense_{end}"]) for end in ("low", "high")]
+    assert ends[0] < float(c4["em_vs_dense"]) < ends[1]
+    # the mean of two seeds on the same examples is known as well as either, or better
+    assert ends[1] - ends[0] <= max(
+        float(row["em_vs_dense_high"]) - float(row["em_vs_dense_low"]) for row in of_c4
+    )
+    assert (c4["seeds"], other["em_sd"], dense["em_vs_dense_low"]) == ("2", "", "0.0")
+    assert [row["cell"].count(" ") for row in (c4, other)] == [1, 0]
+
+
+def csv_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_the_terminal_has_the_intervals_of_differences(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell("dense", quality=0.9)
+    write_cell("wanda", quality=0.5)
+    assert main([str(tmp_path / "outputs"), "--columns", "em", "--csv"]) == 0
+    (row,) = (
+        r for r in csv_rows(tmp_path / "outputs/reports/all/results.csv") if r["method"] == "wanda"
+    )
+    said = "[{:+.3f}, {:+.3f}]".format(
+        *(float(row[f"em_vs_dense_{end}"]) for end in ("low", "high"))
+    )
+    assert said in capsys.readouterr().out
 
 
 def test_the_latex_compiles(write_cell: Write, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """`hydra/sweeper=grid`: Hydra's own sweeper, which expands `a,b` into points, with one thing more.
 
 A study may be several grids: `sparsity.ratio` over some values, and `sparsity=2to4,4to8`, which has
-no ratio, beside it. They are one sweep.
+no ratio, beside it. They are one sweep. Words of the command line choose among them:
+`sparsity.ratio=0.5` and `sparsity=2to4` leave only the grid that they are about.
 
 It does not compose every point only to see whether that can be done: the launchers compose them.
 And it writes no multirun.yaml: nothing reads it, lines of `hydra.launcher.setup` would be in it,
@@ -35,11 +36,36 @@ class Grid(BasicSweeper):  # type: ignore[misc]
         """The points of all grids, at once, to the launcher."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
         points: list[list[str]] = []
-        for grid in self.grids:
-            words = [f"{key}={value}" for key, value in grid.items()]
+        grids = [[f"{key}={value}" for key, value in grid.items()] for grid in self.grids]
+        values = [_values(parser, words) for words in grids]
+        for number in _meant(values, _values(parser, arguments)):
+            words = grids[number]
             (found,) = self.split_arguments(parser.parse_overrides([*words, *arguments]), None)
             points += found
         returned = self.launcher.launch(points, initial_job_idx=0)
         for one in returned:
             _ = one.return_value  # raises what a job has raised
         return [returned]
+
+
+def _values(parser: OverridesParser, words: Sequence[str]) -> dict[str, set[str]]:
+    """What each key is to be."""
+    return {
+        word.key_or_group: set(word.sweep_string_iterator())
+        if word.is_sweep_override()
+        else {word.get_value_element_as_str()}
+        for word in parser.parse_overrides(list(words))
+        if not word.is_delete()
+    }
+
+
+def _meant(grids: Sequence[Mapping[str, set[str]]], asked: Mapping[str, set[str]]) -> list[int]:
+    """Numbers of the grids that the words are about.
+
+    Of a key that grids have: those that have all of its values; if none has, those with the key.
+    """
+    meant = list(range(len(grids)))
+    for key, values in asked.items():
+        having = [i for i in meant if key in grids[i]]
+        meant = [i for i in having if values <= grids[i][key]] or having or meant
+    return meant

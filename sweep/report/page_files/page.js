@@ -28,6 +28,26 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// What tells rows apart stays in sight while numbers are scrolled: as many names as fit in 60 %.
+const keep = () => {
+  for (const table of document.querySelectorAll("table.named")) {
+    const rows = [...table.tBodies[0].rows];
+    const room = 0.6 * table.parentElement.clientWidth;
+    let left = 0;
+    [...table.tHead.rows[0].querySelectorAll(".name")].forEach((heading, column) => {
+      const said = new Set(rows.map((row) => row.cells[column].textContent));
+      said.delete("");
+      const kept = (said.size > 1 || rows.length < 2) && left + heading.offsetWidth <= room;
+      for (const cell of [heading, ...rows.map((row) => row.cells[column])]) {
+        cell.classList.toggle("kept", kept);
+        cell.style.left = kept ? `${left}px` : "";
+      }
+      if (kept) left += heading.offsetWidth;
+    });
+  }
+};
+keep();
+addEventListener("resize", keep);
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
 });

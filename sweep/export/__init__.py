@@ -1,0 +1,1 @@
+"""A cell's model, made into a form that others read."""

@@ -1,0 +1,136 @@
+"""`python -m sweep.export CELL --to hf|compressed-tensors|hub`: a cell's model, taken elsewhere.
+
+Exit code 0: it is there; 1: it is not, and one line says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from sweep import size
+from sweep.card import UNFIT
+from sweep.explain import FULL, explain
+from sweep.export import bitmask, upload
+from sweep.export.kept import Kept, find
+from sweep.files import replacing_folder
+from sweep.grid import quiet
+from sweep.refusal import Refusal
+
+CARD = "README.md"
+
+
+def to_folder(kept: Kept, out: Path | None) -> Path:
+    """The model as a Hugging Face folder: where it lies already, or a copy; its card as of now."""
+    kept.folder.write_card(kept.card())
+    if out is None:
+        return kept.folder.model
+    with replacing_folder(out) as partial:
+        shutil.copytree(kept.folder.model, partial, dirs_exist_ok=True)
+    return out
+
+
+def to_bitmask(kept: Kept, out: Path | None) -> Path:
+    """The model in the sparse-bitmask form of compressed-tensors."""
+    if not kept.compression["layers"]:
+        reason = "is dense: there are no zeros to leave out; --to hf takes it as it is"
+        raise Refusal("", "", f"{kept.folder.path.name}: {reason}")
+    out = out or kept.folder.path / "export" / "compressed-tensors"
+    with replacing_folder(out) as partial:
+        for file in kept.folder.model.iterdir():
+            if ".safetensors" not in file.name:
+                (shutil.copytree if file.is_dir() else shutil.copy)(file, partial / file.name)
+        bitmask.write(kept.folder.model, partial, kept.compression)
+        text = kept.card(bitmask.LOADING)
+        (partial / CARD).write_text(text, encoding="utf-8")
+    return out
+
+
+def to_hub(kept: Kept, repo: str | None, *, public: bool) -> str:
+    """The Hugging Face folder, uploaded; the commit's address."""
+    token = upload.check(repo)
+    assert repo is not None
+    folder = to_folder(kept, None)
+    message = f"{kept.folder.path.name}, by compression-sweep"
+    return upload.upload(folder, repo, token, public=public, message=message)
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """The command."""
+    parsed = _parsed(words)
+    quiet()
+    try:
+        sys.stdout.write("".join(f"{line}\n" for line in _export(parsed)))
+    except Exception as error:
+        if FULL:
+            raise
+        sys.exit(f"sweep.export: {explain(error)}")
+
+
+def _export(parsed: argparse.Namespace) -> list[str]:
+    """Do what is asked for; what there is to say of it."""
+    if parsed.to == "hub":
+        upload.check(parsed.repo)  # before anything is read
+    if parsed.to == "compressed-tensors":
+        bitmask.check()
+    if parsed.out is not None:
+        _check_out(parsed.out)
+    kept = find(parsed.cell, parsed.outputs)
+    if parsed.to == "hub":
+        return [to_hub(kept, parsed.repo, public=parsed.public), *_sizes(kept)]
+    made = to_folder if parsed.to == "hf" else to_bitmask
+    out = made(kept, parsed.out)
+    return [f"{out}: {size.human(_bytes(out))} of weights", *_sizes(kept)]
+
+
+def _sizes(kept: Kept) -> list[str]:
+    """Dense and sparse bytes, and what that does not mean."""
+    if not kept.compression["layers"]:
+        return []
+    found = size.of_model(kept.folder.model, kept.compression["layers"])
+    return [
+        f"all tensors, dense: {found.dense:,} bytes; compressed linears as bitmasks: "
+        f"{found.bitmask:,} bytes ({found.bitmask / found.dense:.1%})",
+        UNFIT,
+    ]
+
+
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _check_out(out: Path) -> None:
+    """Raises: Refusal: something is there already."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Refusal("", "", f"--out {out}: is there already, and not empty; give a new folder")
+
+
+def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m sweep.export",
+        description="Take the model that a cell keeps (keep=model) elsewhere.",
+    )
+    parser.add_argument("cell", metavar="CELL", help="a cell's folder, its name, or its id")
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("hf", "compressed-tensors", "hub"),
+        help="a Hugging Face folder; the same with its zeros left out; a repository on the hub",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--out", type=Path, metavar="DIR", help="default: in the cell's folder")
+    where.add_argument("--repo", metavar="OWNER/NAME", help="for the hub; HF_TOKEN must be set")
+    parser.add_argument(
+        "--public", action="store_true", help="a new repository is for everyone to see"
+    )
+    parser.add_argument(
+        "--outputs", type=Path, default=Path("outputs"), help="where cells are (default: outputs)"
+    )
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What lies below a folder of outputs that Weights & Biases can show: cells, and their sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sweep.files import EVERYTHING, Folder
+from sweep.report.entries import listed
+from sweep.track.journal import Journal
+from sweep.track.shown import Shown, names_of, of_cell, of_sweep
+
+Cell = tuple[Mapping[str, Any], Folder]
+"""What is in a cell.yaml, and the folder in which that lies."""
+
+
+class Place(NamedTuple):
+    """Where on the server a run belongs; no entity: the login's own."""
+
+    project: str = "compression-sweep"
+    entity: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is below a folder of outputs.
+
+    Attributes:
+        outputs: the folder.
+        cells: of which there is a cell.yaml.
+        sweeps: names of the sweeps that list a cell, by the cell's name.
+        only: the sweep that was asked for; None: all.
+    """
+
+    outputs: Path
+    cells: Sequence[Cell]
+    sweeps: Mapping[str, Sequence[str]]
+    only: str | None = None
+
+    @classmethod
+    def below(cls, folder: Path) -> Found:
+        """Read a folder of outputs, or of one sweep's report in it.
+
+        Raises:
+            Refusal: the list of a sweep's cells is damaged.
+        """
+        reports = sorted(file.parent for file in folder.glob("reports/*/sweep.json"))
+        outputs, only = folder, None
+        if (folder / "sweep.json").is_file() and folder.name != EVERYTHING:
+            outputs, only, reports = folder.parent.parent, folder.name, [folder]
+        sweeps: dict[str, list[str]] = {}
+        for report in reports:
+            if report.name != EVERYTHING:
+                for entry in listed(report):
+                    sweeps.setdefault(entry.name, []).append(report.name)
+        names = sorted(file.parent.name for file in outputs.glob("cells/*/cell.yaml"))
+        folders = [Folder(outputs, name) for name in names if only is None or name in sweeps]
+        said = [(cell, folder) for folder in folders if (cell := folder.cell()) is not None]
+        return cls(outputs, said, sweeps, only)
+
+    def shown(self) -> Iterator[tuple[Shown, Place]]:
+        """Every cell, then every sweep; where each belongs, as its cells were told."""
+        for cell in self.cells:
+            said, folder = cell
+            yield of_cell(folder, said, self.sweeps.get(folder.path.name, ())), self._place([cell])
+        for name, cells in self._members().items():
+            yield of_sweep(name, self.outputs, cells), self._place(cells)
+
+    def sweep(self, name: str) -> Shown | None:
+        """One sweep; None if it has no cells."""
+        cells = self._members().get(name)
+        return None if cells is None else of_sweep(name, self.outputs, cells)
+
+    def _members(self) -> dict[str, list[Cell]]:
+        found: dict[str, list[Cell]] = {}
+        for said, folder in self.cells:
+            listing = self.sweeps.get(folder.path.name, ())
+            first = names_of(Journal(folder.progress), said["config"], listing)[:1]
+            for name in dict.fromkeys([*first, *listing]):
+                if self.only in (None, name):
+                    found.setdefault(name, []).append((said, folder))
+        return found
+
+    def _place(self, cells: Sequence[Cell]) -> Place:
+        """As the last of the cells was told that was told anything; else of all cells."""
+        for said, _ in (*reversed(cells), *reversed(self.cells)):
+            node = said["config"].get("tracker") or {}
+            if node.get("project"):
+                return Place(node["project"], node.get("entity"))
+        return Place()

@@ -1,0 +1,119 @@
+"""A kept model's card: true, whole, and as of now."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from sweep import card
+from sweep.cell import make
+from sweep.files import Folder
+from sweep.grid import sweep
+from sweep.model.checkpoint import fingerprint
+
+Frozen = Callable[..., dict[str, Any]]
+
+
+def table(text: str, name: str) -> list[str]:
+    """The cells of the row of a value."""
+    found = re.search(rf"^\| {name} \|.*$", text, re.MULTILINE)
+    assert found is not None, name
+    return [part.strip() for part in found[0].strip("|").split("|")]
+
+
+def test_the_metadata_say_what_the_hub_shows_and_what_the_model_is(swept: Any) -> None:
+    folder = swept.cell("wanda-50")
+    compression = json.loads((folder / "compression.json").read_text())
+    data = ModelCard.load(folder / "model" / "README.md").data.to_dict()
+    assert data["library_name"] == "transformers"
+    assert data["pipeline_tag"] == "text-generation"
+    assert "wanda" in data["tags"]
+    assert data["sweep"] == {
+        "cell": json.loads((folder / "metrics" / "perplexity.json").read_text())["cell"],
+        "weights_sha256": compression["weights_sha256"],
+        "method": "wanda",
+        "pattern": "50%",
+        "sparsity": compression["sparsity"],
+    }
+
+
+def test_the_values_are_the_results_with_their_intervals_and_the_dense_ones(swept: Any) -> None:
+    folder = swept.cell("wanda-50")
+    text = (folder / "model" / "README.md").read_text()
+    value = json.loads((folder / "metrics" / "perplexity.json").read_text())["values"]["perplexity"]
+    dense = json.loads((swept.cell("dense") / "metrics" / "perplexity.json").read_text())
+    row = table(text.split("## Perplexity")[1].split("\n", 3)[3], "perplexity")
+    assert row == [
+        "perplexity",
+        f"{value['value']:.6g}",
+        f"{value['low']:.6g} to {value['high']:.6g}",
+        f"{dense['values']['perplexity']['value']:.6g}",
+        f"{value['n']} tokens",
+    ]
+    assert "4 windows of 256 tokens, 1,024 tokens in all" in text
+    assert "a stand-in that comes with the package" in text
+
+
+@pytest.mark.parametrize("part", ["wanda-50", "wanda-2of4"])
+def test_the_command_on_the_card_makes_the_same_cell(
+    part: str, swept: Any, frozen: Frozen, tmp_path: Path
+) -> None:
+    text = (swept.cell(part) / "model" / "README.md").read_text()
+    (line,) = re.findall(r"^python -m sweep (.*)$", text, re.MULTILINE)
+    words = shlex.split(line)
+    assert not any(str(swept.outputs) in word for word in words)  # nobody's own folders
+    config = frozen(*words)
+    assert config["keep"] == "model"
+    assert make(config, fingerprint).name == swept.cell(part).name
+
+
+def test_a_path_is_whole_for_its_owner_and_its_last_part_for_others() -> None:
+    words = ["model=local", "model.path=/home/me/it", "calib=local", "calib.path=~/rows.jsonl"]
+    said = {"config": {"words": words}}
+    assert "model.path=/home/me/it" in (card.command(said) or "")
+    shared = card.command(said, shared=True) or ""
+    assert shared.endswith("model.path=it calib=local calib.path=rows.jsonl keep=model")
+
+
+def test_a_cell_of_a_study_is_made_again_as_a_grid() -> None:
+    said = {"config": {"words": ["study=demo", "method=wanda", "hydra/launcher=slurm", "name=x"]}}
+    assert card.command(said) == "python -m sweep study=demo method=wanda keep=model -m"
+
+
+def test_the_dense_cells_command_makes_the_dense_cell(swept: Any, frozen: Frozen) -> None:
+    typed = card.command(Folder(swept.outputs, swept.cell("dense").name).cell())
+    assert typed is not None
+    assert make(frozen(*shlex.split(typed)[3:]), fingerprint).name == swept.cell("dense").name
+
+
+def test_a_metric_that_is_added_later_is_on_the_card(frozen: Frozen, tmp_path: Path) -> None:
+    first = ("metric=[perplexity]", "metric.perplexity.n_samples=2", "keep=model")
+    sweep([frozen("method=magnitude", *first)])
+    (cell,) = (tmp_path / "outputs" / "cells").glob("*magnitude*")
+    assert "## Divergence" not in (cell / "model" / "README.md").read_text()
+    second = ("metric=[divergence]", "metric.divergence.n_samples=4")
+    sweep([frozen("method=magnitude", *second)])
+    text = (cell / "model" / "README.md").read_text()
+    assert "## Divergence" in text
+    assert "## Perplexity" in text
+
+
+def test_what_was_measured_on_other_weights_is_not_on_the_card(swept: Any) -> None:
+    folder = Folder(swept.outputs, swept.cell("wanda-50").name)
+    assert "## Perplexity" in card.text(folder, None, card.weights_of(folder) or "", folder.model)
+    assert "## Perplexity" not in card.text(folder, None, "of others", folder.model)
+
+
+def test_a_card_without_the_hash_or_none_at_all_tells_no_weights(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "x-12345678")
+    assert card.weights_of(folder) is None
+    folder.model.mkdir(parents=True)
+    folder.card.write_text("# Mine\n")
+    assert card.weights_of(folder) is None

@@ -1,0 +1,252 @@
+"""A kept model, taken elsewhere: the same model there, and one clear line where that cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sweep import size
+from sweep.export import bitmask
+from sweep.export.__main__ import main
+
+Said = Callable[..., str]
+
+COMPARE = """
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import load_file
+said = load_file(sys.argv[1])
+text = Path("README.md").read_text()
+exec(text.split("```python")[1].split("```")[0])
+assert "sweep" not in sys.modules
+with torch.inference_mode():
+    logits = model(input_ids=said["ids"]).logits
+assert torch.equal(logits, said[sys.argv[2]]), (logits - said[sys.argv[2]]).abs().max()
+assert tokenizer("a word")["input_ids"]
+print("identical")
+"""
+
+
+def spoken(folder: Path, said: Path, which: str) -> str:
+    """What a fresh process says that does as the card in the folder says, and knows no sweep."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARE, str(said), which],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]) -> Said:
+    """What the command says on stderr when it refuses."""
+
+    def said(*words: str) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            main(words)
+        assert isinstance(exit.value.code, str)
+        assert capsys.readouterr().out == ""
+        assert "\n" not in exit.value.code
+        return exit.value.code
+
+    return said
+
+
+def test_a_fresh_process_with_plain_transformers_gives_the_logits_of_the_model_in_memory(
+    swept: Any, tmp_path: Path
+) -> None:
+    main([str(swept.cell("wanda-50")), "--to", "hf", "--out", str(tmp_path / "out")])
+    assert spoken(tmp_path / "out", swept.said, "unstructured") == "identical\n"
+
+
+def test_the_folder_is_whole_and_readable_for_others(swept: Any, tmp_path: Path) -> None:
+    main([swept.cell("wanda-50").name, "--outputs", str(swept.outputs), "--to", "hf"])
+    names = {file.name for file in (swept.cell("wanda-50") / "model").iterdir()}
+    assert names >= {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    modes = {file.stat().st_mode for file in (swept.cell("wanda-50") / "model").iterdir()}
+    assert modes == {(swept.cell("wanda-50") / "compression.json").stat().st_mode}
+
+
+class TestBitmask:
+    @pytest.mark.parametrize(
+        ("part", "which"), [("wanda-50", "unstructured"), ("wanda-2of4", "2to4")]
+    )
+    def test_it_is_as_small_as_it_should_be_and_loads_back_equal(
+        self, part: str, which: str, swept: Any, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("compressed_tensors")
+        cell, out = swept.cell(part), tmp_path / "out"
+        main([str(cell), "--to", "compressed-tensors", "--out", str(out)])
+        dense = load_file(cell / "model" / "model.safetensors")
+        layers = json.loads((cell / "compression.json").read_text())["layers"]
+        wanted = sum(tensor.numel() * 4 for tensor in dense.values())
+        for layer in layers:
+            weight = dense[f"{layer['name']}.weight"]
+            kept = int((weight != 0).sum())
+            rows, columns = weight.shape
+            wanted += 4 * kept + rows * columns // 8 + 8 * rows + 16 - 4 * weight.numel()
+        stored = out / "model.safetensors"
+        header = 8 + int.from_bytes(stored.read_bytes()[:8], "little")
+        assert stored.stat().st_size - header == wanted
+        assert size.of_model(cell / "model", layers).bitmask == wanted
+        assert spoken(out, swept.said, which) == "identical\n"
+
+    def test_what_is_read_back_is_compared(
+        self, swept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        compressor = pytest.importorskip("compressed_tensors.compressors").BitmaskCompressor
+        wrong = compressor.compress_weight
+
+        def flipped(self: Any, name: str, value: torch.Tensor) -> Any:
+            return wrong(self, name, value.flip(0))
+
+        monkeypatch.setattr(compressor, "compress_weight", flipped)
+        with pytest.raises(SystemExit, match="is not read back as it was written"):
+            main(
+                [
+                    str(swept.cell("wanda-50")),
+                    "--to",
+                    "compressed-tensors",
+                    "--out",
+                    str(tmp_path / "o"),
+                ]
+            )
+        assert not list(tmp_path.iterdir())
+
+    def test_a_layer_that_no_byte_divides_is_counted_as_it_is_stored(self) -> None:
+        tensors = pytest.importorskip("compressed_tensors.compressors").BitmaskTensor
+        weight = torch.randn(5, 13, generator=torch.Generator().manual_seed(0)).half()
+        weight[weight.abs() < 0.7] = 0
+        stored = tensors.from_dense(weight).dict("x")
+        count = sum(tensor.numel() * tensor.element_size() for tensor in stored.values())
+        assert count == size.bitmask_bytes((5, 13), int((weight == 0).sum()), 2)
+
+    @pytest.mark.parametrize("family", ["gemma3_text", "gpt_neox", "mixtral", "opt"])
+    @pytest.mark.parametrize("renamed", [False, True])
+    def test_every_family_loads_back_equal_also_with_other_names_on_disk(
+        self, family: str, renamed: bool, build: Any, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("compressed_tensors")
+        from sweep.model import anatomy
+
+        model = build(family, intermediate_size=96).bfloat16()
+        layers = []
+        for name, linear in anatomy.prunable(model).items():
+            weight = linear.weight.detach()
+            weight[torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)) < 0.8] = 0
+            zeros = int((weight == 0).sum())
+            layers.append({"name": name, "shape": list(weight.shape), "zeros": zeros})
+        if renamed:
+            layers[0]["name"] = "of.another.name"
+        dense, out = tmp_path / "dense", tmp_path / "out"
+        model.save_pretrained(dense)
+        out.mkdir()
+        (out / "config.json").write_text((dense / "config.json").read_text())
+        bitmask.write(dense, out, {"layers": layers, "sparsity": 0.8, "pattern": "80%"})
+        names = size.headers(out)
+        assert sum(name.endswith(".bitmask") for name in names) == len(layers)
+        ids = torch.randint(3, 40, (2, 8), generator=torch.Generator().manual_seed(1))
+        with torch.inference_mode():
+            assert torch.equal(bitmask.load(out)(input_ids=ids).logits, model(input_ids=ids).logits)
+
+    def test_a_model_in_several_files_stays_one(self, swept: Any, tmp_path: Path) -> None:
+        pytest.importorskip("compressed_tensors")
+        from transformers import AutoModelForCausalLM
+
+        cell = swept.cell("wanda-50")
+        parts, out = tmp_path / "parts", tmp_path / "out"
+        model = AutoModelForCausalLM.from_pretrained(cell / "model")
+        model.save_pretrained(parts, max_shard_size="2MB")
+        assert len(list(parts.glob("*.safetensors"))) > 1
+        out.mkdir()
+        (out / "config.json").write_text((parts / "config.json").read_text())
+        compression = json.loads((cell / "compression.json").read_text())
+        bitmask.write(parts, out, compression)
+        index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
+        assert set(index.values()) == {file.name for file in out.glob("*.safetensors")}
+        found = bitmask.load(out).state_dict()
+        assert all(torch.equal(tensor, found[name]) for name, tensor in model.state_dict().items())
+
+    def test_the_versions_that_cannot_are_refused(
+        self, said: Said, swept: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = (str(swept.cell("wanda-50")), "--to", "compressed-tensors")
+        for found in ("0.14.0", "0.20.0", "0.9.1", "1.0"):
+            monkeypatch.setattr(bitmask, "version", lambda name, found=found: found)
+            assert f"the compressed-tensors {found} that is here is not of 0.12" in said(*words)
+
+        def none(name: str) -> str:
+            raise bitmask.PackageNotFoundError(name)
+
+        monkeypatch.setattr(bitmask, "version", none)
+        assert "needs pip install 'compression-sweep[export]'" in said(*words)
+
+    def test_a_dense_cell_has_no_zeros_to_leave_out(
+        self, said: Said, frozen: Any, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("compressed_tensors")
+        from sweep.grid import sweep
+
+        small = ("metric=[perplexity]", "metric.perplexity.n_samples=2")
+        sweep([frozen("method=dense", "keep=model", *small)])
+        (cell,) = (tmp_path / "outputs" / "cells").iterdir()
+        line = said(str(cell), "--to", "compressed-tensors")
+        assert "is dense: there are no zeros to leave out; --to hf takes it as it is" in line
+
+
+class TestBadInput:
+    def test_a_cell_that_keeps_no_model_is_told_the_command_that_keeps_it(
+        self, said: Said, swept: Any
+    ) -> None:
+        line = said(str(swept.cell("magnitude")), "--to", "hf")
+        assert "its model was not kept; this keeps it: python -m sweep calib.n_samples=4" in line
+        assert f"method=magnitude keep=model outputs={swept.outputs}" in line
+
+    def test_a_cell_that_is_not_there_and_one_that_is_not_clear(
+        self, said: Said, swept: Any
+    ) -> None:
+        where = ("--outputs", str(swept.outputs), "--to", "hf")
+        assert "nothing: no such cell, neither a folder nor below" in said("nothing", *where)
+        line = said("tiny-wanda", *where)
+        assert re.search(r"is the beginning of tiny-wanda-2of4-c4-\w+, tiny-wanda-50-c4-\w+;", line)
+
+    def test_the_id_names_the_cell_too(self, swept: Any, tmp_path: Path) -> None:
+        id = json.loads((swept.cell("wanda-50") / "metrics" / "perplexity.json").read_text())[
+            "cell"
+        ]
+        for i, word in enumerate((id, id[:8], id[:5])):
+            out = tmp_path / str(i)
+            main([word, "--outputs", str(swept.outputs), "--to", "hf", "--out", str(out)])
+            assert (out / "model.safetensors").is_file()
+
+    def test_a_folder_with_something_in_it_is_left_alone(
+        self, said: Said, swept: Any, tmp_path: Path
+    ) -> None:
+        (tmp_path / "mine").write_text("text")
+        line = said(str(swept.cell("wanda-50")), "--to", "hf", "--out", str(tmp_path))
+        assert f"--out {tmp_path}: is there already, and not empty" in line
+        assert [file.name for file in tmp_path.iterdir()] == ["mine"]

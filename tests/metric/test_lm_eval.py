@@ -1,0 +1,425 @@
+"""lm-evaluation-harness on the model in memory: its own numbers, and what is added to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sweep.build import build
+from sweep.cell import make
+from sweep.files import Folder
+from sweep.grid import sweep
+from sweep.metric import harness
+from sweep.metric.lm_eval import LmEval
+from sweep.metric.metric import Metric
+from sweep.model.checkpoint import fingerprint
+from sweep.refusal import Refusal
+from sweep.report.entries import Entry
+from sweep.report.generations import exchanges
+
+pytest.importorskip("lm_eval")
+
+Frozen = Callable[..., dict[str, Any]]
+
+CHOICE = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+fewshot_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{label}}}}"
+doc_to_choice: "{{{{choices}}}}"
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+metadata: {{version: 3.0}}
+"""
+WORDS = """
+task: words
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: loglikelihood_rolling
+doc_to_text: ""
+doc_to_target: "{{{{question}}}}"
+metric_list: [{{metric: word_perplexity}}, {{metric: bits_per_byte}}]
+"""
+SPOKEN = """
+task: spoken
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: generate_until
+doc_to_text: "{{{{question}}}}"
+doc_to_target: "{{{{answer}}}}"
+generation_kwargs: {{until: ["."], max_gen_toks: 6}}
+metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
+"""
+GROUP = """
+group: animals
+task: [fox, dog]
+aggregate_metric_list: [{metric: acc, weight_by_size: true}]
+"""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with task files and data of one's own."""
+    folder = tmp_path_factory.mktemp("own")
+    words = (" river", " mill", " ship")
+    for name, count in (("fox", 12), ("dog", 6)):
+        rows = [
+            {
+                "question": f"The {name} number {i} ran to the",
+                "choices": words,
+                "label": i % 3,
+                "answer": words[i % 3].strip(),
+            }
+            for i in range(count)
+        ]
+        data = folder / f"{name}.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / f"{name}.yaml").write_text(CHOICE.format(name=name, data=data))
+    for name, text in (("words", WORDS), ("spoken", SPOKEN)):
+        (folder / f"{name}.yaml").write_text(text.format(data=folder / "fox.jsonl"))
+    (folder / "animals.yaml").write_text(GROUP)
+    return folder
+
+
+@pytest.fixture
+def words(own: Path) -> list[str]:
+    """Of a command whose cells take a second."""
+    return [
+        "method=wanda",
+        "calib.n_samples=4",
+        "batch_size=4",
+        "metric=[lm_eval]",
+        "metric.lm_eval.tasks=[animals,words,spoken]",
+        f"metric.lm_eval.include_path={own}",
+    ]
+
+
+def cell(tmp_path: Path, part: str) -> Path:
+    (found,) = (tmp_path / "outputs" / "cells").glob(f"*{part}*")
+    return found
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def folder(path: Path) -> Folder:
+    return Folder(path.parent.parent, path.name)
+
+
+def rows_of(folder: Path, task: str) -> Path:
+    """The one file with the rows of a task."""
+    (found,) = folder.glob(f"*/lm_eval-{task}.jsonl")
+    return found
+
+
+def test_its_command_finds_the_same_on_the_exported_folder(
+    words: list[str], own: Path, frozen: Frozen, tmp_path: Path
+) -> None:
+    """To the last digit: scores, and every log-likelihood and answer behind them."""
+    sweep([frozen(*words, "metric.lm_eval.num_fewshot=2", "keep=model")])
+    folder = cell(tmp_path, "wanda")
+    found = json.loads((folder / "metrics" / "lm_eval.json").read_text())
+    # as `lm_eval run`; without an index of the 15,000 tasks that come with it, which takes seconds
+    start = (
+        "import functools, lm_eval.tasks as t; from lm_eval.__main__ import cli_evaluate;"
+        "t.TaskManager.__init__ = functools.partialmethod("
+        "t.TaskManager.__init__, include_defaults=False); cli_evaluate()"
+    )
+    command = ["run", "--model", "hf", "--model_args", f"pretrained={folder / 'model'}"]
+    command += ["--tasks", "animals,words,spoken", "--include_path", str(own)]
+    command += ["--num_fewshot", "2", "--batch_size", "4", "--device", "cpu"]
+    command += ["--output_path", str(tmp_path / "out"), "--log_samples"]
+    done = subprocess.run(
+        [sys.executable, "-c", start, *command],
+        env={
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "out").rglob("results_*.json")
+    theirs = json.loads(file.read_text())
+    wanted = {
+        f"{key.removesuffix(',none')}_{name}": value
+        for of in ("results", "groups")
+        for name, result in theirs[of].items()
+        for key, value in result.items()
+        if key.endswith(",none") and "_stderr" not in key
+    }
+    assert wanted.keys() == {
+        "acc_fox",
+        "acc_dog",
+        "acc_animals",
+        "word_perplexity_words",
+        "bits_per_byte_words",
+        "exact_match_spoken",
+    }
+    assert {name: found["values"][name]["value"] for name in found["columns"]} == wanted
+    for name in ("fox", "dog", "words", "spoken"):
+        (log_file,) = (tmp_path / "out").rglob(f"samples_{name}_*.jsonl")
+        ours = lines(rows_of(folder, name))
+        samples = sorted(lines(log_file), key=lambda sample: sample["doc_id"])
+        assert [row["resps"] for row in ours] == [
+            [[_number(part) for part in resp] for resp in sample["resps"]] for sample in samples
+        ]
+        for key in ("doc_hash", "prompt_hash", "target_hash"):
+            assert [row[key] for row in ours] == [sample[key] for sample in samples]
+
+
+def _number(part: Any) -> Any:
+    """Its log has numbers as text."""
+    if isinstance(part, list):
+        return [_number(inner) for inner in part]
+    if part in ("True", "False"):
+        return part == "True"
+    try:
+        return float(part)
+    except ValueError:
+        return part
+
+
+class TestResult:
+    @pytest.fixture
+    def done(self, words: list[str], frozen: Frozen, tmp_path: Path) -> Path:
+        """The compressed cell's folder."""
+        sweep([frozen(*words, "metric.lm_eval.limit=9")])
+        return cell(tmp_path, "wanda")
+
+    def test_rows_intervals_and_flips_are_of_the_answers(self, done: Path, tmp_path: Path) -> None:
+        values = json.loads((done / "metrics" / "lm_eval.json").read_text())["values"]
+        rows = lines(rows_of(done, "fox"))
+        dense = lines(rows_of(cell(tmp_path, "dense"), "fox"))
+        assert len(rows) == values["acc_fox"]["n"] == 9
+        now, then = ([row["acc"] for row in of] for of in (rows, dense))
+        assert [row["dense_acc"] for row in rows] == then
+        assert values["acc_fox"]["value"] == pytest.approx(np.mean(now))
+        assert values["acc_fox"]["low"] <= values["acc_fox"]["value"] <= values["acc_fox"]["high"]
+        assert values["acc_fox"]["better"] == "higher"
+        assert values["acc_fox"]["mean"]["corpus"] == "fox"
+        flips = [a != b for a, b in zip(now, then, strict=True)]
+        assert values["flips_acc_fox"]["value"] == pytest.approx(np.mean(flips))
+        lost = [a < b for a, b in zip(now, then, strict=True)]
+        assert values["right_to_wrong_acc_fox"]["value"] == pytest.approx(np.mean(lost))
+        assert values["acc_animals"]["n"] == 9 + 6
+
+    def test_answers_are_shown_beside_gold_and_the_dense_ones(self, done: Path) -> None:
+        assert {file.parent.name for file in done.glob("*/lm_eval-*.jsonl")} == {
+            "generations",
+            "metrics",  # of the task that only measures a text
+        }
+        for row in lines(rows_of(done, "fox")):
+            likely = [ll for ((ll, _),) in row["resps"]]
+            assert row["answer"] == row["doc"]["choices"][likely.index(max(likely))].strip()
+            assert row["gold"] == row["doc"]["choices"][row["doc"]["label"]].strip()
+            assert (row["answer"] == row["gold"]) == bool(row["acc"]) == bool(row["right"])
+            assert f" {row['dense_answer']}" in row["doc"]["choices"]
+            assert row["prompt"].endswith(row["doc"]["question"])
+        for row in lines(rows_of(done, "spoken")):
+            assert row["answer"] == row["resps"][0][0]
+            assert row["gold"] == row["doc"]["answer"]
+        entry = Entry("x", "x", {"compresses": True}, {"lm_eval": self.id(done)}, {}, folder(done))
+        shown, total = exchanges([entry], 100)
+        assert total == 9 + 6 + 9
+        flips = [row["acc"] != row["dense_acc"] for row in lines(rows_of(done, "fox"))]
+        assert sum(bool(one.flip) for one in shown if one.corpus == "fox") == sum(flips)
+        assert all(set(one.scores) <= {"acc", "exact_match"} for one in shown)
+
+    def id(self, done: Path) -> str:
+        return str(json.loads((done / "metrics" / "lm_eval.json").read_text())["settings_id"])
+
+    def test_a_perplexity_has_the_interval_of_its_words(self, done: Path) -> None:
+        values = json.loads((done / "metrics" / "lm_eval.json").read_text())["values"]
+        pairs = [row["word_perplexity"] for row in lines(rows_of(done, "words"))]
+        found = values["word_perplexity_words"]
+        assert found["value"] == pytest.approx(
+            exp(-sum(ll for ll, _ in pairs) / sum(count for _, count in pairs))
+        )
+        each = [exp(-ll / count) for ll, count in pairs]
+        assert min(each) <= found["low"] < found["value"] < found["high"] <= max(each)
+        assert found["better"] == "lower"
+        bits = values["bits_per_byte_words"]
+        assert bits["low"] < bits["value"] < bits["high"]
+        assert bits["value"] == pytest.approx(-sum(ll for ll, _ in pairs) / (9 * 27) / log(2), 0.05)
+
+    def test_what_was_asked_is_recorded(self, done: Path) -> None:
+        record = json.loads((done / "metrics" / "lm_eval.json").read_text())
+        fox = next(data for data in record["data"] if data["corpus"] == "fox")
+        assert fox["version"] == 3.0
+        assert fox["rows"] == 9
+        assert fox["of"] == 12
+        assert fox["num_fewshot"] == 0
+        assert fox["revision"].startswith(harness.installed() + "+")
+        assert fox["seeds"] == {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
+        assert len({data["sha256"] for data in record["data"]}) == len(record["data"])
+
+    def test_what_the_dense_cell_keeps_is_not_asked_again(
+        self,
+        done: Path,
+        words: list[str],
+        frozen: Frozen,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        asked: list[float] = []
+        evaluate = harness.evaluate
+
+        def counted(subject: Any, *args: Any, **given: Any) -> Any:
+            weight = subject.model.model.layers[0].mlp.up_proj.weight
+            asked.append(float((weight == 0).float().mean()))
+            return evaluate(subject, *args, **given)
+
+        monkeypatch.setattr(harness, "evaluate", counted)
+        sweep([frozen(*words[1:], "method=magnitude", "metric.lm_eval.limit=9")])
+        assert asked == [pytest.approx(0.5, abs=0.02)]  # of the compressed model only
+        wanda, magnitude = (
+            [r["dense_acc"] for r in lines(rows_of(cell(tmp_path, m), "fox"))]
+            for m in ("wanda", "magnitude")
+        )
+        assert wanda == magnitude
+
+
+class TestIdentity:
+    @pytest.fixture
+    def id(self, words: list[str], frozen: Frozen) -> Callable[..., str]:
+        def id(*more: str) -> str:
+            return make(frozen(*words, *more), fingerprint).metric_id("lm_eval")
+
+        return id
+
+    def test_tasks_settings_and_version_are_in_it(
+        self, id: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plain = id()
+        others = {
+            id("metric.lm_eval.tasks=[fox]"),
+            id("metric.lm_eval.num_fewshot=3"),
+            id("metric.lm_eval.limit=3"),
+            id("metric.lm_eval.apply_chat_template=true"),
+        }
+        monkeypatch.setattr(harness, "installed", lambda: "0.4.99")
+        others.add(id())
+        assert len({plain, *others}) == 6
+
+    def test_ones_own_files_are_by_their_content_wherever_they_lie(
+        self, id: Callable[..., str], own: Path, tmp_path: Path
+    ) -> None:
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for file in own.iterdir():
+            (copy / file.name).write_bytes(file.read_bytes())
+        assert id(f"metric.lm_eval.include_path={copy}") == id()
+        with (copy / "fox.jsonl").open("a") as file:
+            file.write("\n")
+        assert id(f"metric.lm_eval.include_path={copy}") != id()
+
+
+def test_the_seeds_of_the_harness_are_undone() -> None:
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.random.get_rng_state()
+    with harness._seeded():
+        random.random(), np.random.rand(), torch.rand(1)
+    assert random.getstate() == before[0]
+    assert np.random.get_state()[1].tolist() == before[1]
+    assert torch.equal(torch.random.get_rng_state(), before[2])
+
+
+class TestBadInput:
+    def test_settings_that_cannot_be(self, tmp_path: Path) -> None:
+        node = {"_target_": "sweep.metric.lm_eval.LmEval"}
+        for settings, message in (
+            ({"tasks": []}, "metric.lm_eval.tasks=[]: name at least one task"),
+            ({"tasks": ["a", "a"]}, "names a task twice"),
+            ({"tasks": ["a"], "limit": 0}, "metric.lm_eval.limit=0: must be greater"),
+            ({"tasks": ["a"], "include_path": "/nowhere"}, "include_path=/nowhere: no such folder"),
+        ):
+            with pytest.raises(Refusal) as refused:
+                build({**node, **settings}, "metric.lm_eval", Metric)  # type: ignore[type-abstract]
+            assert message in str(refused.value)
+
+    def test_an_unknown_task_is_named_before_anything_runs(
+        self, own: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from lm_eval import tasks
+
+        class Few(tasks.TaskManager):
+            """Without the index of all that come with it, which takes seconds."""
+
+            def __init__(self, include_path: Any = None, include_defaults: bool = True) -> None:
+                super().__init__(include_path=own, include_defaults=False)
+
+        monkeypatch.setattr(tasks, "TaskManager", Few)
+        with pytest.raises(Refusal) as refused:
+            LmEval(tasks=("fox", "foxx")).load(tokenizer)
+        assert str(refused.value).startswith("tasks=foxx: no such task; did you mean fox")
+
+    def test_a_missing_package_is_said_with_what_brings_it(
+        self, monkeypatch: pytest.MonkeyPatch, words: list[str], frozen: Frozen
+    ) -> None:
+        def none() -> str:
+            raise harness.PackageNotFoundError("lm-eval")
+
+        monkeypatch.setattr(harness, "installed", none)
+        with pytest.raises(Refusal) as refused:
+            make(frozen(*words), fingerprint).metric_id("lm_eval")
+        line = str(refused.value)
+        assert line.startswith("metric.lm_eval.tasks=['animals', 'words', 'spoken']: ")
+        assert "pip install 'compression-sweep[lm_eval]'" in line
+
+    def test_a_chat_template_that_is_not_there(self, tokenizer: Any, own: Path) -> None:
+        metric = LmEval(tasks=("fox",), include_path=str(own), apply_chat_template=True)
+        with pytest.raises(Refusal, match="has no chat template"):
+            metric.load(tokenizer)
+
+    def test_a_task_that_runs_what_the_model_writes(self, tokenizer: Any, tmp_path: Path) -> None:
+        data = tmp_path / "x.jsonl"
+        data.write_text('{"question": "a", "choices": ["b", "c"], "label": 0}\n')
+        text = CHOICE.format(name="risky", data=data) + "unsafe_code: true\n"
+        (tmp_path / "risky.yaml").write_text(text)
+        with pytest.raises(Refusal, match="runs code that the model writes"):
+            LmEval(tasks=("risky",), include_path=str(tmp_path)).load(tokenizer)
+
+    def test_data_that_are_not_there(self, tokenizer: Any, tmp_path: Path) -> None:
+        (tmp_path / "lost.yaml").write_text(CHOICE.format(name="lost", data="/no/such.jsonl"))
+        with pytest.raises(Refusal, match="tasks=lost: the data of these tasks"):
+            LmEval(tasks=("lost",), include_path=str(tmp_path)).load(tokenizer)
+
+
+def test_calibration_rows_that_are_questions_are_refused(
+    words: list[str], own: Path, frozen: Frozen, tmp_path: Path
+) -> None:
+    data = tmp_path / "long.jsonl"
+    text = "The keeper of the lighthouse went down to the harbour and came back late that night."
+    row = {"question": text, "choices": ["a", "b"], "label": 0}
+    data.write_text(json.dumps(row) + "\n")
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "long.yaml").write_text(CHOICE.format(name="long", data=data))
+    corpus = tmp_path / "rows.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for _ in range(2)))
+    chosen = ["metric.lm_eval.tasks=[long]", f"metric.lm_eval.include_path={tmp_path / 'tasks'}"]
+    local = ["calib=local", f"calib.path={corpus}", "calib.n_samples=1", "calib.seqlen=16"]
+    with pytest.raises(
+        Refusal, match=r"lm_eval\.tasks=long: 1 of its 1 rows are calibration rows too"
+    ):
+        sweep([frozen(*words, *chosen, *local)])
+    assert not Folder(tmp_path / "outputs", "x-12345678").path.exists()

@@ -88,6 +88,10 @@ def _conv1d() -> type[nn.Module]:
     return cast(type[nn.Module], Conv1D)
 
 
+ROUTER = re.compile(r"(^|[._])(router|gate)(\.|$)")
+"""What sends tokens to experts is called so beside them: `router`, `gate`, `shared_expert_gate`."""
+
+
 def _routers(model: nn.Module) -> set[nn.Module]:
     """Linears that stand beside experts and give them, or one they share, a weight per token."""
     found: set[nn.Module] = set()
@@ -97,16 +101,13 @@ def _routers(model: nn.Module) -> set[nn.Module]:
             continue
         numbers = {int(own.split(".")[0]) for own, _ in experts(mixture)}
         many = len(mixture) if isinstance(mixture, nn.ModuleList) else len(numbers)
-        beside = [
-            inner
-            for child in module.children()
-            if child is not mixture
-            for inner in child.modules()
-        ]
         found |= {
             linear
-            for linear in beside
-            if isinstance(linear, nn.Linear) and linear.out_features in (1, many)
+            for name, linear in module.named_modules()
+            if isinstance(linear, nn.Linear)
+            and linear.out_features in (1, many)
+            and ROUTER.search(name)
+            and not name.startswith("experts.")
         }
     return found
 

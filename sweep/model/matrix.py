@@ -60,12 +60,12 @@ class Matrix:
     @property
     def out_features(self) -> int:
         """Rows of the weight."""
-        return self.weight.shape[0]
+        return self._own(getattr(self.module, self.parameter)).shape[0]
 
     @property
     def in_features(self) -> int:
         """Columns of the weight."""
-        return self.weight.shape[1]
+        return self._own(getattr(self.module, self.parameter)).shape[1]
 
     @property
     def shares_inputs(self) -> bool:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, final
 
@@ -30,6 +31,7 @@ from sweep.method.walk import UNSEEN, walk
 from sweep.method.wanda import Wanda
 from sweep.model import anatomy
 from sweep.numerics.moments import SecondMoment, Statistic
+from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 from sweep.sparsity.unstructured import Unstructured
@@ -118,6 +120,7 @@ OTHERS: dict[str, dict[str, Any]] = {
         "num_dense_layers": 1,
     },
     "minimax": {"num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 4},
+    "modernbert-decoder": {"global_attn_every_n_layers": 2, "local_attention": 4},
     "mpt": {"d_model": 16, "n_heads": 4, "n_layers": 2},
     "nemotron": {},
     "olmo2": {},
@@ -416,8 +419,10 @@ def test_an_expert_that_sees_no_token_follows_magnitude_and_is_named(
     assert not any(record.remarks for record in walk(dense, Magnitude(), PATTERNS[1], windows=None))
 
 
-@pytest.mark.parametrize("family", ["qwen3_moe", "qwen2_moe", "gpt_oss", "mixtral"])
+@pytest.mark.parametrize("family", ["qwen3_moe", "qwen2_moe", "gpt_oss", "mixtral", "phimoe"])
 def test_what_sends_tokens_to_experts_is_no_matter_of_a_scope(build: Build, family: str) -> None:
+    """Of Phi's mixture it is a linear layer, as is the gate of Qwen's shared expert."""
+    build = partial(build, **OTHERS.get(family, {}))
     names = list(anatomy.prunable(build(family)))
     assert not any(re.search(r"router|gate$", name) for name in names)
     mlp, attention = anatomy.select(names, "mlp"), anatomy.select(names, "attention")
@@ -463,3 +468,27 @@ def test_statistics_and_solver_are_in_fp32_whatever_the_model_is_in(
     for name, matrix in anatomy.prunable(model).items():
         if number(name) == 0:
             assert matrix.weight.equal(expected[name]), name
+
+
+def test_a_layer_that_is_multiplied_with_and_never_called_is_named_with_what_helps(
+    build: Build, windows: Windows
+) -> None:
+    sizes = {"state_size": 4, "time_step_rank": 4}
+    with pytest.raises(RuntimeError, match=r"layers\.0\.mixer\.dt_proj: .* method\.scope$"):
+        walk(build("mamba", **sizes), Wanda(), PATTERNS[1], windows=windows)
+    model = build("mamba", **sizes)
+    for record in walk(model, Wanda(scope="(in|x|out)_proj"), PATTERNS[1], windows=windows):
+        assert record.sparsity == 0.5
+    assert (model.get_submodule("backbone.layers.0.mixer.dt_proj").weight != 0).all()
+
+
+@pytest.mark.parametrize("method", [Wanda(), SparseGPT()], ids=lambda m: type(m).__name__)
+def test_a_model_that_runs_its_blocks_again_is_refused_before_any_of_them_changes(
+    build: Build, windows: Windows, method: Method
+) -> None:
+    model = build("hrm_text")
+    dense = copy.deepcopy(model.state_dict())
+    with pytest.raises(Refusal, match=r"HrmText.*: does not run each of its \d blocks once"):
+        walk(model, method, PATTERNS[1], windows=windows)
+    assert all(now.equal(dense[key]) for key, now in model.state_dict().items())
+    assert not any("forward" in vars(module) for module in model.modules())

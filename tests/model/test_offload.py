@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sweep.data.row import Tokens
@@ -161,3 +162,34 @@ def test_metrics_see_no_difference(
         for model in (whole, apart)
     ]
     assert said[0].equal(said[1])
+
+
+@pytest.mark.parametrize("device_map", ["auto", {"": "cpu"}])
+def test_where_all_fits_nothing_is_elsewhere(
+    build: Callable[..., Any], tmp_path: Path, device_map: Any
+) -> None:
+    build().save_pretrained(tmp_path)
+    model = load(Local(str(tmp_path), device_map=device_map))
+    assert not any(weight.is_meta for weight in model.parameters())
+
+
+def test_a_pretrained_model_on_disk_is_pruned_as_the_published_code_prunes_it(real: Path) -> None:
+    tokens = load_file(real / "golden" / "tokens.safetensors")["calibration_seed0"]
+    golden = load_file(real / "golden" / "sparsegpt-2of4-seed0.safetensors")
+    layers: dict[str, int | str] = {
+        f"model.layers.{i}": "disk" if i % 2 else "cpu" for i in range(5)
+    }
+    around = dict.fromkeys(
+        ("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu"
+    )
+    model = load(Local(str(real / "stories260K"), device_map={**layers, **around}))
+    walk(
+        model,
+        SparseGPT(),
+        NofM(2, 4),
+        windows=(tokens, torch.ones_like(tokens, dtype=torch.bool)),
+    )
+    found = {f"{name}.weight": matrix.weight for name, matrix in anatomy.prunable(model).items()}
+    assert found.keys() == golden.keys()
+    same = sum(int(((found[key] == 0) == (own == 0)).sum()) for key, own in golden.items())
+    assert same >= 0.999 * sum(own.numel() for own in golden.values())

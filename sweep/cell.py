@@ -207,8 +207,10 @@ def _fixed(origins: Iterable[Origin]) -> list[dict[str, str]]:
 
 
 def _without_paths(node: Any) -> Any:
+    """Without what only leads to the rows: a commit is the same by its branch's name."""
     if isinstance(node, Mapping):
-        return {key: _without_paths(value) for key, value in node.items() if key != "path"}
+        leads = ("path", "revision")
+        return {key: _without_paths(value) for key, value in node.items() if key not in leads}
     return node
 
 

@@ -65,7 +65,7 @@ def check_unread(points: Sequence[Cell], workshop: Workshop) -> None:
         seen.add(key)
         for place, source in parts.unread.sources().items():
             with under(f"calib.{place}".removesuffix(".source")):
-                if source.origin().is_file:
+                if source.is_file:
                     next(iter(source.rows("calibration", None)), None)
         length = parts.unread.length()
         if length != config["seqlen"]:

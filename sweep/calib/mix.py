@@ -105,7 +105,11 @@ class Mix(Calibration):
 
     def origins(self) -> tuple[Origin, ...]:
         """Of the corpora, in the order of the mixture."""
-        return tuple(part.source.origin() for part in self.parts.values())
+        found: list[Origin] = []
+        for name, part in self.parts.items():
+            with under(f"parts.{name}"):
+                found.append(part.source.origin())
+        return tuple(found)
 
     def length(self) -> int | None:
         """`seqlen`."""

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, final
 
-from sweep.hub import asking
+from sweep.hub import asking, patiently
 from sweep.model.checkpoint import Checkpoint, Device, DType, check_folder
 from sweep.refusal import Refusal
 
@@ -72,13 +72,15 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     files = [*FILES, "*.bin"] if pickles else [*FILES]
-    with asking("repo", repo, repo):
-        return Path(
-            snapshot_download(
-                repo,
-                revision=revision,
-                allow_patterns=files,
-                ignore_patterns=["*/*"],
-                local_files_only=constants.HF_HUB_OFFLINE,
-            )
+
+    def snapshot() -> str:
+        return snapshot_download(
+            repo,
+            revision=revision,
+            allow_patterns=files,
+            ignore_patterns=["*/*"],
+            local_files_only=constants.HF_HUB_OFFLINE,
         )
+
+    with asking("repo", repo, repo):
+        return Path(patiently(snapshot))

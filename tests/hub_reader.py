@@ -1,9 +1,9 @@
 """Reads rows of the hub's corpora in a process of its own, with the environment of a user.
 
-A line of JSON in, a line of JSON out: which corpus of `conf/`, with which settings of its own, which
-part, in which order; and what came of it. Nobody really waits here: the libraries' waits are written
-down. The pieces in which they take a file are small, as the files are; and what they write for a
-while is called as a test can foresee.
+A line of JSON in, a line of JSON out: which corpus of `conf/`, with which settings of its own,
+which part, in which order; and what came of it. Nobody really waits here: the libraries' waits are
+written down. The pieces in which they take a file are small, as the files are; and what they write
+for a while is called as a test can foresee.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import torch
 from sweep.calib.calibration import Windows
 from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Packing
-from sweep.data.template import Template, adds_special_tokens, check_template, prompt
+from sweep.data.template import Template, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
 
 PATIENCE = 10_000
@@ -61,10 +61,8 @@ def encode(
     for chunk in _chunks(rows):
         texts = [_text(row, template, tokenizer) for row in chunk]
         asks = any(isinstance(row, Instruction) for row in chunk)
-        special = not asks or adds_special_tokens(template)
-        yield from zip(
-            chunk, tokenizer(texts, add_special_tokens=special)["input_ids"], strict=True
-        )
+        options = tokenizing(template) if asks else {}
+        yield from zip(chunk, tokenizer(texts, **options)["input_ids"], strict=True)
 
 
 def joined(documents: Iterable[tuple[Row, list[int]]], eos: int) -> Iterator[tuple[Row, int]]:

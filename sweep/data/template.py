@@ -51,9 +51,9 @@ def check_template(template: Template, tokenizer: Any) -> None:
         _chat(Instruction("Say hello.", "", ""), tokenizer)
 
 
-def adds_special_tokens(template: Template) -> bool:
-    """Whether a tokenizer is to put its own tokens around a prompt; a chat template has them."""
-    return template != "chat"
+def tokenizing(template: Template) -> dict[str, bool]:
+    """Options of a tokenizer's call: a chat template brings its first token itself."""
+    return {"add_special_tokens": False} if template == "chat" else {}
 
 
 def _chat(row: Instruction, tokenizer: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sweep.data.row import Contents, Instruction
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template, adds_special_tokens, check_template, prompt
+from sweep.data.template import Template, check_template, prompt, tokenizing
 from sweep.metric.generate import Answer, generate
 from sweep.metric.metric import Examples
 from sweep.metric.subject import Subject
@@ -129,8 +129,7 @@ def read_questions(
         rows = _instructions(source, n_samples)
         room = None if seqlen is None else seqlen - max_new_tokens
         prompts = [prompt(row, template, tokenizer) for row in rows]
-        special = adds_special_tokens(template)
-        lengths = [len(ids) for ids in tokenizer(prompts, add_special_tokens=special)["input_ids"]]
+        lengths = [len(ids) for ids in tokenizer(prompts, **tokenizing(template))["input_ids"]]
         kept = [i for i, length in enumerate(lengths) if room is None or length <= room]
         if not kept:
             reason = f"every prompt is longer than {room} tokens; raise it"
@@ -171,7 +170,7 @@ def answers(subject: Subject, questions: Questions) -> list[Answer]:
             max_new_tokens=questions.max_new_tokens,
             stop=questions.stop,
             name=f"{questions.origin.corpus} answers",
-            special=adds_special_tokens(questions.template),
+            options=tokenizing(questions.template),
         ),
     )
 

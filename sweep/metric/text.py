@@ -16,7 +16,7 @@ from torch import Tensor
 from sweep.calib.packing import encode, joined
 from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template, adds_special_tokens, check_template, prompt
+from sweep.data.template import Template, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
 
 
@@ -191,12 +191,12 @@ def _teacher_forced(
     Prompt and response are tokenised together, as the model sees them, if the prompt's own tokens
     are kept by that; else apart.
     """
-    special = adds_special_tokens(template)
+    options = tokenizing(template)
     for row in rows:
         assert isinstance(row, Instruction)
         asked = prompt(row, template, tokenizer)
-        before = tokenizer(asked, add_special_tokens=special)["input_ids"]
-        whole = tokenizer(asked + row.output, add_special_tokens=special)["input_ids"]
+        before = tokenizer(asked, **options)["input_ids"]
+        whole = tokenizer(asked + row.output, **options)["input_ids"]
         if whole[: len(before)] != before:
             whole = before + tokenizer(row.output, add_special_tokens=False)["input_ids"]
         yield len(before), [*whole, tokenizer.eos_token_id]

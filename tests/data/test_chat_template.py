@@ -13,7 +13,7 @@ from sweep.calib.packing import pack
 from sweep.cell import make
 from sweep.check import check
 from sweep.data.row import Instruction, Text
-from sweep.data.template import prompt
+from sweep.data.template import prompt, tokenizing
 from sweep.files import Kept
 from sweep.metric.generate import generate
 from sweep.metric.questions import read_questions
@@ -103,9 +103,9 @@ def test_questions_are_put_to_the_model_as_its_template_has_them(chatty: Any, ro
     assert asked.record()["template"] == "chat"
 
 
-@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize(("template", "firsts"), [("alpaca", 2), ("chat", 1)])
 def test_an_answer_is_generated_behind_the_prompts_own_first_token_only(
-    chatty: Any, build: Any, special: bool, tmp_path: Path
+    chatty: Any, build: Any, template: Any, firsts: int, tmp_path: Path
 ) -> None:
     model = build("llama", vocab_size=len(chatty), max_position_embeddings=64)
     fed: list[Any] = []
@@ -119,8 +119,10 @@ def test_an_answer_is_generated_behind_the_prompts_own_first_token_only(
         progress=lambda loop, *_: loop,
         memory=Kept(tmp_path),
     )
-    generate(subject, [ASKED], max_new_tokens=1, stop=(), name="answers", special=special)
-    assert fed[0][0].tolist().count(chatty.bos_token_id) == 1 + special
+    generate(
+        subject, [ASKED], max_new_tokens=1, stop=(), name="answers", options=tokenizing(template)
+    )
+    assert fed[0][0].tolist().count(chatty.bos_token_id) == firsts
 
 
 @pytest.mark.parametrize(

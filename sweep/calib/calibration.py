@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -40,12 +40,37 @@ class Windows:
         return self.contents.rows
 
 
+@runtime_checkable
+class Dense(Protocol):
+    """The dense model, loaded.
+
+    Attributes:
+        model: the `transformers` model in eval mode.
+        batch_size: at most so many sequences in one forward pass.
+        progress: shows how far a loop is: called with the loop, its name and its length.
+    """
+
+    model: Any
+    batch_size: int
+    progress: Any
+
+
 class Calibration(ABC):
     """What a method is calibrated with. Constructing it reads nothing."""
 
+    @property
     @abstractmethod
-    def windows(self, tokenizer: Any, seed: int) -> Windows:
+    def sampled(self) -> bool:
+        """Whether the dense model says it: known only when that is loaded, and not planned with."""
+
+    @abstractmethod
+    def windows(self, tokenizer: Any, seed: int, dense: Dense | None = None) -> Windows:
         """The sequences, drawn with `seed`.
+
+        Args:
+            tokenizer: the model's.
+            seed: of the draw.
+            dense: the model; must be there where the calibration set is `sampled`.
 
         Raises:
             Refusal: too little data for what was asked, or data that cannot be read.

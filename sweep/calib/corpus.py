@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Windows, check_size
+from sweep.calib.calibration import Calibration, Dense, Windows, check_size
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
@@ -33,6 +33,7 @@ class Corpus(Calibration):
     seqlen: Annotated[int, Field(ge=2)] | None = None
     packing: Packing | None = None
     template: Template = "alpaca"
+    sampled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises: Refusal: a setting that the source cannot honour, or one that it needs."""
@@ -45,7 +46,7 @@ class Corpus(Calibration):
                 raise Refusal(name, None, "must be set")
         check_size(self.n_samples, self.seqlen)
 
-    def windows(self, tokenizer: Any, seed: int) -> Windows:
+    def windows(self, tokenizer: Any, seed: int, dense: Dense | None = None) -> Windows:
         """See `Calibration`. A tensor's windows keep their order unless a part of them is drawn."""
         if self.packing is None or self.seqlen is None or self.n_samples is None:
             order = seed if self.draws() else None

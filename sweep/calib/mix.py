@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Windows, check_size
+from sweep.calib.calibration import Calibration, Dense, Windows, check_size
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
@@ -50,6 +50,7 @@ class Mix(Calibration):
     parts: dict[str, Share]
     n_samples: Annotated[int, Field(ge=1)] = 128
     seqlen: Annotated[int, Field(ge=2)] = 2048
+    sampled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises: Refusal: fewer than two corpora, or more than there are windows."""
@@ -70,7 +71,7 @@ class Mix(Calibration):
             counts[name] += 1
         return counts
 
-    def windows(self, tokenizer: Any, seed: int) -> Windows:
+    def windows(self, tokenizer: Any, seed: int, dense: Dense | None = None) -> Windows:
         """See `Calibration`; the corpora stand one after the other."""
         made: list[Windows] = []
         for name, count in self.counts().items():

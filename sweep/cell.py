@@ -98,6 +98,7 @@ class Cell:
             the repository of one on the hub), `weights` (equal for cells of the same model in the
             same dtype), `method`, `compresses`, `sparsity` (the pattern's label), `ratio` (share of
             zeros asked for), `calib`, `seed`; None where it has none.
+        without: content hashes of the calibration rows that are left to its metrics.
     """
 
     config: Mapping[str, Any]
@@ -107,6 +108,7 @@ class Cell:
     id: str
     label: str
     about: Mapping[str, Any]
+    without: frozenset[str] = frozenset()
     _metric_ids: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
@@ -140,7 +142,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     """The cell of a frozen configuration.
 
     Args:
-        config: as `sweep.config.freeze` gives it.
+        config: as `sweep.config.freeze` gives it; with `without`, if its metrics need some of the
+            calibration rows (`sweep.check`).
         fingerprint: content hash of a model's folder.
 
     Raises:
@@ -184,6 +187,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         if parts.calibration.draws():
             identity["seed"] = about["seed"] = settings.seed
             label += [f"seed{settings.seed}"] if settings.seed else []
+        if config.get("without"):
+            identity["without"] = sorted(config["without"])
     return Cell(
         config=config,
         settings=settings,
@@ -192,6 +197,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         id=digest(identity),
         label=re.sub(r"[^\w.-]", "", "-".join(label).replace(":", "of")),
         about=about,
+        without=frozenset(identity.get("without", ())),
     )
 
 

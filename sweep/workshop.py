@@ -115,11 +115,12 @@ class Workshop:
             return self._sampled(cell, calibration)
         tokenizer = self.tokenizer(cell.parts.checkpoint)
         key = digest([_key(cell.parts.checkpoint), cell.config["calib"], cell.settings.seed])
+        key += digest(sorted(cell.without))
 
         def draw() -> Windows:
             what = f"reading calib {cell.config['options']['calib']}, seed {cell.settings.seed}"
             with _said_if_slow(what), under("calib"):
-                return calibration.windows(tokenizer, cell.settings.seed)
+                return calibration.windows(tokenizer, cell.settings.seed, without=cell.without)
 
         return self._once("windows", key, draw)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, final
 import torch
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Dense, Windows, check_size
+from sweep.calib.calibration import Calibration, Dense, Windows, check_size, left
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
@@ -71,22 +71,31 @@ class Mix(Calibration):
             counts[name] += 1
         return counts
 
-    def windows(self, tokenizer: Any, seed: int, dense: Dense | None = None) -> Windows:
+    def windows(
+        self,
+        tokenizer: Any,
+        seed: int,
+        dense: Dense | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> Windows:
         """See `Calibration`; the corpora stand one after the other."""
         made: list[Windows] = []
         for name, count in self.counts().items():
             part = self.parts[name]
             with under(f"parts.{name}"):
-                made.append(self._share(part, tokenizer, count, seed))
+                made.append(self._share(part, tokenizer, count, seed, without))
         return Windows(
             ids=torch.cat([part.ids for part in made]),
             mask=torch.cat([part.mask for part in made]),
             contents=reduce(or_, (part.contents for part in made)),
             skipped=sum(part.skipped for part in made),
+            parts=tuple(made),
         )
 
-    def _share(self, part: Share, tokenizer: Any, count: int, seed: int) -> Windows:
-        rows = part.source.rows("calibration", seed)
+    def _share(
+        self, part: Share, tokenizer: Any, count: int, seed: int, without: frozenset[str]
+    ) -> Windows:
+        rows = left(part.source.rows("calibration", seed), without)
         if part.packing is not None:
             return pack(rows, tokenizer, part.packing, count, self.seqlen, seed, part.template)
         windows = fixed(rows, count)

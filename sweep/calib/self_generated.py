@@ -50,7 +50,13 @@ class SelfGenerated(Calibration):
         """Raises: Refusal: see `check_size`."""
         check_size(self.n_samples, self.seqlen)
 
-    def windows(self, tokenizer: Any, seed: int, dense: Dense | None = None) -> Windows:
+    def windows(
+        self,
+        tokenizer: Any,
+        seed: int,
+        dense: Dense | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> Windows:
         """See `Calibration`.
 
         Sequence `i` depends on the seed and on `i` only: not on how many there are, nor on which

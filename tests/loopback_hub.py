@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -100,7 +101,7 @@ class LoopbackHub:
                 return fault
         return None
 
-    def answer(self, path: str, headers: Mapping[str, str], asked: bytes) -> Said:
+    def answer(self, path: str, headers: Message, asked: bytes) -> Said:
         """What the hub says.
 
         Args:
@@ -201,7 +202,7 @@ def _handler(hub: LoopbackHub) -> type[BaseHTTPRequestHandler]:
             if fault is not None and fault.status:
                 said = Said(fault.status, {"Retry-After": "1"}, b"")
             else:
-                said = hub.answer(self.path, dict(self.headers), asked)
+                said = hub.answer(self.path, self.headers, asked)
             self.send_response(said.status)
             for key, value in said.headers.items():
                 self.send_header(key, value)

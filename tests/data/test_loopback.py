@@ -274,6 +274,68 @@ def test_what_was_fetched_is_read_offline(reader: Reader, corpus: str) -> None:
     assert not reader.hub.asked
 
 
+def command(
+    reader: Reader, tmp_path: Path, *words: str, module: str = "sweep", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """What a user types: real prose and real sums, as it were, for the embedded model."""
+    few = ("calib.n_samples=2", "calib.seqlen=32", "metric=[perplexity]", "seqlen=8")
+    rest = ("metric.perplexity.source=wikitext2", "method=wanda", "tracker=none", "report=table")
+    own = {"HF_ENDPOINT": reader.hub.address, "HF_HOME": str(tmp_path / "hf")}
+    outputs = f"outputs={tmp_path / 'outputs'}"
+    return subprocess.run(
+        [sys.executable, "-m", module, "calib=gsm8k", *few, *rest, outputs, *words],
+        env={**os.environ, **own, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_was_fetched_with_the_words_of_a_sweep_is_all_that_it_reads(
+    reader: Reader, tmp_path: Path
+) -> None:
+    fetched = command(reader, tmp_path, module="sweep.fetch")
+    assert fetched.returncode == 0, fetched.stderr
+    commit = reader.hub.commit("datasets/openai/gsm8k")
+    assert f"calib gsm8k: openai/gsm8k at {commit}\n" in fetched.stdout
+    assert "metric.perplexity wikitext2: Salesforce/wikitext at" in fetched.stdout
+    reader.hub.asked.clear()
+    done = command(reader, tmp_path, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert not reader.hub.asked
+    (file,) = (tmp_path / "outputs").glob("cells/tiny-wanda-50-gsm8k-*/compression.json")
+    (data,) = json.loads(file.read_text())["calibration"]["data"]
+    assert (data["corpus"], data["source"], data["revision"]) == ("gsm8k", "hub", commit)
+    assert data["rows"] > 0
+    assert len(data["rows_sha256"]) == 64
+
+
+def test_without_a_network_and_a_cache_the_command_is_answered_in_one_line(
+    reader: Reader, tmp_path: Path
+) -> None:
+    done = command(reader, tmp_path, HF_HUB_OFFLINE="1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("sweep: ")
+    assert "wikitext is neither in the cache nor to be had from the hub (" in done.stderr
+    assert "fetches it\n" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_gated_repository_is_read_with_a_token(reader: Reader) -> None:
+    reader.hub.gated.add("datasets/tatsu-lab/alpaca")
+    shutil.rmtree(reader.home, ignore_errors=True)
+    own = {"HF_TOKEN": "hf_of_a_user", "HF_ENDPOINT": reader.hub.address}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.hub_reader"],
+        env={**os.environ, **own, "HF_HOME": str(reader.home)},
+        input=json.dumps({"corpus": "alpaca"}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(json.loads(done.stdout)["rows"]) > 40
+
+
 # what goes wrong and passes
 
 

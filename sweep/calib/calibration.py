@@ -59,7 +59,7 @@ class Windows:
 
 
 @runtime_checkable
-class Dense(Protocol):
+class DenseModel(Protocol):
     """The dense model, loaded.
 
     Attributes:
@@ -86,7 +86,7 @@ class Calibration(ABC):
         self,
         tokenizer: Any,
         seed: int,
-        dense: Dense | None = None,
+        dense: DenseModel | None = None,
         without: frozenset[str] = frozenset(),
     ) -> Windows:
         """The sequences, drawn with `seed`.

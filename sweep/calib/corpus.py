@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Dense, Windows, check_size, left
+from sweep.calib.calibration import Calibration, DenseModel, Windows, check_size, left
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
@@ -50,7 +50,7 @@ class Corpus(Calibration):
         self,
         tokenizer: Any,
         seed: int,
-        dense: Dense | None = None,
+        dense: DenseModel | None = None,
         without: frozenset[str] = frozenset(),
     ) -> Windows:
         """See `Calibration`. A tensor's windows keep their order unless a part of them is drawn."""

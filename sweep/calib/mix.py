@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, final
 import torch
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Dense, Windows, check_size, left
+from sweep.calib.calibration import Calibration, DenseModel, Windows, check_size, left
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
@@ -75,7 +75,7 @@ class Mix(Calibration):
         self,
         tokenizer: Any,
         seed: int,
-        dense: Dense | None = None,
+        dense: DenseModel | None = None,
         without: frozenset[str] = frozenset(),
     ) -> Windows:
         """See `Calibration`; the corpora stand one after the other."""

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from sweep.calib.calibration import Calibration, Dense, Windows, check_size
+from sweep.calib.calibration import Calibration, DenseModel, Windows, check_size
 from sweep.calib.packing import fixed
 from sweep.data.row import Tokens
 from sweep.data.source import Origin, Source
@@ -54,7 +54,7 @@ class SelfGenerated(Calibration):
         self,
         tokenizer: Any,
         seed: int,
-        dense: Dense | None = None,
+        dense: DenseModel | None = None,
         without: frozenset[str] = frozenset(),
     ) -> Windows:
         """See `Calibration`.

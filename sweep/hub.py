@@ -11,6 +11,7 @@ import errno
 import logging
 import socket
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -33,6 +34,9 @@ BUSY = (408, 429, 500, 502, 503, 504)
 """Statuses that may be another one in a moment."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+CUT_SHORT = (EOFError, zlib.error)
+"""What comes of a compressed file that is not whole."""
 
 FETCH = "where there is a network, python -m sweep.fetch with the words of this command fetches it"
 
@@ -77,7 +81,8 @@ def _is_the_hubs(error: Exception) -> bool:
     """
     from datasets.exceptions import DatasetsError
 
-    return isinstance(error, OSError | ValueError | DatasetsError) or _is_of_the_client(error)
+    kinds = (OSError, ValueError, DatasetsError, *CUT_SHORT)
+    return isinstance(error, kinds) or _is_of_the_client(error)
 
 
 def _is_of_the_client(error: BaseException) -> bool:
@@ -94,11 +99,17 @@ def _reason(repo: str, error: BaseException) -> str:
         RevisionNotFoundError,
     )
 
+    if _is_full(error):
+        return (
+            f"the disk is full, so {repo} could not be kept in {constants.HF_HOME}; make "
+            "room there, or set HF_HOME to a folder on another disk"
+        )
     for cause in _causes(error):
-        if isinstance(cause, OSError) and cause.errno in FULL:
+        if _is_damage(cause) and not any(map(_tells, _causes(error))):
+            *_, root = _causes(cause)
             return (
-                f"the disk is full, so {repo} could not be kept in {constants.HF_HOME}; make "
-                "room there, or set HF_HOME to a folder on another disk"
+                f"{repo} cannot be read ({_first(root)}); if its copy in {constants.HF_HOME} is "
+                f"damaged, delete it there: {FETCH}"
             )
         if isinstance(cause, GatedRepoError) or _tells_of_a_gate(cause):
             return (
@@ -116,6 +127,19 @@ def _reason(repo: str, error: BaseException) -> str:
         f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
         f"{constants.HF_HOME} and at {constants.ENDPOINT}); {FETCH}"
     )
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether a file is there and cannot be read."""
+    from datasets.exceptions import DatasetGenerationError
+    from pyarrow import ArrowInvalid
+
+    return isinstance(error, (DatasetGenerationError, ArrowInvalid, *CUT_SHORT))
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether there was no room on a disk, wherever that came up."""
+    return any(isinstance(one, OSError) and one.errno in FULL for one in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -142,9 +166,9 @@ def _tells(error: BaseException) -> bool:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether the same question may have another answer soon."""
-    causes = list(_causes(error))
-    if any(isinstance(cause, OSError) and cause.errno in FULL for cause in causes):
+    if _is_full(error):
         return False
+    causes = list(_causes(error))
     busy = any(_status(cause) in BUSY for cause in causes)
     return busy or any(_is_of_the_client(c) and _status(c) is None for c in causes)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import logging
@@ -13,7 +14,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
@@ -302,6 +303,23 @@ def test_a_hub_out_of_reach_is_one_line_that_says_what_to_do(
     assert said.endswith("fetches it")
     assert "\n" not in said
     assert "long story" not in said
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_while_rows_are_made_ready_is_told_as_such(
+    hub: Any, number: int
+) -> None:
+    error = DatasetGenerationError("An error occurred while generating the dataset")
+    error.__cause__ = OSError(number, "no room")
+    hub(error)
+    with pytest.raises(Refusal, match="source=alpaca: the disk is full, so a/b could not be kept"):
+        rows(Instructions("alpaca", "a/b", "main"), "calibration")
+
+
+def test_a_mistake_in_code_is_none_of_the_hub(hub: Any) -> None:
+    hub(AttributeError("no such thing"))
+    with pytest.raises(AttributeError):
+        rows(Instructions("alpaca", "a/b", "main"), "calibration")
 
 
 def test_constructing_and_the_origin_of_a_commit_ask_nothing_of_the_hub(hub: Any) -> None:

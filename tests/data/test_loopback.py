@@ -422,6 +422,23 @@ def test_what_is_not_there_is_one_line(
     assert found["waits"] == []
 
 
+@pytest.mark.parametrize(
+    ("corpus", "file"), [("c4", f"allenai/c4/{SHARD}"), ("alpaca", f"tatsu-lab/alpaca/{ALPACA}")]
+)
+def test_a_file_that_is_damaged_is_one_line(
+    reader: Reader, shelf: Path, tmp_path: Path, corpus: str, file: str
+) -> None:
+    owner, name, inner = file.split("/", maxsplit=2)
+    shutil.copytree(shelf / owner / name, tmp_path / name)
+    whole = (shelf / file).read_bytes()
+    (tmp_path / name / inner).write_bytes(whole[: len(whole) // 2])
+    reader.hub.repos[f"datasets/{owner}/{name}"] = tmp_path / name
+    refused = reader.read(corpus)["refused"]
+    assert refused.startswith(f"source={corpus}: {owner}/{name} cannot be read (")
+    assert f"if its copy in {reader.home} is damaged, delete it there" in refused
+    assert "\n" not in refused
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize(
     ("corpus", "file"), [("c4", f"allenai/c4/{SHARD}"), ("alpaca", f"tatsu-lab/alpaca/{ALPACA}")]

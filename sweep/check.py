@@ -117,7 +117,9 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
         where = f"metric.{name}"
         for corpus, data in workshop.material(cell, name).items():
             _check_length(where, data.longest, positions)
-            _check_tokens(where, data.origin, _ids(data, cell, workshop), cell, workshop)
+            ids = _ids(data, cell, workshop)
+            if ids is not None:
+                _check_tokens(where, data.origin, ids, cell, workshop)
             shared = data.contents.shared(windows.contents) if windows is not None else ()
             if shared:
                 chosen = ".source" if "source" in cell.config["metric"][name] else ".tasks"
@@ -168,11 +170,13 @@ def _tokenised(calibration: Calibration | None) -> tuple[str, Origin]:
     return f"calib.{place}".removesuffix(".source"), source.origin()
 
 
-def _ids(data: Any, cell: Cell, workshop: Workshop) -> torch.Tensor:
-    """The tokens of a metric's data; of questions, those of their prompts."""
+def _ids(data: Any, cell: Cell, workshop: Workshop) -> torch.Tensor | None:
+    """The tokens of a metric's data; of questions, those of their prompts; None: it tells none."""
     if hasattr(data, "ids"):
         found: torch.Tensor = data.ids
         return found
+    if not hasattr(data, "prompts"):  # tasks of another's harness, which tokenises by itself
+        return None
     tokenizer = workshop.tokenizer(cell.parts.checkpoint)
     prompts = tokenizer(list(data.prompts), verbose=False)["input_ids"]
     return torch.tensor([token for ids in prompts for token in ids])

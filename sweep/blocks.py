@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
-from torch import nn
-
 from sweep.files import Folder, replacing
 from sweep.method.walk import Finished, Outcome
+from sweep.model.matrix import Matrix
 
 EVERY = 60.0
 """Seconds of compression that a process which is killed without warning may lose."""
@@ -35,14 +34,14 @@ class Blocks(Finished):
 
     def __init__(self, folder: Folder) -> None:
         self._path = folder.path / "blocks"
-        self._unwritten: list[tuple[int, Mapping[str, nn.Linear], Outcomes]] = []
+        self._unwritten: list[tuple[int, Mapping[str, Matrix], Outcomes]] = []
         self._written = time.monotonic()
 
     def there(self) -> int:
         """How many an earlier process has left."""
         return len(list(self._path.glob("[0-9]*.safetensors")))
 
-    def restore(self, number: int, linears: Mapping[str, nn.Linear]) -> Outcomes | None:
+    def restore(self, number: int, linears: Mapping[str, Matrix]) -> Outcomes | None:
         """See `Finished`."""
         from safetensors import safe_open
 
@@ -54,12 +53,12 @@ class Blocks(Finished):
             if said.keys() != linears.keys():
                 return None
             for name, linear in linears.items():
-                linear.weight.copy_(saved.get_tensor(name))
+                linear.put(saved.get_tensor(name))
         return {
             name: Outcome(tuple(one["remarks"]), one["output_error"]) for name, one in said.items()
         }
 
-    def keep(self, number: int, linears: Mapping[str, nn.Linear], outcomes: Outcomes) -> None:
+    def keep(self, number: int, linears: Mapping[str, Matrix], outcomes: Outcomes) -> None:
         """See `Finished`."""
         self._unwritten.append((number, linears, outcomes))
         if time.monotonic() - self._written > EVERY:

@@ -1,9 +1,10 @@
 """One grid point: its parts, and its identity, by which it is never computed twice.
 
 The identity is a hash of everything that can change the cell's compressed weights: the model's
-files, method, sparsity, calibration with the revision of its rows, seed, dtype and the version of
-the numerics. Metrics, tracker, launcher and output folder are not in it. Settings that a method
-does not read are left out, so cells that mean the same are one.
+files (of a model on the hub, those of the commit for which its revision stands now; the same files
+are the same model, whatever its card says), method, sparsity, calibration with the revision of its
+rows, seed, dtype and the version of the numerics. Metrics, tracker, launcher and output folder are
+not in it. Settings that a method does not read are left out, so cells that mean the same are one.
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ class Cell:
         label: for people: `tiny-sparsegpt-50-c4`.
         about: what a row of a table says of it: `model` (the option, the folder of a local one, or
             the repository of one on the hub), `weights` (equal for cells of the same model in the
-            same dtype), `method`, `compresses`, `sparsity` (the pattern's label), `ratio` (share of
-            zeros asked for), `calib`, `seed`; None where it has none.
+            same dtype, with the same attention), `method`, `compresses`, `sparsity` (the pattern's
+            label), `ratio` (share of zeros asked for), `calib`, `seed`; None where it has none.
     """
 
     config: Mapping[str, Any]
@@ -157,12 +158,14 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         "dtype": parts.checkpoint.dtype,
         "method": {"_target_": config["method"]["_target_"]},
     }
+    attention = {} if (own := parts.checkpoint.attention) == "auto" else {"attention": own}
+    identity |= attention
     options = config["options"]
     model = parts.checkpoint.name() or options["model"]
     label = [model, options["method"]]
     about: dict[str, Any] = {
         "model": model,
-        "weights": digest([identity["model"], identity["dtype"]])[:8],
+        "weights": digest([identity["model"], identity["dtype"], *attention.values()])[:8],
         "method": options["method"],
         "compresses": parts.method.compresses,
     }

@@ -16,7 +16,7 @@ from sweep.calib.calibration import Calibration
 from sweep.cell import Cell, Parts, digest
 from sweep.data.source import Origin
 from sweep.model import anatomy
-from sweep.model.checkpoint import check_device
+from sweep.model.checkpoint import check_placement, text_config
 from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
 
@@ -33,7 +33,7 @@ def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) 
     for cell in cells:
         if runs_here:
             with under("model"):
-                check_device(cell.parts.checkpoint.device)
+                check_placement(cell.parts.checkpoint)
         _check_architecture(cell, workshop)
     for cell in cells:
         _read_files(cell, workshop)
@@ -71,7 +71,8 @@ def check_unread(points: Sequence[Cell], workshop: Workshop) -> None:
         if length != config["seqlen"]:
             with under("model"):
                 model = workshop.config(parts.checkpoint)
-            _check_length("calib", length, getattr(model, "max_position_embeddings", None))
+            positions = getattr(text_config(model), "max_position_embeddings", None)
+            _check_length("calib", length, positions)
         if not parts.method.compresses:
             _check_layers(point, workshop)
 
@@ -86,7 +87,7 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
     if parts.method.compresses:
         _check_layers(cell, workshop)
         _check_coverage(parts, workshop)
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = getattr(text_config(config), "max_position_embeddings", None)
     if parts.calibration is not None:
         _check_length("calib", parts.calibration.length(), positions)
     for name, metric in parts.metrics.items():
@@ -106,18 +107,19 @@ def _read_files(cell: Cell, workshop: Workshop) -> None:
 def _check_data(cell: Cell, workshop: Workshop) -> None:
     """Every row that will be used: length, vocabulary, and on which side it is."""
     config = workshop.config(cell.parts.checkpoint)
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = getattr(text_config(config), "max_position_embeddings", None)
     windows = workshop.windows(cell)
     if windows is not None:
         _check_length("calib", windows.ids.shape[1], positions)
         place, origin = _tokenised(cell.parts.calibration)
-        _check_tokens(place, origin, windows.ids, config)
+        _check_tokens(place, origin, windows.ids, cell, workshop)
     for name in cell.parts.metrics:
         where = f"metric.{name}"
         for corpus, data in workshop.material(cell, name).items():
             _check_length(where, data.longest, positions)
-            if hasattr(data, "ids"):
-                _check_tokens(where, data.origin, data.ids, config)
+            ids = _ids(data, cell, workshop)
+            if ids is not None:
+                _check_tokens(where, data.origin, ids, cell, workshop)
             shared = data.contents.shared(windows.contents) if windows is not None else ()
             if shared:
                 chosen = ".source" if "source" in cell.config["metric"][name] else ".tasks"
@@ -149,7 +151,7 @@ def _check_coverage(parts: Parts, workshop: Workshop) -> None:
         name = type(workshop.skeleton(parts.checkpoint)).__name__
         reason = (
             f"{100 * missed:.0f} % of the weights in the blocks of {name} are not "
-            "in a torch.nn.Linear and would stay dense; say which part you mean: attention, or a "
+            "in a linear layer and would stay dense; say which part you mean: attention, or a "
             "regular expression over the names of linears"
         )
         raise Refusal("method.scope", scope, reason)
@@ -168,11 +170,39 @@ def _tokenised(calibration: Calibration | None) -> tuple[str, Origin]:
     return f"calib.{place}".removesuffix(".source"), source.origin()
 
 
-def _check_tokens(where: str, origin: Origin, ids: torch.Tensor, config: Any) -> None:
-    entries = getattr(config, "vocab_size", None)
+def _ids(data: Any, cell: Cell, workshop: Workshop) -> torch.Tensor | None:
+    """The tokens of a metric's data; of questions, those of their prompts; None: the metric makes
+    its prompts only when it measures."""
+    if hasattr(data, "ids"):
+        found: torch.Tensor = data.ids
+        return found
+    if not hasattr(data, "prompts"):
+        return None
+    tokenizer = workshop.tokenizer(cell.parts.checkpoint)
+    prompts = tokenizer(list(data.prompts), verbose=False)["input_ids"]
+    return torch.tensor([token for ids in prompts for token in ids])
+
+
+def _check_tokens(
+    where: str, origin: Origin, ids: torch.Tensor, cell: Cell, workshop: Workshop
+) -> None:
+    """Raises: Refusal: a token for which the model has no embedding; says whose fault it is."""
+    checkpoint = cell.parts.checkpoint
+    bones: Any = workshop.skeleton(checkpoint)
+    entries = bones.get_input_embeddings().weight.shape[0]
     highest = int(ids.max())
-    if entries is not None and (highest >= entries or int(ids.min()) < 0):
-        reason = f"holds the token {highest}, and the model knows {entries}: made for another model"
-        if origin.is_file:
-            raise Refusal(f"{where}.path", origin.location, reason)
-        raise Refusal(f"{where}.source", origin.corpus, reason)
+    if highest < entries and int(ids.min()) >= 0:
+        return
+    tokenizer = workshop.tokenizer(checkpoint)
+    if entries <= highest < len(tokenizer):
+        word = tokenizer.convert_ids_to_tokens(highest)
+        reason = (
+            f"its tokenizer makes the token {highest} ({word!r}) of {origin.corpus}, and its "
+            f"embedding has {entries} entries; give the tokenizer that belongs to it, or resize "
+            "its embedding"
+        )
+        raise checkpoint.wrong(reason).under("model")
+    reason = f"holds the token {highest}, and the model knows {entries}: made for another model"
+    if origin.is_file:
+        raise Refusal(f"{where}.path", origin.location, reason)
+    raise Refusal(f"{where}.source", origin.corpus, reason)

@@ -13,6 +13,7 @@ from sweep.cell import Cell, digest, make
 from sweep.check import check, check_unread
 from sweep.config import SWEEPS
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
+from sweep.metric.metric import Charged
 from sweep.refusal import Refusal, under
 from sweep.report.notes import stand_ins
 from sweep.run import finished, unfinished
@@ -111,16 +112,15 @@ def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
     """
     waiting: dict[str, list[tuple[Cell, str]]] = {}
     for cell in todo:
-        for metric in unfinished(cell, Folder(cell.settings.outputs, cell.name)):
-            key = digest([cell.config["model"], metric, cell.config["metric"][metric]])
-            waiting.setdefault(key, []).append((cell, metric))
+        for name in unfinished(cell, Folder(cell.settings.outputs, cell.name)):
+            key = digest([cell.config["model"], name, cell.config["metric"][name]])
+            waiting.setdefault(key, []).append((cell, name))
     for found in waiting.values():
-        cell, metric = found[0]
-        with under(f"metric.{metric}"):
-            data = workshop.material(cell, metric)
-            said = cell.parts.metrics[metric].forecast(data, len(found))
-        if said is not None:
-            log.info("%s: %s", metric, said)
+        cell, name = found[0]
+        metric = cell.parts.metrics[name]
+        if isinstance(metric, Charged):
+            with under(f"metric.{name}"):
+                log.info("%s: %s", name, metric.forecast(workshop.material(cell, name), len(found)))
 
 
 def _check_one(key: str, configs: Sequence[Mapping[str, Any]]) -> None:

@@ -49,7 +49,7 @@ def compression(
         "weights_sha256": weights,
         "layers": [layer(record) for record in layers],
         "seconds": round(seconds, 3),
-        "environment": environment(str(bench.model.device)),
+        "environment": environment(str(bench.dense.device)),
     }
 
 
@@ -81,10 +81,11 @@ def metric(
         "settings": cell.config["metric"][name],
         "settings_id": cell.metric_id(name),
         "model_source": cell.parts.checkpoint.source(),
+        "model_revision": cell.config["model"].get("revision"),
         "weights_sha256": weights,
         "batch_size": cell.settings.batch_size,
         "seconds": round(seconds, 3),
-        "environment": environment(str(bench.model.device)),
+        "environment": environment(str(bench.dense.device)),
     }
 
 

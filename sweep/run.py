@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -24,6 +24,9 @@ from sweep.track import Mirror
 from sweep.workshop import Bench, Workshop
 
 log = logging.getLogger("sweep")
+
+FEW = 8
+"""Layers of which the log tells the same thing one by one."""
 
 
 def unfinished(cell: Cell, folder: Folder) -> list[str]:
@@ -159,9 +162,7 @@ def _compress(
                 "(other threads or versions?); each result names the weights it belongs to"
             )
         return weights
-    for layer in layers:
-        for remark in layer.remarks:
-            log.warning("  %s: %s", layer.name, remark)
+    _say_remarks(layers)
     seconds = time.monotonic() - started
     written = record.compression(cell, layers, windows, bench, weights, seconds)
     folder.write_compression(written)
@@ -170,6 +171,19 @@ def _compress(
         share, total = 100 * written["sparsity"], written["prunable_weights"]
         log.info("  compressed: %.2f %% of %d weights are zero", share, total)
     return weights
+
+
+def _say_remarks(layers: Sequence[LayerRecord]) -> None:
+    """What methods remark of layers: of many the same, some of them; `compression.json` has all."""
+    names: dict[str, list[str]] = {}
+    for layer in layers:
+        for remark in layer.remarks:
+            names.setdefault(remark, []).append(layer.name)
+    for remark, own in names.items():
+        for name in own[:FEW]:
+            log.warning("  %s: %s", name, remark)
+        if len(own) > FEW:
+            log.warning("  … and %d layers more: %s", len(own) - FEW, remark)
 
 
 def _say(metric: str, result: Result) -> None:

@@ -35,6 +35,7 @@ from sweep.model.checkpoint import (
     skeleton,
     weight_files,
 )
+from sweep.model.matrix import Matrix
 from sweep.progress import EVERY
 from sweep.refusal import under
 
@@ -82,7 +83,7 @@ class Workshop:
         """The model's architecture without weights."""
         return self._once("skeleton", _key(checkpoint), lambda: skeleton(checkpoint))
 
-    def linears(self, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
+    def linears(self, checkpoint: Checkpoint) -> dict[str, Matrix]:
         """The linears in the blocks of that architecture, by name."""
         bones = self.skeleton(checkpoint)
         return self._once("linears", _key(checkpoint), lambda: anatomy.prunable(bones))
@@ -217,9 +218,8 @@ class Bench:
 
     def reset(self) -> None:
         """The dense weights, as they were when the model was first altered."""
-        with torch.no_grad():
-            for name, linear in anatomy.prunable(self.model).items():
-                linear.weight.copy_(self._kept[name])
+        for name, linear in anatomy.prunable(self.model).items():
+            linear.put(self._kept[name])
 
     def weights_sha256(self) -> str:
         """Hash over the prunable weights as they are now, in the order of their names."""
@@ -241,9 +241,8 @@ class Bench:
 
         options = {"dtype": self.model.dtype, "trust_remote_code": trust_remote_code}
         saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(path, **options))
-        with torch.no_grad():
-            for name, linear in anatomy.prunable(self.model).items():
-                linear.weight.copy_(saved[name].weight)
+        for name, linear in anatomy.prunable(self.model).items():
+            linear.put(saved[name].weight)
 
     def _subject(self) -> Subject:
         return Subject(
@@ -257,4 +256,5 @@ class Bench:
 
 def _key(checkpoint: Checkpoint) -> str:
     """One string per model as it is loaded."""
-    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, checkpoint.device])
+    placed = [checkpoint.device, checkpoint.device_map, checkpoint.attention]
+    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed])

@@ -69,12 +69,52 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "gemma2": {"head_dim": 4, "sliding_window": 4, "final_logit_softcapping": 2.0},
     "granite": {"logits_scaling": 8.0},
     "cohere": {"logit_scale": 0.25},
-    "mixtral": {"num_local_experts": 2},
-    "gpt2": {},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "gpt2": {"n_inner": 24},
+    "qwen3": {"head_dim": 4},
+    "mistral": {"sliding_window": 4},
+    "gemma3": {
+        "text_config": {
+            **SIZES,
+            "head_dim": 4,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+        "vision_config": {
+            "hidden_size": 8,
+            "intermediate_size": 8,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 2,
+            "image_size": 8,
+            "patch_size": 4,
+        },
+        "mm_tokens_per_image": 4,
+    },
+    "phi3": {},
+    "qwen3_moe": {
+        "head_dim": 4,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+    },
+    "qwen2_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "shared_expert_intermediate_size": 8,
+    },
+    "gpt_oss": {
+        "head_dim": 4,
+        "num_local_experts": 4,
+        "num_experts_per_tok": 2,
+        "sliding_window": 4,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+    },
 }
 """Families that call their blocks differently, by `model_type`: masks and positions that change
-from block to block, blocks that answer with tuples, linears that lie in no `mlp`; and some that do
-more to their logits than apply the head."""
+from block to block, blocks that answer with tuples, linears that lie in no `mlp`; some that do more
+to their logits than apply the head; and some that keep their weights in other ways: turned, fused,
+the experts of a mixture in one tensor, the blocks beside those of a vision tower."""
 
 
 @pytest.fixture
@@ -84,12 +124,12 @@ def build() -> Callable[..., Any]:
     def build(family: str = "llama", **changes: Any) -> Any:
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        config = AutoConfig.for_model(family, **{**SIZES, **FAMILIES[family], **changes})
+        config = AutoConfig.for_model(family, **{**SIZES, **FAMILIES.get(family, {}), **changes})
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config).eval()
         with torch.no_grad():  # weights large enough that every token and block matters
             for weight in model.parameters():
-                if weight.dim() == 2:
+                if weight.dim() > 1:
                     weight.normal_(std=0.3)
         return model
 

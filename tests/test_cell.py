@@ -36,6 +36,7 @@ CHANGES = [
     ("calib.packing=pad",),
     ("seed=1",),
     ("model.dtype=bfloat16",),
+    ("model.attention=eager",),
     ("method.scope=mlp",),
     ("method.damping=0.02",),
 ]
@@ -179,3 +180,10 @@ def test_a_setting_out_of_range_is_refused(override: str, message: str, cell) ->
 def test_a_digest_ignores_what_lies_behind_the_tenth_digit(value: float, step: int) -> None:
     near = round(value, 10)
     assert digest({"x": near}) == digest({"x": near + step * 1e-14})
+
+
+def test_where_a_model_lies_is_no_part_of_what_it_is(cell, files: dict[str, Path]) -> None:  # type: ignore[no-untyped-def]
+    local = ("model=local", f"model.path={files['model']}", "corpora=embedded", "seqlen=256")
+    assert cell(*local, "model.device_map=auto").id == cell(*local, "model.device=cpu").id
+    one, other = (cell(*local, f"model.attention={name}") for name in ("auto", "eager"))
+    assert one.about["weights"] != other.about["weights"]

@@ -38,7 +38,7 @@ def saved(build: Callable[..., Any], files: dict[str, Path], tmp_path: Path) -> 
 
     def saved(family: str, **changes: Any) -> Path:
         folder = tmp_path / family
-        build(family, vocab_size=1024, **changes).save_pretrained(folder)
+        build(family, **{"vocab_size": 1024, **changes}).save_pretrained(folder)
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (folder / name).write_bytes((files["model"] / name).read_bytes())
         return folder
@@ -118,20 +118,92 @@ def test_files_are_looked_at_before_a_corpus_is_made(
         checked("metric=[perplexity,tasks]", *own)
 
 
-def test_experts_that_are_no_linears_are_not_passed_over_in_silence(
+def test_experts_that_are_kept_in_a_way_of_their_own_are_not_passed_over_in_silence(
     checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
 ) -> None:
-    folder = saved("mixtral", num_local_experts=4)
+    folder = saved("llama4_text", head_dim=4, num_local_experts=4, intermediate_size_mlp=24)
     with pytest.raises(Refusal, match=r"method\.scope=all: \d\d % of the weights .* stay dense"):
         checked(*local(folder, files))
     with pytest.raises(Refusal, match=r"method\.scope=mlp: "):
         checked(*local(folder, files), "method.scope=mlp")
     checked(*local(folder, files), "method.scope=attention")
+    checked(*local(saved("mixtral"), files))
 
 
 def test_a_model_without_linears_is_refused_and_not_a_defect(
     checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
 ) -> None:
-    folder = saved("gpt2")
-    with pytest.raises(Refusal, match=r"model\.path=.*gpt2: GPT2LMHeadModel: has no torch\.nn\.L"):
+    folder = saved("gpt2", num_hidden_layers=0)
+    with pytest.raises(Refusal, match=r"model\.path=.*gpt2: GPT2LMHeadModel: has no linear layer"):
         checked(*local(folder, files))
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_the_models_fault(
+    checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
+) -> None:
+    folder = saved(
+        "llama", vocab_size=300, max_position_embeddings=512
+    )  # the tokenizer has 1,024 words
+    text = f"metric.perplexity.path={files['text']}"
+    words = [*local(folder, files)[:3], "metric=[perplexity]", "method=magnitude", text]
+    said = (
+        r"model\.path=.*: its tokenizer makes the token \d+ \('.*'\) of local, and its embedding "
+    )
+    with pytest.raises(Refusal, match=said + "has 300 entries"):
+        checked(*words, "metric.perplexity.source=local")
+    asked = [
+        *("metric=[tasks]", "metric.tasks.source=local", "metric.tasks.max_new_tokens=4"),
+        f"metric.tasks.path={files['instructions']}",
+    ]
+    with pytest.raises(Refusal, match=said):
+        checked(*local(folder, files)[:3], "method=magnitude", *asked)
+
+
+def test_positions_of_a_model_that_also_sees_are_those_of_its_text(
+    checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
+) -> None:
+    text = {"vocab_size": 1024, "hidden_size": 16, "head_dim": 4, "num_hidden_layers": 2}
+    text |= {"intermediate_size": 24, "num_attention_heads": 4, "max_position_embeddings": 32}
+    folder = saved("gemma3", text_config=text)
+    checked(*local(folder, files))
+    with pytest.raises(Refusal, match=r"metric\.perplexity\.seqlen=.*more than the model's 32 pos"):
+        checked(*local(folder, files), "metric.perplexity.seqlen=64")
+
+
+def test_an_attention_that_is_not_there_is_refused(
+    checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
+) -> None:
+    words = local(saved("llama"), files)
+    checked(*words, "model.attention=eager")
+    with pytest.raises(
+        Refusal, match=r"model\.attention=flash_attention_2: cannot be used \(.*auto"
+    ):
+        checked(*words, "model.attention=flash_attention_2")
+    with pytest.raises(Refusal, match=r"model\.attention=quick: "):
+        checked(*words, "model.attention=quick")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model.device_map=everywhere",), r"model\.device_map=everywhere: use auto, balanced"),
+        (
+            ("model.device_map=auto", "model.device=cpu"),
+            r"model\.device=cpu: .* leave device at auto",
+        ),
+        (("model.device_map={}",), r"model\.device_map=\{\}: names no module"),
+    ],
+)
+def test_a_device_map_that_cannot_be_meant_is_refused(
+    checked: Callable[..., None], files: dict[str, Path], words: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(Refusal, match=said):
+        checked(*local(files["model"], files), *words)
+
+
+def test_a_device_map_without_accelerate_is_refused(
+    checked: Callable[..., None], files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.model.placement.find_spec", lambda name: None)
+    with pytest.raises(Refusal, match=r"model\.device_map=auto: needs accelerate; pip install"):
+        checked(*local(files["model"], files), "model.device_map=auto")

@@ -18,10 +18,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from sweep.method.magnitude import Magnitude
 from sweep.method.method import Layer, Method
 from sweep.model import anatomy
+from sweep.model.matrix import Matrix
+from sweep.model.offload import entrance
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
+from sweep.refusal import Refusal
 from sweep.sparsity.pattern import Pattern
 
 Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
@@ -49,13 +53,19 @@ class Outcome(NamedTuple):
     output_error: float | None = None
 
 
+UNSEEN = "no calibration token was sent to this expert: pruned by magnitude"
+"""What is said of an expert for which a method that reads data has none."""
+
+
+LEAVE_OUT = "leave it out with a regular expression as method.scope"
+"""What helps where a family multiplies with a layer's weight without calling the layer."""
+
+
 class Finished(ABC):
     """Blocks that an earlier, interrupted walk has compressed, and that a later one need not."""
 
     @abstractmethod
-    def restore(
-        self, number: int, linears: Mapping[str, nn.Linear]
-    ) -> Mapping[str, Outcome] | None:
+    def restore(self, number: int, linears: Mapping[str, Matrix]) -> Mapping[str, Outcome] | None:
         """Puts the block's compressed weights in place and gives what is known of them, by layer.
 
         None if the block is not among the finished.
@@ -63,7 +73,7 @@ class Finished(ABC):
 
     @abstractmethod
     def keep(
-        self, number: int, linears: Mapping[str, nn.Linear], outcomes: Mapping[str, Outcome]
+        self, number: int, linears: Mapping[str, Matrix], outcomes: Mapping[str, Outcome]
     ) -> None:
         """The block is finished."""
 
@@ -72,13 +82,11 @@ class Finished(ABC):
 class Nothing(Finished):
     """Nothing is finished, and nothing is kept."""
 
-    def restore(
-        self, number: int, linears: Mapping[str, nn.Linear]
-    ) -> Mapping[str, Outcome] | None:
+    def restore(self, number: int, linears: Mapping[str, Matrix]) -> Mapping[str, Outcome] | None:
         """Nothing."""
 
     def keep(
-        self, number: int, linears: Mapping[str, nn.Linear], outcomes: Mapping[str, Outcome]
+        self, number: int, linears: Mapping[str, Matrix], outcomes: Mapping[str, Outcome]
     ) -> None:
         """Nothing."""
 
@@ -96,11 +104,35 @@ class LayerRecord:
     output_error: float | None
 
 
-class _Seen(NamedTuple):
-    """What was seen of a linear's inputs; nothing of them where no data are read."""
+@dataclass
+class _Seen:
+    """What was seen of a matrix's inputs, and of how many tokens; nothing where none are read."""
 
     statistic: Statistic | None = None
     sample: InputSample | None = None
+    tokens: int = 0
+    device: torch.device | None = None
+
+
+Given = tuple[Any, ...]
+"""What a module was called with."""
+
+
+@final
+class _Weights(Mapping[str, Tensor]):
+    """The weights of matrices, each read when it is asked for: all may be more than fits."""
+
+    def __init__(self, matrices: Mapping[str, Matrix]) -> None:
+        self._matrices = matrices
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._matrices[name].weight
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._matrices)
+
+    def __len__(self) -> int:
+        return len(self._matrices)
 
 
 class _Call(NamedTuple):
@@ -112,17 +144,18 @@ class _Call(NamedTuple):
 
 @dataclass
 class _Batch:
-    """Windows on their way through the model: the next block's input, and the calls to come."""
+    """Windows on their way through the model: the next block's input (of several streams, where a
+    family has them: Gemma 3n), and the calls to come."""
 
-    hidden: Float[Tensor, "n time hidden"]
+    hidden: Float[Tensor, "*streams n time hidden"]
     mask: Bool[Tensor, "n time"]
     padded: bool
     calls: deque[_Call]
 
-    def run(self, block: nn.Module) -> Float[Tensor, "n time hidden"]:
+    def run(self, block: nn.Module) -> Float[Tensor, "*streams n time hidden"]:
         call = self.calls[0]
         answer = block(self.hidden, *call.args, **call.kwargs)
-        hidden: Tensor = answer[0] if isinstance(answer, tuple) else answer
+        hidden: Tensor = answer[0] if isinstance(answer, tuple | list) else answer
         return hidden
 
     def advance(self, block: nn.Module) -> None:
@@ -147,7 +180,7 @@ def walk(
     Leaves the model in evaluation mode.
 
     Args:
-        model: a causal language model; its blocks are on one device.
+        model: a causal language model; each of its blocks is on one device.
         method: chooses what is observed and what is done; `method.scope` says where.
         pattern: where zeros go.
         windows: token ids and a mask that is True on tokens and False on padding, which is on the
@@ -159,7 +192,8 @@ def walk(
             list that comes back.
 
     Raises:
-        Refusal: a scope that matches nothing, a layer that the pattern does not fit.
+        Refusal: a scope that matches nothing, a layer that the pattern does not fit, a model that
+            does not run its blocks one after the other.
         ValueError: windows that are missing or not padded on the right.
         FloatingPointError: NaN or infinity in a weight or a statistic; names the layer.
     """
@@ -167,7 +201,7 @@ def walk(
     chosen = {name: linears[name] for name in anatomy.select(list(linears), method.scope)}
     for name, linear in chosen.items():
         _check_finite(linear.weight, f"{name}: its weight")
-    patterns = method.allocate({name: linear.weight for name, linear in chosen.items()}, pattern)
+    patterns = method.allocate(_Weights(chosen), pattern)
     for name, own in patterns.items():
         own.check({name: chosen[name].in_features})
     places = {name: place for place, name in enumerate(chosen)}
@@ -178,8 +212,12 @@ def walk(
     left = len(patterns)
     for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
         inside = set(block.modules())
-        within = {name: linear for name, linear in chosen.items() if linear in inside}
-        here = {name: linear for name, linear in within.items() if name in patterns}
+        within = {
+            name: matrix
+            for name, matrix in chosen.items()
+            if matrix.module in inside and places[name] not in records
+        }
+        here = {name: matrix for name, matrix in within.items() if name in patterns}
         earlier = finished.restore(number, here) if here else None
         if earlier is None and here:
             seen = _observe(batches, block, here, method) if batches else {}
@@ -207,7 +245,7 @@ def _batches(
     """The windows in batches, each as it arrives at the first block."""
     if windows is None or len(windows[0]) == 0:
         raise ValueError("windows: the method reads calibration data, and none were given")
-    device = next(model.parameters()).device
+    device = entrance(model)
     ids, mask = (tensor.to(device) for tensor in windows)
     if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
         raise ValueError("windows: every window must open with a token and be padded on the right")
@@ -220,7 +258,7 @@ def _batches(
 
 def _arrivals(
     model: nn.Module, ids: Int[Tensor, "n time"], mask: Bool[Tensor, "n time"]
-) -> tuple[Float[Tensor, "n time hidden"], deque[_Call]]:
+) -> tuple[Float[Tensor, "*streams n time hidden"], deque[_Call]]:
     """The first block's input, and the model's calls of all its blocks.
 
     Blocks may be called differently (models that mix full and sliding attention hand over different
@@ -232,8 +270,14 @@ def _arrivals(
     answers: list[Any] = []
     calls: deque[_Call] = deque()
 
+    order: list[int] = []
+    numbers = iter(range(len(blocks)))
+
     def stand_in_for(forward: Callable[..., Any]) -> Callable[..., Any]:
+        number = next(numbers)
+
         def stand_in(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+            order.append(number)
             calls.append(_Call(args, kwargs))
             if not answers:
                 inputs.append(hidden)
@@ -244,73 +288,89 @@ def _arrivals(
 
     with _replaced_forward(blocks, stand_in_for):
         anatomy.decoder(model)(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+    if order != list(range(len(blocks))):
+        reason = (
+            f"{type(model).__name__}: does not run each of its {len(blocks)} blocks once, in their "
+            "order; such a model cannot be calibrated block by block"
+        )
+        raise Refusal("", "", reason)
     return inputs[0], calls
 
 
 def _observe(
-    batches: list[_Batch], block: nn.Module, linears: Mapping[str, nn.Linear], method: Method
+    batches: list[_Batch], block: nn.Module, linears: Mapping[str, Matrix], method: Method
 ) -> dict[str, _Seen]:
     """What a block's linears are fed; linears fed by the very same tensor share it."""
     owners: dict[str, str] = {}
     seen: dict[str, _Seen] = {}
     total = sum(int(batch.mask.sum()) for batch in batches)
     for batch in batches:
-        with _recording(linears) as inputs:
+        with _recording(linears) as calls:
             batch.run(block)
         first: dict[tuple[int, ...], str] = {}
-        for name, tensors in inputs.items():
-            owner = first.setdefault(tuple(id(tensor) for tensor in tensors), name)
+        for name, given in calls.items():
+            matrix = linears[name]
+            key = tuple(id(call[0]) for call in given)
+            owner = first.setdefault(key, name) if matrix.shares_inputs else name
             if owners.setdefault(name, owner) != owner:
                 raise RuntimeError(f"{name}: shares its input in one batch and not in another")
             if owner != name:
                 continue
-            linear = linears[name]
             if name not in seen:
-                layer = Layer(name, linear.out_features, linear.in_features)
+                layer = Layer(name, matrix.out_features, matrix.in_features)
                 seen[name] = _Seen(method.observe(layer), InputSample(total))
-            statistic, sample = seen[name]
-            tokens = torch.cat([_tokens(name, x, batch) for x in tensors])
-            if statistic is not None:
-                statistic.add(tokens, len(batch.mask))
-            if sample is not None:
-                sample.add(tokens)
-    for name in linears:
-        if name not in owners:
-            raise RuntimeError(f"{name}: no calibration token reached it")
+            _add(name, matrix, given, batch, seen[name])
+    for name, matrix in linears.items():
+        if name not in owners or seen[owners[name]].tokens == 0:
+            if not anatomy.is_expert(name, matrix):
+                raise RuntimeError(f"{name}: no calibration token reached it; {LEAVE_OUT}")
+            continue
         statistic = seen[owners[name]].statistic
         if owners[name] == name and statistic is not None and not statistic.finite():
             raise FloatingPointError(f"{name}: its calibration inputs hold NaN or infinity")
-    return {name: seen[owners[name]] for name in linears}
+    return {name: seen[owners[name]] for name in linears if name in owners}
 
 
-def _tokens(name: str, x: Float[Tensor, "*batch in"], batch: _Batch) -> Float[Tensor, "tokens in"]:
-    """The inputs of a linear without padding."""
-    if not batch.padded:
-        return x.reshape(-1, x.shape[-1])
-    if x.shape[:-1].numel() != batch.mask.numel():
-        raise ValueError(
-            f"{name}: its inputs have the shape {tuple(x.shape)}, so padding cannot be told apart; "
-            "calibrate with windows without padding (calib.packing=concat or sample)"
-        )
-    return x.reshape(-1, x.shape[-1])[batch.mask.flatten()]
-
-
-def _compress(
-    name: str, linear: nn.Linear, method: Method, pattern: Pattern, seen: _Seen
-) -> Outcome:
-    """Puts the method's weight in place of the layer's, and returns what is known of it."""
+def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: _Seen) -> None:
+    """What a matrix was fed in a batch, added to what was seen of its inputs."""
+    shown = batch.mask.flatten() if batch.padded else None
     try:
-        compressed = method.compress(linear.weight.detach().float(), seen.statistic, pattern)
+        tokens = torch.cat([matrix.inputs(call, shown) for call in given])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if len(tokens) == 0:
+        return
+    seen.tokens += len(tokens)
+    seen.device = tokens.device
+    if seen.statistic is not None:
+        seen.statistic.add(tokens, len(batch.mask))
+    if seen.sample is not None:
+        seen.sample.add(tokens)
+
+
+def _compress(name: str, matrix: Matrix, method: Method, pattern: Pattern, seen: _Seen) -> Outcome:
+    """Puts the method's weight in place of the layer's, and returns what is known of it."""
+    kept = matrix.weight.detach()
+    dense = kept.to(kept.device if seen.device is None else seen.device).float().contiguous()
+    unseen = method.reads_data and seen.tokens == 0
+    try:
+        if unseen:  # an expert; dense, it would make the model's sparsity depend on the router
+            compressed = Magnitude().compress(dense, None, pattern)
+        else:
+            compressed = method.compress(dense, seen.statistic, pattern)
     except FloatingPointError as error:
         raise FloatingPointError(f"{name}: {error}") from error
-    stored = compressed.weight.to(linear.weight.dtype)
+    stored = compressed.weight.to(kept.dtype)
     _check_finite(stored, f"{name}: its compressed weight")
-    output_error = None if seen.sample is None else seen.sample.error(linear.weight, stored)
-    linear.weight.copy_(stored)
+    if unseen:
+        matrix.put(stored)
+        return Outcome((*compressed.remarks, UNSEEN))
+    output_error = None if seen.sample is None else seen.sample.error(dense, stored)
+    matrix.put(stored)
     return Outcome(compressed.remarks, output_error)
 
 
-def _record(name: str, linear: nn.Linear, outcome: Outcome) -> LayerRecord:
+def _record(name: str, linear: Matrix, outcome: Outcome) -> LayerRecord:
     rows, cols = linear.weight.shape
     zeros = int((linear.weight == 0).sum())
     return LayerRecord(name, rows, cols, zeros, zeros / (rows * cols), *outcome)
@@ -322,23 +382,28 @@ def _check_finite(tensor: Tensor, what: str) -> None:
 
 
 @contextmanager
-def _recording(linears: Mapping[str, nn.Linear]) -> Iterator[dict[str, list[Tensor]]]:
-    """The inputs of every linear during a forward pass, each tensor alive, so that none has the id
-    of another. Layers are recorded in the order of their calls."""
-    inputs: dict[str, list[Tensor]] = {}
+def _recording(linears: Mapping[str, Matrix]) -> Iterator[dict[str, list[Given]]]:
+    """What every matrix's module is called with during a forward pass, each tensor alive, so that
+    none has the id of another. Matrices are recorded in the order of their modules' calls."""
+    calls: dict[str, list[Given]] = {}
     versions: list[tuple[str, Tensor, int]] = []
+    names: dict[nn.Module, list[str]] = {}
+    for name, matrix in linears.items():
+        names.setdefault(matrix.module, []).append(name)
 
-    def record_as(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def record(_: nn.Module, args: tuple[Any, ...]) -> None:
-            inputs.setdefault(name, []).append(args[0])
-            versions.append((name, args[0], args[0]._version))
+    def record_as(own: list[str]) -> Callable[[nn.Module, Given, dict[str, Any]], None]:
+        def record(_: nn.Module, args: Given, kwargs: dict[str, Any]) -> None:
+            given = (*args, *kwargs.values())
+            for name in own:
+                calls.setdefault(name, []).append(given)
+            versions.append((own[0], given[0], given[0]._version))
 
         return record
 
     with ExitStack() as hooks:
-        for name, linear in linears.items():
-            hooks.enter_context(linear.register_forward_pre_hook(record_as(name)))
-        yield inputs
+        for module, own in names.items():
+            hooks.enter_context(module.register_forward_pre_hook(record_as(own), with_kwargs=True))
+        yield calls
     for name, tensor, version in versions:
         if tensor._version != version:
             raise RuntimeError(f"{name}: its input is changed in place after it was used")

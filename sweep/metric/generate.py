@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.metric.subject import Subject
+from sweep.model.finite import culprit
 
 
 class Answer(NamedTuple):
@@ -56,10 +57,12 @@ def generate(
     with _greedy(model, tokenizer, max_new_tokens):
         for batch in subject.progress(batches, name, len(batches)):
             asked = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
-            asked = {key: asked[key].to(model.device) for key in ("input_ids", "attention_mask")}
+            asked = {key: asked[key].to(subject.device) for key in ("input_ids", "attention_mask")}
             start = asked["input_ids"].shape[1]
             ends = [_stopped(tokenizer, stop, start)] if stop else []
-            said = model.generate(**asked, stopping_criteria=ends)[:, start:]
+            numbers = [_numbers(model, name, start)]
+            said = model.generate(**asked, stopping_criteria=ends, logits_processor=numbers)
+            said = said[:, start:]
             for i, ids in zip(batch, said.tolist(), strict=True):
                 answers[i] = _answer(tokenizer, ids, max_new_tokens, stop)
     return [answers[i] for i in range(len(prompts))]
@@ -102,6 +105,25 @@ def _stopped(
         return torch.tensor(found, device=ids.device)
 
     return stopped
+
+
+def _numbers(model: Any, name: str, start: int) -> Callable[..., Float[Tensor, "batch vocab"]]:
+    """Passes logits on, if they are numbers: the highest of none would be taken for an answer.
+
+    Raises:
+        FloatingPointError: they are not; names the layer.
+    """
+
+    def numbers(
+        ids: Int[Tensor, "batch time"], scores: Float[Tensor, "batch vocab"]
+    ) -> Float[Tensor, "batch vocab"]:
+        if (scores.isnan() | scores.isposinf()).any():  # -inf is a word that is never said
+            place = culprit(model, ids)
+            token = ids.shape[1] - start
+            raise FloatingPointError(f"{name}: NaN or infinity at token {token}; {place}")
+        return scores
+
+    return numbers
 
 
 def _answer(tokenizer: Any, ids: list[int], limit: int, stop: Sequence[str]) -> Answer:

@@ -122,7 +122,7 @@ class Judge(Metric[Questions]):
         )
 
     def forecast(self, data: Mapping[str, Questions], cells: int) -> str:
-        """See `Metric`: no more calls than that, if no reply is there already."""
+        """See `Charged`: no more calls than that, if no reply is there already."""
         rows = list(chain.from_iterable(found.rows for found in data.values()))
         calls = cells * len(rows) * self.repeats
         if calls > self.max_calls:

@@ -117,18 +117,6 @@ class Metric(ABC, Generic[M]):
             Refusal: data that cannot be read, or do not fit the metric.
         """
 
-    def forecast(self, data: Mapping[str, M], cells: int) -> str | None:
-        """What so many cells will take beyond time, in words; None: nothing.
-
-        Args:
-            data: as `load` gave it.
-            cells: of the sweep that the metric has no result of yet.
-
-        Raises:
-            Refusal: more than is allowed.
-        """
-        return None
-
     @abstractmethod
     def prepare(self, dense: Subject, data: Mapping[str, M], kept: Examples) -> None:
         """Compute what is needed of the dense model; called while its weights are still dense.
@@ -143,6 +131,22 @@ class Metric(ABC, Generic[M]):
     @abstractmethod
     def measure(self, subject: Subject, dense: Subject, data: Mapping[str, M]) -> Result:
         """Measure the subject against the dense model, which remembers what was prepared."""
+
+
+@runtime_checkable
+class Charged(Protocol):
+    """A metric that takes more than time."""
+
+    def forecast(self, data: Mapping[str, Any], cells: int) -> str:
+        """What so many cells will take, in words.
+
+        Args:
+            data: as `load` gave it.
+            cells: of the sweep that the metric has no result of yet.
+
+        Raises:
+            Refusal: more than is allowed.
+        """
 
 
 def column(name: str, corpus: str, data: Mapping[str, Any]) -> str:

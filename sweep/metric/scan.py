@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from sweep.metric.subject import Subject, gold_of_position, sequence_of_position
 from sweep.metric.text import Scored
+from sweep.model.finite import culprit
 from sweep.numerics.divergence import Divergence, compare, negative_log_likelihood
 
 CHUNK = 2**23
@@ -87,19 +88,20 @@ def _scan(subject: Subject, text: Scored, dense: Subject) -> Scan:
             for name in Divergence._fields
         },
     )
-    _check_finite(found, text)
+    _check_finite(found, text, subject)
     return found
 
 
-def _check_finite(found: Scan, text: Scored) -> None:
+def _check_finite(found: Scan, text: Scored, subject: Subject) -> None:
     """Raises: FloatingPointError: names what is NaN or infinite, and where that begins."""
     for name, values in {"loss": found.loss, **(found.divergence or {})}.items():
         bad = ~np.isfinite(values)
         if bad.any():
-            first = found.sequence[bad].min()
+            first = int(found.sequence[bad].min())
+            place = culprit(subject.model, text.ids[None, first, : int(text.lengths[first])])
             raise FloatingPointError(
                 f"{text.origin.corpus}: {name} is NaN or infinite at {bad.sum()} of {len(bad)} "
-                f"positions, first in sequence {first}; the model's logits are no numbers there"
+                f"positions, first in sequence {first}; {place}"
             )
 
 

@@ -18,6 +18,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.metric.text import Scored
+from sweep.model.anatomy import decoder
+from sweep.model.finite import culprit
+from sweep.model.offload import entrance
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterable[T]]
@@ -82,9 +85,8 @@ class Subject:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        found: torch.device = self._whole.device
-        return found
+        """Where token ids go: where the model is, or where it begins."""
+        return entrance(self._whole)
 
     def leave(self) -> None:
         """From here on only what is remembered can be had: the weights are about to change."""
@@ -132,7 +134,7 @@ class Subject:
             raise RuntimeError("hidden states come first: only they say how the decoder answers")
         states = self._output(last_hidden_state=hidden[None])
         ids = torch.zeros(1, len(hidden), dtype=torch.long, device=hidden.device)
-        with _answering(self._whole.get_decoder(), states):
+        with _answering(decoder(self._whole), states):
             found: Float[Tensor, "1 position vocab"] = self._whole(
                 input_ids=ids, use_cache=False
             ).logits
@@ -146,12 +148,12 @@ class Subject:
         name = f"{text.origin.corpus} {text.what}"
         for rows in self.progress(batches, name, len(batches)):
             width = int(text.lengths[rows].max())
-            ids = text.ids[rows, :width].to(model.device)
+            ids = text.ids[rows, :width].to(self.device)
             mask = torch.arange(width) < text.lengths[rows, None]
-            states = model.get_decoder()(
-                input_ids=ids, attention_mask=mask.to(model.device), use_cache=False
+            states = decoder(model)(
+                input_ids=ids, attention_mask=mask.to(self.device), use_cache=False
             ).last_hidden_state
-            yield states[text.scored[rows, :width].to(model.device)]
+            yield states[text.scored[rows, :width].to(states.device)]
 
     def _check_logits(self, ids: Int[Tensor, "n time"]) -> None:
         """The model's logits are those of its hidden states.
@@ -162,15 +164,14 @@ class Subject:
         """
         if self._output is not None:
             return
-        ids = ids.to(self.model.device)
+        ids = ids.to(self.device)
         whole = self.model(input_ids=ids, use_cache=False).logits[0]
-        output = self.model.get_decoder()(input_ids=ids, use_cache=False)
+        output = decoder(self.model)(input_ids=ids, use_cache=False)
         self._output = type(output)
         if not whole.isfinite().all():
             self._output = None
-            raise FloatingPointError(
-                "the model's logits hold NaN or infinity; are its weights whole?"
-            )
+            place = culprit(self.model, ids)
+            raise FloatingPointError(f"the model's logits hold NaN or infinity; {place}")
         found = self.logits(output.last_hidden_state[0])
         if not torch.allclose(found.float(), whole.float(), rtol=1e-3, atol=1e-3):
             self._output = None
@@ -180,17 +181,17 @@ class Subject:
 
 
 @contextmanager
-def _answering(decoder: Any, output: Any) -> Iterator[None]:
-    """For a while the decoder does nothing but give this output."""
-    own = vars(decoder).get("forward")  # of the instance, where something has wrapped it before
-    decoder.forward = lambda *args, **given: output
+def _answering(part: Any, output: Any) -> Iterator[None]:
+    """For a while this part, the decoder, does nothing but give this output."""
+    own = vars(part).get("forward")  # of the instance, where something has wrapped it before
+    part.forward = lambda *args, **given: output
     try:
         yield
     finally:
         if own is None:
-            del decoder.forward
+            del part.forward
         else:
-            decoder.forward = own
+            part.forward = own
 
 
 def sequence_of_position(

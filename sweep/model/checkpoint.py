@@ -18,11 +18,20 @@ import torch
 from torch import nn
 
 from sweep.model.anatomy import prunable
+from sweep.model.causal import SUPPORTED, looks_ahead, why_not
+from sweep.model.offload import read
+from sweep.model.placement import (
+    Attention,
+    Device,
+    DeviceMap,
+    check_accelerate,
+    check_device,
+    choose_device,
+    placed,
+)
 from sweep.refusal import Refusal
 
 DType = Literal["float32", "bfloat16", "float16"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
-
 SAFETENSORS = "model.safetensors"
 """The file of weights; where there are several, an index beside them is called after it."""
 
@@ -35,6 +44,8 @@ class Checkpoint(ABC):
 
     dtype: DType
     device: Device
+    attention: Attention
+    device_map: DeviceMap | None
     pickles: bool
     trust_remote_code: bool
 
@@ -128,11 +139,16 @@ def read_config(checkpoint: Checkpoint) -> Any:
         raise checkpoint.wrong(reason) from error
 
 
+def text_config(config: Any) -> Any:
+    """The part of a configuration that is about text, of a model that also sees or hears."""
+    return config.get_text_config(decoder=True)
+
+
 def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer, set to pad on the left (with EOS where it has no padding token).
+    """The tokenizer, set to pad on the left; with EOS where the model knows no token for padding.
 
     Raises:
-        Refusal: no tokenizer, or one without an end-of-sequence token.
+        Refusal: no tokenizer, or one without an end-of-sequence token that the model knows.
     """
     from transformers import AutoTokenizer
 
@@ -147,8 +163,15 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
         reason = f"its tokenizer cannot be loaded ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
     if tokenizer.eos_token_id is None:
-        raise checkpoint.wrong("its tokenizer has no end-of-sequence token")
-    if tokenizer.pad_token_id is None:
+        reason = "its tokenizer has no end-of-sequence token"
+        raise checkpoint.wrong(f"{reason}; name one as eos_token in its tokenizer_config.json")
+    entries = text_config(read_config(checkpoint)).vocab_size
+    if tokenizer.eos_token_id >= entries:
+        reason = f"its tokenizer ends sequences with the token {tokenizer.eos_token_id}"
+        raise checkpoint.wrong(
+            f"{reason}, and the model knows {entries}; they do not belong together"
+        )
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id >= entries:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
@@ -158,14 +181,13 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
     """The architecture on the meta device: names and shapes, no weights, no memory.
 
     Raises:
-        Refusal: a configuration of which no causal language model can be made, or one without
-            linears in its blocks.
+        Refusal: a configuration of which no decoder can be made, or one without linears in its
+            blocks.
     """
     from transformers import AutoModelForCausalLM
 
     config = read_config(checkpoint)
-    if getattr(config, "is_encoder_decoder", False):  # of BART, half a model would be made
-        reason = f"is an encoder-decoder ({config.model_type}); give a causal language model"
+    if reason := why_not(config):
         raise checkpoint.wrong(reason)
     try:
         with torch.device("meta"):
@@ -244,7 +266,8 @@ def load(checkpoint: Checkpoint) -> Any:
     """The model with its weights, on its device, in eval mode, without gradients.
 
     Raises:
-        Refusal: weights that do not fit the configuration, cannot be read, or are no numbers.
+        Refusal: weights that do not fit the configuration, cannot be read, are packed or are no
+            numbers, or a model that looks ahead.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
@@ -258,38 +281,62 @@ def load(checkpoint: Checkpoint) -> Any:
             use_safetensors=None if checkpoint.pickles else True,
             local_files_only=True,
             output_loading_info=True,
+            **placed(checkpoint.attention, checkpoint.device_map),
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = f"its weights cannot be loaded ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
     missing = sorted(report["missing_keys"])
     if missing:
         raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")
-    model = model.to(choose_device(checkpoint.device)).eval().requires_grad_(False)
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            reason = f"its {name} holds NaN or infinity in {checkpoint.dtype}; are the files whole?"
-            raise checkpoint.wrong(reason)
+    if checkpoint.device_map is None:
+        model = model.to(choose_device(checkpoint.device))
+    model.eval().requires_grad_(False)
+    _check_values(checkpoint, model)
+    if looks_ahead(model):
+        raise checkpoint.wrong(f"lets tokens see what follows them; {SUPPORTED}")
     return model
 
 
-def choose_device(device: Device) -> torch.device:
-    """`auto` is the first of cuda, mps and cpu that is there."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def check_device(device: Device) -> None:
+def _check_values(checkpoint: Checkpoint, model: nn.Module) -> None:
     """Raises:
-    Refusal: a device that this machine lacks.
+    Refusal: weights that are packed, or no numbers; names the first.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise Refusal("device", device, "this machine has no CUDA device; auto takes what is there")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise Refusal("device", device, "this machine has no MPS device; auto takes what is there")
+    for name, matrix in prunable(model).items():
+        kept = read(matrix.module, matrix.parameter).dtype
+        if not kept.is_floating_point:
+            reason = f"its {name} is packed as {kept}; give the model unquantised"
+            raise checkpoint.wrong(reason)
+    for name, _ in model.named_parameters():
+        module, _, own = name.rpartition(".")
+        if not read(model.get_submodule(module), own).isfinite().all():
+            reason = f"its {name} holds NaN or infinity in {checkpoint.dtype}; are the files whole?"
+            raise checkpoint.wrong(reason)
+
+
+def check_placement(checkpoint: Checkpoint) -> None:
+    """What this machine lacks to run the model as it is configured.
+
+    Raises:
+        Refusal: a device, accelerate, or an implementation of attention.
+    """
+    check_device(checkpoint.device)
+    check_accelerate(checkpoint.device_map)
+    if checkpoint.attention == "auto":
+        return
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(
+                read_config(checkpoint),
+                dtype=getattr(torch, checkpoint.dtype),
+                attn_implementation=checkpoint.attention,
+                trust_remote_code=checkpoint.trust_remote_code,
+            )
+    except (ImportError, ValueError) as error:
+        reason = f"cannot be used ({_first_line(error)}); auto takes what can"
+        raise Refusal("attention", checkpoint.attention, reason) from error
 
 
 def _first_line(error: BaseException) -> str:

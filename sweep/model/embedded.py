@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from sweep.model.checkpoint import Checkpoint, Device, DType
+from sweep.model.checkpoint import Checkpoint, DType
+from sweep.model.placement import Attention, Device
 from sweep.refusal import Refusal
 
 WEIGHTS = Path(__file__).parent / "tiny" / "weights"
@@ -24,10 +25,13 @@ class Tiny(Checkpoint):
     Attributes:
         dtype: of the weights; they ship in float16 and were trained in float32.
         device: where it runs.
+        attention: which implementation computes attention; `auto`: the library's choice.
     """
 
     dtype: DType = "float32"
     device: Device = "auto"
+    attention: Attention = "auto"
+    device_map: ClassVar[None] = None  # type: ignore[misc]
     pickles: ClassVar[bool] = False  # type: ignore[misc]
     trust_remote_code: ClassVar[bool] = False  # type: ignore[misc]
 

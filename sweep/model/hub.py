@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, final
 
 from sweep.hub import asking
-from sweep.model.checkpoint import Checkpoint, Device, DType, check_folder
+from sweep.model.checkpoint import Checkpoint, DType, check_folder
+from sweep.model.placement import Attention, Device, DeviceMap, check_device_map
 from sweep.refusal import Refusal
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
@@ -26,6 +27,9 @@ class Hub(Checkpoint):
         revision: branch, tag or commit.
         dtype: of the weights; statistics and solvers are in float32 in any case.
         device: where it runs.
+        attention: which implementation computes attention; `auto`: the library's choice.
+        device_map: how accelerate spreads it over devices, the host's memory and disk; None: it is
+            on `device` whole.
         pickles: also read pickled weights, which can run code.
         trust_remote_code: also run model code that stands in the repository.
     """
@@ -34,8 +38,14 @@ class Hub(Checkpoint):
     revision: str = "main"
     dtype: DType = "float32"
     device: Device = "auto"
+    attention: Attention = "auto"
+    device_map: DeviceMap | None = None
     pickles: bool = False
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: a device map that cannot be meant."""
+        check_device_map(self.device, self.device_map)
 
     def folder(self) -> Path:
         """The snapshot in the cache, fetched if it is not there."""
@@ -78,7 +88,7 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
                 repo,
                 revision=revision,
                 allow_patterns=files,
-                ignore_patterns=["*/*"],
+                ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
                 local_files_only=constants.HF_HUB_OFFLINE,
             )
         )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from sweep.model.checkpoint import Checkpoint, Device, DType, check_folder
+from sweep.model.checkpoint import Checkpoint, DType, check_folder
+from sweep.model.placement import Attention, Device, DeviceMap, check_device_map
 from sweep.refusal import Refusal
 
 
@@ -20,6 +21,9 @@ class Local(Checkpoint):
         path: the folder, with config.json, *.safetensors and the tokenizer.
         dtype: of the weights; statistics and solvers are in float32 in any case.
         device: where it runs.
+        attention: which implementation computes attention; `auto`: the library's choice.
+        device_map: how accelerate spreads it over devices, the host's memory and disk; None: it is
+            on `device` whole.
         pickles: also read pickled weights, which can run code.
         trust_remote_code: also run model code that stands in the folder.
     """
@@ -27,8 +31,14 @@ class Local(Checkpoint):
     path: str
     dtype: DType = "float32"
     device: Device = "auto"
+    attention: Attention = "auto"
+    device_map: DeviceMap | None = None
     pickles: bool = False
     trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: Refusal: a device map that cannot be meant."""
+        check_device_map(self.device, self.device_map)
 
     def folder(self) -> Path:
         """The folder `path`, checked."""

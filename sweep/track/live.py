@@ -339,7 +339,7 @@ def _said(cell: Cell) -> dict[str, Any]:
 
 def _begin(journal: Journal, cell: Cell, folder: Folder, group: str, mode: str) -> None:
     """Another attempt in the journal; rows of an earlier one without a tracker come first."""
-    from sweep.model.checkpoint import choose_device
+    from sweep.model.placement import choose_device
 
     planned = {
         name: [asdict(origin) for origin in metric.origins()]

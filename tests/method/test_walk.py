@@ -82,7 +82,7 @@ def plain_inputs(model: Any, ids: Tensor, mask: Tensor | None = None) -> dict[st
     """What every prunable linear is fed in an ordinary forward pass, tokens in rows."""
     inputs: dict[str, Tensor] = {}
     handles = [
-        linear.register_forward_pre_hook(
+        linear.module.register_forward_pre_hook(
             lambda _, args, name=name: inputs.update({name: args[0].flatten(0, -2)})
         )
         for name, linear in anatomy.prunable(model).items()

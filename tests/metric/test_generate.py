@@ -220,3 +220,26 @@ def test_prompts_of_like_length_are_asked_together(
     prompts = ["a" * length for length in (1, 7, 3, 9, 2, 8, 5)]
     ask(subject(model, tokenizer=letters, batch_size=3), prompts, limit=1)
     assert widths == [9, 5, 1]
+
+
+def test_an_answer_that_is_made_of_no_numbers_is_no_answer(
+    big: Callable[[str], Any], subject: Callable[..., Subject]
+) -> None:
+    model = big("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = float("nan")
+    said = r"^answers: NaN or infinity at token 0; block 1, model\.layers\.1\.mlp\.down_proj makes"
+    with pytest.raises(FloatingPointError, match=said):
+        ask(subject(model), PROMPTS)
+
+
+def test_a_word_that_is_never_said_is_no_error(
+    big: Callable[[str], Any], subject: Callable[..., Subject], tokenizer: Any
+) -> None:
+    model = big("llama")
+    plain = ask(subject(model), PROMPTS[:2])
+    said = plain[0].tokens[0]
+    model.lm_head.register_forward_hook(
+        lambda module, args, logits: logits.index_fill(-1, torch.tensor([said]), float("-inf"))
+    )
+    assert all(said not in answer.tokens for answer in ask(subject(model), PROMPTS[:2]))

@@ -27,7 +27,7 @@ def test_the_linears_of_a_llama_are_found_in_order(build: Callable[..., Any]) ->
     model = build()
     linears = anatomy.prunable(model)
     assert list(linears) == LLAMA_NAMES
-    assert linears["model.layers.1.mlp.up_proj"] is model.model.layers[1].mlp.up_proj
+    assert linears["model.layers.1.mlp.up_proj"].module is model.model.layers[1].mlp.up_proj
     assert anatomy.blocks(model) is model.model.layers
 
 
@@ -80,7 +80,7 @@ def test_a_model_without_blocks_or_linears_is_refused() -> None:
         anatomy.blocks(nn.Linear(2, 2))
     model = nn.Module()
     model.layers = nn.ModuleList([nn.LayerNorm(2)])
-    with pytest.raises(Refusal, match=r"has no torch\.nn\.Linear"):
+    with pytest.raises(Refusal, match=r"has no linear layer"):
         anatomy.prunable(model)
 
 
@@ -112,3 +112,19 @@ def test_a_scope_that_cannot_work_names_what_there_is(scope: str) -> None:
     text = str(refusal.value)
     assert text.startswith(f"scope={scope}: ")
     assert all(text.count(kind) == 1 for kind in LLAMA_KINDS)
+
+
+def test_a_router_is_known_by_its_name_and_its_size_beside_experts() -> None:
+    class Mixture(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.router = nn.Linear(8, 3)
+            self.shared_expert_gate = nn.Linear(8, 1)
+            self.gate_proj = nn.Linear(8, 3)  # as large by chance
+            self.gate = nn.Linear(8, 8)  # of something else
+            self.experts = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+
+    model = nn.Module()
+    model.layers = nn.ModuleList([Mixture(), Mixture()])
+    kinds = [name.partition(".0.")[2] for name in anatomy.prunable(model) if ".0." in name]
+    assert kinds == ["gate_proj", "gate", "experts.0", "experts.1", "experts.2"]

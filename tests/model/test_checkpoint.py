@@ -10,13 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from sweep.model import anatomy
+from sweep.model.causal import SUPPORTED, looks_ahead
 from sweep.model.checkpoint import (
-    check_device,
     check_weights,
-    choose_device,
     fingerprint,
     load,
     load_tokenizer,
@@ -24,6 +23,7 @@ from sweep.model.checkpoint import (
     skeleton,
 )
 from sweep.model.local import Local
+from sweep.model.placement import check_device, choose_device
 from sweep.refusal import Refusal
 
 
@@ -200,13 +200,63 @@ def test_a_config_that_makes_no_causal_language_model_is_refused(
 def test_an_encoder_decoder_is_refused(folder: Path, family: str) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": family}))
     said = refusal(skeleton, Local(str(folder)))
-    assert said == f"is an encoder-decoder ({family}); give a causal language model"
+    assert said == f"is an encoder-decoder ({family}); {SUPPORTED}"
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra", "bert-generation"])
+def test_an_encoder_is_refused_unless_it_is_made_a_decoder(folder: Path, family: str) -> None:
+    small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 40}
+    (folder / "config.json").write_text(json.dumps({"model_type": family, **small}))
+    said = refusal(skeleton, Local(str(folder)))
+    assert said == f"is an encoder ({family}), whose tokens see what follows them; {SUPPORTED}"
+    change_config(folder, {"is_decoder": True})
+    assert anatomy.prunable(skeleton(Local(str(folder))))
+
+
+def test_a_model_that_looks_ahead_is_refused_when_it_is_loaded(
+    folder: Path,
+) -> None:
+    small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 40}
+    config = AutoConfig.for_model("bert", num_hidden_layers=2, **small)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.dim() == 2:
+                weight.normal_(std=0.3)
+    model.save_pretrained(folder)
+    said = refusal(load, Local(str(folder), device="cpu"))
+    assert said == f"lets tokens see what follows them; {SUPPORTED}"
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "mixtral", "gpt2", "gpt_oss", "falcon"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_no_decoder_is_taken_for_one_that_looks_ahead(
+    build: Callable[..., Any], family: str, dtype: str
+) -> None:
+    assert not looks_ahead(build(family).to(getattr(torch, dtype)))
+
+
+def test_packed_weights_are_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, build: Callable[..., Any]
+) -> None:
+    model = build()
+    packed = torch.zeros(16, 16, dtype=torch.int8)
+    model.model.layers[1].self_attn.o_proj.weight = torch.nn.Parameter(packed, requires_grad=False)
+    report = {"missing_keys": set()}
+    monkeypatch.setattr(
+        AutoModelForCausalLM, "from_pretrained", lambda *args, **kwargs: (model, report)
+    )
+    said = refusal(load, Local(str(folder), device="cpu"))
+    assert said == (
+        "its model.layers.1.self_attn.o_proj is packed as torch.int8; give the model unquantised"
+    )
 
 
 def test_an_architecture_without_linears_is_refused(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    (folder / "config.json").write_text('{"model_type": "gpt2", "n_layer": 0}')
     said = refusal(skeleton, Local(str(folder)))
-    assert said == "GPT2LMHeadModel: has no torch.nn.Linear in its blocks"
+    assert said == "GPT2LMHeadModel: has no linear layer in its blocks"
 
 
 # the weights, without reading them
@@ -347,7 +397,23 @@ def test_a_tokenizer_without_padding_pads_with_eos(folder: Path) -> None:
 def test_a_tokenizer_without_eos_is_refused(folder: Path) -> None:
     tokenizer(pad_token="<pad>").save_pretrained(folder)
     said = refusal(load_tokenizer, Local(str(folder)))
-    assert said == "its tokenizer has no end-of-sequence token"
+    assert said == (
+        "its tokenizer has no end-of-sequence token; name one as eos_token in its "
+        "tokenizer_config.json"
+    )
+
+
+def test_special_tokens_that_the_model_does_not_know_are_no_special_tokens(folder: Path) -> None:
+    change_config(folder, {"vocab_size": 5, "pad_token_id": None})
+    tokenizer(eos_token="</s>", pad_token="two").save_pretrained(folder)  # 2 and 5
+    found = load_tokenizer(Local(str(folder)))
+    assert found.pad_token_id == found.eos_token_id == 2
+    tokenizer(eos_token="two").save_pretrained(folder)
+    said = refusal(load_tokenizer, Local(str(folder)))
+    assert said == (
+        "its tokenizer ends sequences with the token 5, and the model knows 5; they do not belong "
+        "together"
+    )
 
 
 def test_a_folder_without_tokenizer_is_refused(folder: Path) -> None:

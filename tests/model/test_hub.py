@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from sweep.model.embedded import WEIGHTS
 from tests.loopback_hub import LoopbackHub
@@ -66,8 +68,31 @@ def test_what_was_fetched_is_compressed_without_the_hub(user: User) -> None:
     assert f"revision: {commit}\n" in (cell / "cell.yaml").read_text()
     result = json.loads((cell / "metrics" / "perplexity.json").read_text())
     assert result["model_source"] == "hub"
+    assert result["model_revision"] == commit
     again = user.run("model=hub", "model.repo=made/tiny", f"model.revision={commit}")
     assert ", 0 to run" in again.stderr  # the same model by another name
+
+
+def test_a_model_by_name_is_fetched_once_and_pickles_where_its_option_says_so(
+    user: User, tmp_path: Path
+) -> None:
+    folder = tmp_path / "opt"
+    folder.mkdir()
+    for file in WEIGHTS.glob("*.json"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    torch.save(load_file(WEIGHTS / "model.safetensors"), folder / "pytorch_model.bin")
+    for name in ("tf_model.h5", "consolidated.safetensors"):
+        (folder / name).write_bytes(b"the same weights once more")
+    user.hub.repos["facebook/opt-125m"] = folder
+    done = user.run("model=opt_125m")
+    assert done.returncode == 0, done.stderr
+    fetched = {request.rpartition("/")[2] for request in user.hub.asked if "/resolve/" in request}
+    assert "pytorch_model.bin" in fetched
+    assert not fetched & {"tf_model.h5", "consolidated.safetensors"}
+    (cell,) = (user.folder / "outputs" / "cells").glob("opt-125m-magnitude-50-*")
+    config = (cell / "cell.yaml").read_text()
+    assert f"revision: {user.hub.commit('facebook/opt-125m')}\n" in config
+    assert "pickles: true\n" in config
 
 
 @pytest.mark.parametrize(

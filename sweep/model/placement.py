@@ -1,0 +1,88 @@
+"""Where a model runs and how it computes attention: what can be asked for, and what is there."""
+
+from __future__ import annotations
+
+import atexit
+import shutil
+import tempfile
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+
+from sweep.refusal import Refusal
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Attention = Literal[
+    "auto", "eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"
+]
+DeviceMap = str | dict[str, int | str]
+
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+"""How accelerate may spread a model by itself."""
+
+
+def choose_device(device: Device) -> torch.device:
+    """`auto` is the first of cuda, mps and cpu that is there."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def check_device(device: Device) -> None:
+    """Raises:
+    Refusal: a device that this machine lacks.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Refusal("device", device, "this machine has no CUDA device; auto takes what is there")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise Refusal("device", device, "this machine has no MPS device; auto takes what is there")
+
+
+def check_device_map(device: Device, device_map: DeviceMap | None) -> None:
+    """For a constructor.
+
+    Raises:
+        Refusal: a map that is none, or one beside a device.
+    """
+    if device_map is None:
+        return
+    if isinstance(device_map, str) and device_map not in DEVICE_MAPS:
+        reason = f"use {', '.join(DEVICE_MAPS)}, or a mapping of modules to devices"
+        raise Refusal("device_map", device_map, f"{reason}, cpu and disk")
+    if device_map == {}:
+        raise Refusal("device_map", "{}", "names no module; the empty name stands for all")
+    if device != "auto":
+        reason = "says where the model is, and so does device_map; leave device at auto"
+        raise Refusal("device", device, reason)
+
+
+def check_accelerate(device_map: DeviceMap | None) -> None:
+    """Raises:
+    Refusal: a device map on a machine without the package that follows it.
+    """
+    if device_map is not None and find_spec("accelerate") is None:
+        reason = "needs accelerate; pip install 'compression-sweep[accelerate]'"
+        raise Refusal("device_map", device_map, reason)
+
+
+def placed(attention: Attention, device_map: DeviceMap | None) -> dict[str, Any]:
+    """Where the weights go and how attention is computed, as `from_pretrained` wants it."""
+    wanted: dict[str, Any] = {}
+    if attention != "auto":
+        wanted["attn_implementation"] = attention
+    if device_map is not None:
+        wanted["device_map"] = device_map
+        # for what goes to disk in another layout than its file's; gone with this process
+        wanted["offload_folder"] = _offload_folder()
+    return wanted
+
+
+@cache
+def _offload_folder() -> str:
+    folder = tempfile.mkdtemp(prefix="sweep-offload-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

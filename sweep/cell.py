@@ -99,6 +99,7 @@ class Cell:
             the repository of one on the hub), `weights` (equal for cells of the same model in the
             same dtype, with the same attention), `method`, `compresses`, `sparsity` (the pattern's
             label), `ratio` (share of zeros asked for), `calib`, `seed`; None where it has none.
+        without: content hashes of the calibration rows that are left to its metrics.
     """
 
     config: Mapping[str, Any]
@@ -108,6 +109,7 @@ class Cell:
     id: str
     label: str
     about: Mapping[str, Any]
+    without: frozenset[str] = frozenset()
     _metric_ids: dict[str, str] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
@@ -141,7 +143,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     """The cell of a frozen configuration.
 
     Args:
-        config: as `sweep.config.freeze` gives it.
+        config: as `sweep.config.freeze` gives it; with `without`, if its metrics need some of the
+            calibration rows (`sweep.check`).
         fingerprint: content hash of a model's folder.
 
     Raises:
@@ -187,6 +190,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         if parts.calibration.draws():
             identity["seed"] = about["seed"] = settings.seed
             label += [f"seed{settings.seed}"] if settings.seed else []
+        if config.get("without"):
+            identity["without"] = sorted(config["without"])
     return Cell(
         config=config,
         settings=settings,
@@ -195,6 +200,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         id=digest(identity),
         label=re.sub(r"[^\w.-]", "", "-".join(label).replace(":", "of")),
         about=about,
+        without=frozenset(identity.get("without", ())),
     )
 
 
@@ -210,8 +216,10 @@ def _fixed(origins: Iterable[Origin]) -> list[dict[str, str]]:
 
 
 def _without_paths(node: Any) -> Any:
+    """Without what only leads to the rows: a commit is the same by its branch's name."""
     if isinstance(node, Mapping):
-        return {key: _without_paths(value) for key, value in node.items() if key != "path"}
+        leads = ("path", "revision")
+        return {key: _without_paths(value) for key, value in node.items() if key not in leads}
     return node
 
 

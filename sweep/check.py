@@ -2,7 +2,8 @@
 
 Settings are checked by the constructors already; here they are held against each other: pattern and
 scope against the architecture, windows against the model's positions and vocabulary, calibration
-rows against evaluation rows.
+rows against evaluation rows. Of two uses of one row the evaluation's stands: a calibration set is
+drawn anew without it, and the cell is another one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from sweep.calib.calibration import Calibration
-from sweep.cell import Cell, Parts, digest
+from sweep.cell import Cell, Parts, digest, make
 from sweep.data.source import Origin
 from sweep.model import anatomy
 from sweep.model.checkpoint import check_placement, text_config
@@ -24,8 +25,16 @@ MISSED = 0.05
 """Share of the blocks' weights that may lie outside of linears (tables of relative positions)."""
 
 
-def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) -> None:
+ROUNDS = 20
+"""How often a calibration set is drawn anew because evaluation rows came up in it."""
+
+
+def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) -> list[Cell]:
     """Hold all settings of the cells against each other, then read and tokenise their data.
+
+    Returns:
+        The cells, in their order; where rows of a corpus are among both its calibration rows and
+        the rows of its metrics, another cell that is calibrated without them.
 
     Raises:
         Refusal: the first thing that cannot work.
@@ -37,8 +46,7 @@ def check(cells: Sequence[Cell], workshop: Workshop, *, runs_here: bool = True) 
         _check_architecture(cell, workshop)
     for cell in cells:
         _read_files(cell, workshop)
-    for cell in cells:
-        _check_data(cell, workshop)
+    return [_kept_apart(cell, workshop) for cell in cells]
 
 
 def check_unread(points: Sequence[Cell], workshop: Workshop) -> None:
@@ -65,7 +73,7 @@ def check_unread(points: Sequence[Cell], workshop: Workshop) -> None:
         seen.add(key)
         for place, source in parts.unread.sources().items():
             with under(f"calib.{place}".removesuffix(".source")):
-                if source.origin().is_file:
+                if source.is_file:
                     next(iter(source.rows("calibration", None)), None)
         length = parts.unread.length()
         if length != config["seqlen"]:
@@ -104,15 +112,37 @@ def _read_files(cell: Cell, workshop: Workshop) -> None:
             workshop.material(cell, name)
 
 
-def _check_data(cell: Cell, workshop: Workshop) -> None:
-    """Every row that will be used: length, vocabulary, and on which side it is."""
+def _kept_apart(cell: Cell, workshop: Workshop) -> Cell:
+    """The cell, its data checked, calibrated without any row on which it is measured."""
+    for _ in range(ROUNDS):
+        met = _check_data(cell, workshop)
+        if not met:
+            return cell
+        config = {**cell.config, "without": sorted(cell.without | met)}
+        cell = make(config, workshop.fingerprint)
+    reason = "has ever more rows that its metrics need; calibrate on another, or evaluate on others"
+    raise Refusal("calib", cell.config["options"]["calib"], reason)
+
+
+def _check_data(cell: Cell, workshop: Workshop) -> frozenset[str]:
+    """Every row that will be used: length, vocabulary, and on which side it is.
+
+    Returns:
+        Hashes of the calibration rows of which a metric's rows hold something.
+
+    Raises:
+        Refusal: also if a file of the user's is on both sides.
+    """
     config = workshop.config(cell.parts.checkpoint)
     positions = getattr(text_config(config), "max_position_embeddings", None)
-    windows = workshop.windows(cell)
+    calibration = cell.parts.calibration
+    sampled = calibration is not None and calibration.sampled  # it has no model to say them yet
+    windows = None if sampled else workshop.windows(cell)
     if windows is not None:
         _check_length("calib", windows.ids.shape[1], positions)
-        place, origin = _tokenised(cell.parts.calibration)
+        place, origin = _tokenised(calibration)
         _check_tokens(place, origin, windows.ids, cell, workshop)
+    met: frozenset[str] = frozenset()
     for name in cell.parts.metrics:
         where = f"metric.{name}"
         for corpus, data in workshop.material(cell, name).items():
@@ -121,7 +151,9 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
             if ids is not None:
                 _check_tokens(where, data.origin, ids, cell, workshop)
             shared = data.contents.shared(windows.contents) if windows is not None else ()
-            if shared:
+            if windows is None or calibration is None or not shared:
+                continue
+            if any(origin.is_file for origin in calibration.origins()):
                 chosen = ".source" if "source" in cell.config["metric"][name] else ".tasks"
                 raise Refusal(
                     f"{where}{chosen}",
@@ -129,6 +161,8 @@ def _check_data(cell: Cell, workshop: Workshop) -> None:
                     f"{len(shared)} of its {len(data.digests)} rows are calibration rows too; "
                     "evaluate on others, or calibrate on others",
                 )
+            met |= windows.contents.met(data.contents)
+    return met
 
 
 def _check_layers(cell: Cell, workshop: Workshop) -> None:

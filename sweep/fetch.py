@@ -30,8 +30,10 @@ def fetch(configs: Sequence[Mapping[str, Any]]) -> None:
     for cell in planned.cells:
         checkpoint = cell.parts.checkpoint
         found[f"model {checkpoint.folder()}"] = None
-        if cell.parts.calibration is not None and workshop.windows(cell) is not None:
-            for origin in cell.parts.calibration.origins():
+        calibration = cell.parts.calibration
+        if calibration is not None and not calibration.sampled:
+            workshop.windows(cell)
+            for origin in calibration.origins():
                 found[f"calib {origin.corpus}: {origin.location} at {origin.revision}"] = None
         for name, metric in cell.parts.metrics.items():
             workshop.material(cell, name)

@@ -17,7 +17,8 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
 outputs/reports/<sweep>/sweep.json                 which cells the sweep has
                        /report.html, results.csv, … see sweep/report
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
-outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies
+outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies,
+                                                   what a model said by itself (self)
 outputs/wandb/
 """
 

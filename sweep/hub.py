@@ -1,22 +1,42 @@
 """The Hugging Face hub: whether it can be asked, and how its refusals are told.
 
 Where it is out of reach its libraries would try again for half a minute, with a line for each time,
-before they look into their cache; so they are told to work offline as soon as that is known.
+before they look into their cache; so they are told to work offline as soon as that is known. What a
+busy hub refuses, and what breaks off, is asked for again.
 """
 
 from __future__ import annotations
 
+import errno
+import logging
 import socket
-from collections.abc import Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
+from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from sweep.refusal import Refusal
 
+T = TypeVar("T")
+log = logging.getLogger("sweep")
+
 PATIENCE = 3.0
 """Seconds in which somebody must answer at the hub's address; else the cache alone is asked."""
+
+WAITS = (2.0, 8.0)
+"""Seconds before what failed for a while is asked for again; the libraries wait too, inside."""
+
+BUSY = (408, 429, 500, 502, 503, 504)
+"""Statuses that may be another one in a moment."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+CUT_SHORT = (EOFError, zlib.error)
+"""What comes of a compressed file that is not whole."""
 
 FETCH = "where there is a network, python -m sweep.fetch with the words of this command fetches it"
 
@@ -32,47 +52,163 @@ def asking(setting: str, value: str, repo: str) -> Iterator[None]:
     Raises:
         Refusal: it is not to be had.
     """
-    from datasets.exceptions import DatasetNotFoundError
+    try:
+        with _offline_where_out_of_reach():
+            yield
+    except Exception as error:
+        if not _is_the_hubs(error):
+            raise
+        raise Refusal(setting, value, _reason(repo, error)) from error
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """What `ask` gives; asked again after a while, a few times, where the hub is only busy."""
+    for wait in WAITS:
+        try:
+            return ask()
+        except Exception as error:
+            if not _may_pass(error):
+                raise
+            log.info("the hub: %s; asked again in %.0f s", _first(error), wait)
+            time.sleep(wait)
+    return ask()
+
+
+def _is_the_hubs(error: Exception) -> bool:
+    """Whether it is a failure of the hub, the way there, or the disk; not a mistake in code.
+
+    The client below the libraries has errors of its own, and another name from version to version.
+    """
+    from datasets.exceptions import DatasetsError
+
+    kinds = (OSError, ValueError, DatasetsError, *CUT_SHORT)
+    return isinstance(error, kinds) or _is_of_the_client(error)
+
+
+def _is_of_the_client(error: BaseException) -> bool:
+    return any(kind.__module__.partition(".")[0].startswith("httpx") for kind in type(error).mro())
+
+
+def _reason(repo: str, error: BaseException) -> str:
+    """What is wrong and what would be right, by the first cause that is known."""
+    from huggingface_hub import constants
     from huggingface_hub.errors import (
         GatedRepoError,
+        RemoteEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    try:
-        with _offline_where_out_of_reach():
-            yield
-    except GatedRepoError as error:
-        reason = f"{repo} is gated; ask for access on its page, then log in (hf auth login) or set "
-        raise Refusal(setting, value, f"{reason}HF_TOKEN") from error
-    except RepositoryNotFoundError as error:
-        reason = f"the hub has no {repo}, or only for those who log in (hf auth login, HF_TOKEN)"
-        raise Refusal(setting, value, reason) from error
-    except RevisionNotFoundError as error:
-        reason = f"{repo} has no such revision on the hub; give a branch, a tag or a commit of it"
-        raise Refusal(setting, value, reason) from error
-    except (OSError, DatasetNotFoundError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].partition(". ")[0]
-        reason = f"{repo} is neither in the cache nor to be had from the hub ({first}); {FETCH}"
-        raise Refusal(setting, value, reason) from error
+    if _is_full(error):
+        return (
+            f"the disk is full, so {repo} could not be kept in {constants.HF_HOME}; make "
+            "room there, or set HF_HOME to a folder on another disk"
+        )
+    for cause in _causes(error):
+        if _is_damage(cause) and not any(map(_tells, _causes(error))):
+            *_, root = _causes(cause)
+            return (
+                f"{repo} cannot be read ({_first(root)}); if its copy in {constants.HF_HOME} is "
+                f"damaged, delete it there: {FETCH}"
+            )
+        if isinstance(cause, GatedRepoError) or _tells_of_a_gate(cause):
+            return (
+                f"{repo} is gated; ask for access on its page, then log in (hf auth login) or set "
+                "HF_TOKEN"
+            )
+        if isinstance(cause, RepositoryNotFoundError):
+            return f"the hub has no {repo}, or only for those who log in (hf auth login, HF_TOKEN)"
+        if isinstance(cause, RevisionNotFoundError):
+            return f"{repo} has no such revision on the hub; give a branch, a tag or a commit of it"
+        if isinstance(cause, RemoteEntryNotFoundError):
+            return f"{repo} holds no such file at this revision ({cause.response.url})"
+    told = next(filter(_tells, _causes(error)), error)
+    return (
+        f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
+        f"{constants.HF_HOME} and at {constants.ENDPOINT}); {FETCH}"
+    )
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether a file is there and cannot be read."""
+    from datasets.exceptions import DatasetGenerationError
+    from pyarrow import ArrowInvalid
+
+    return isinstance(error, (DatasetGenerationError, ArrowInvalid, *CUT_SHORT))
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether there was no room on a disk, wherever that came up."""
+    return any(isinstance(one, OSError) and one.errno in FULL for one in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, that from which it came, and so on."""
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _tells_of_a_gate(error: BaseException) -> bool:
+    """`datasets` keeps nothing of its cause but words."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    return isinstance(error, DatasetNotFoundError) and "gated dataset" in str(error)
+
+
+def _tells(error: BaseException) -> bool:
+    """Whether it is what happened on the way, and not what the libraries made of it."""
+    return _status(error) is not None or _is_of_the_client(error)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether the same question may have another answer soon."""
+    if _is_full(error):
+        return False
+    causes = list(_causes(error))
+    busy = any(_status(cause) in BUSY for cause in causes)
+    return busy or any(_is_of_the_client(c) and _status(c) is None for c in causes)
+
+
+def _status(error: BaseException) -> int | None:
+    """What the hub answered, if it did."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
+
+
+def _first(error: BaseException) -> str:
+    """The first sentence of what it says; of a `ValueError` the second too: what there is."""
+    status = _status(error)
+    if status is not None and status in BUSY:
+        words = {429: "too many requests", 408: "too slow"}.get(status, "it is in trouble")
+        return f"it answered {status}, {words}"
+    line = (str(error).splitlines() or [type(error).__name__])[0]
+    return line if isinstance(error, ValueError) else line.partition(". ")[0]
 
 
 @contextmanager
 def _offline_where_out_of_reach() -> Iterator[None]:
     """The libraries' own offline mode, as if HF_HUB_OFFLINE were set, and none of their remarks."""
     from datasets import config
-    from datasets.utils import logging
+    from datasets.utils import logging as of_datasets
     from huggingface_hub import constants
+    from huggingface_hub.utils import logging as of_hub
 
-    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE, logging.get_verbosity()
+    before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    loud = of_datasets.get_verbosity(), of_hub.get_verbosity()
     if not config.HF_HUB_OFFLINE and not _answers(config.HF_ENDPOINT):
         config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
-        logging.set_verbosity_error()
+    of_datasets.set_verbosity_error()
+    of_hub.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before[:2]
-        logging.set_verbosity(before[2])
+        config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+        of_datasets.set_verbosity(loud[0])
+        of_hub.set_verbosity(loud[1])
 
 
 def _answers(endpoint: str) -> bool:

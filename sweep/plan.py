@@ -98,7 +98,8 @@ def plan(
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )
     check_unread(points, workshop)
-    check(todo, workshop, runs_here=runs_here)
+    checked = check(todo, workshop, runs_here=runs_here)
+    ordered, todo = _replaced(ordered, todo, checked)
     _forecast(todo, workshop)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
@@ -121,6 +122,23 @@ def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
         if isinstance(metric, Charged):
             with under(f"metric.{name}"):
                 log.info("%s: %s", name, metric.forecast(workshop.material(cell, name), len(found)))
+
+
+def _replaced(
+    ordered: Sequence[Cell], todo: Sequence[Cell], checked: Sequence[Cell]
+) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
+    """All cells and those to be run, with what checking made of these: some may be done already."""
+    became = {cell.id: after for cell, after in zip(todo, checked, strict=True)}
+    for cell in todo:
+        if became[cell.id].id != cell.id:
+            left = len(became[cell.id].without)
+            log.info("%s: %d calibration rows are left to its metrics", cell.label, left)
+    still = (
+        cell
+        for cell in checked
+        if cell.id in became or not finished(cell, Folder(cell.settings.outputs, cell.name))
+    )
+    return tuple(became.get(cell.id, cell) for cell in ordered), tuple(still)
 
 
 def _check_one(key: str, configs: Sequence[Mapping[str, Any]]) -> None:

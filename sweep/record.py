@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -115,14 +114,13 @@ def _calibration(cell: Cell, windows: Windows | None) -> dict[str, Any] | None:
     calibration = cell.parts.calibration
     if windows is None or calibration is None:
         return None
+    parts = windows.parts or (windows,)
+    origins = _origins(cell)
     return {
-        "data": _origins(cell),
-        "sha256": hashlib.sha256(windows.ids.numpy().tobytes()).hexdigest(),
-        "windows": len(windows.ids),
+        "data": [origin | part.record() for origin, part in zip(origins, parts, strict=True)],
+        **windows.record(),
         "seqlen": windows.ids.shape[1],
-        "tokens": int(windows.mask.sum()),
-        "rows": len(windows.digests),
-        "documents_too_short": windows.skipped,
+        "rows_left_to_metrics": len(cell.without),
         "seed": cell.settings.seed if calibration.draws() else None,
     }
 

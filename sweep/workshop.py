@@ -20,8 +20,10 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sweep.calib.calibration import Windows
+from sweep.calib.calibration import Calibration, Windows
+from sweep.calib.packing import fixed
 from sweep.cell import Cell, digest
+from sweep.data.row import Tokens
 from sweep.files import Kept
 from sweep.metric.subject import Memory, Subject
 from sweep.model import anatomy
@@ -103,19 +105,41 @@ class Workshop:
         self._once("weights", _key(checkpoint), check)
 
     def windows(self, cell: Cell) -> Windows | None:
-        """The calibration windows; None where the method reads no data."""
+        """The calibration windows; None where the method reads no data.
+
+        Those that the dense model says itself are sampled once and kept for good.
+        """
         calibration = cell.parts.calibration
         if calibration is None:
             return None
+        if calibration.sampled:
+            return self._sampled(cell, calibration)
         tokenizer = self.tokenizer(cell.parts.checkpoint)
         key = digest([_key(cell.parts.checkpoint), cell.config["calib"], cell.settings.seed])
+        key += digest(sorted(cell.without))
 
         def draw() -> Windows:
             what = f"reading calib {cell.config['options']['calib']}, seed {cell.settings.seed}"
             with _said_if_slow(what), under("calib"):
-                return calibration.windows(tokenizer, cell.settings.seed)
+                return calibration.windows(tokenizer, cell.settings.seed, without=cell.without)
 
         return self._once("windows", key, draw)
+
+    def _sampled(self, cell: Cell, calibration: Calibration) -> Windows:
+        """Of the dense model, which is loaded for it if it must be; its weights must be dense."""
+        decides = ("numerics", "model", "dtype", "calib", "data", "seed")
+        key = digest({name: cell.identity[name] for name in decides})
+
+        def sample() -> dict[str, Any]:
+            tokenizer = self.tokenizer(cell.parts.checkpoint)
+            windows = calibration.windows(tokenizer, cell.settings.seed, self.bench(cell))
+            return {"ids": windows.ids.tolist()}
+
+        def recall() -> Windows:
+            kept = Kept(cell.settings.outputs).once("self", key, sample, lasts=lambda found: True)
+            return fixed([Tokens(tuple(ids)) for ids in kept["ids"]], None)
+
+        return self._once("sampled", key, recall)
 
     def material(self, cell: Cell, metric: str) -> Mapping[str, Any]:
         """A metric's data, read and tokenised."""

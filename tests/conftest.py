@@ -152,6 +152,7 @@ def rows() -> Any:
     class Rows(Source):
         held: Sequence[Any]
         packing: ClassVar[Packing | None] = "concat"
+        is_file: ClassVar[bool] = False
         joint: ClassVar[str | None] = None
 
         def origin(self) -> Origin:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from sweep.cell import make
 from sweep.config import CONF
+from sweep.data import hub as data_hub
 from sweep.model import hub
 
 Frozen = Callable[..., dict[str, Any]]
@@ -44,6 +45,7 @@ def test_every_option_composes_and_builds(
     option: str, frozen: Frozen, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "_snapshot", lambda repo, revision, pickles: files["model"])
+    monkeypatch.setattr(data_hub, "_commit", lambda corpus, repo, revision: revision)
     needed = [text.format(**files) for text in NEEDED.get(option, [])]
     cell = make(frozen(option, *needed), lambda folder: str(folder))
     assert cell.name.endswith(cell.id[:8])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Windows, check_size
+from sweep.calib.calibration import Calibration, DenseModel, Windows, check_size, left
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
@@ -33,6 +33,7 @@ class Corpus(Calibration):
     seqlen: Annotated[int, Field(ge=2)] | None = None
     packing: Packing | None = None
     template: Template = "alpaca"
+    sampled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises: Refusal: a setting that the source cannot honour, or one that it needs."""
@@ -45,16 +46,23 @@ class Corpus(Calibration):
                 raise Refusal(name, None, "must be set")
         check_size(self.n_samples, self.seqlen)
 
-    def windows(self, tokenizer: Any, seed: int) -> Windows:
+    def windows(
+        self,
+        tokenizer: Any,
+        seed: int,
+        dense: DenseModel | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> Windows:
         """See `Calibration`. A tensor's windows keep their order unless a part of them is drawn."""
         if self.packing is None or self.seqlen is None or self.n_samples is None:
             order = seed if self.draws() else None
-            windows = fixed(self.source.rows("calibration", order), self.n_samples)
+            rows = left(self.source.rows("calibration", order), without)
+            windows = fixed(rows, self.n_samples)
             width = windows.ids.shape[1]
             if self.seqlen not in (None, width):
                 raise Refusal("seqlen", self.seqlen, f"the tensor's windows have {width} tokens")
             return windows
-        rows = self.source.rows("calibration", seed)
+        rows = left(self.source.rows("calibration", seed), without)
         return pack(rows, tokenizer, self.packing, self.n_samples, self.seqlen, seed, self.template)
 
     def draws(self) -> bool:

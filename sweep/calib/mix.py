@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, final
+from typing import Annotated, Any, ClassVar, final
 
 import torch
 from pydantic import Field
 
-from sweep.calib.calibration import Calibration, Windows, check_size
+from sweep.calib.calibration import Calibration, DenseModel, Windows, check_size, left
 from sweep.calib.packing import fixed, pack
 from sweep.data.source import Origin, Packing, Source
 from sweep.data.template import Template
@@ -50,6 +50,7 @@ class Mix(Calibration):
     parts: dict[str, Share]
     n_samples: Annotated[int, Field(ge=1)] = 128
     seqlen: Annotated[int, Field(ge=2)] = 2048
+    sampled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Raises: Refusal: fewer than two corpora, or more than there are windows."""
@@ -70,22 +71,31 @@ class Mix(Calibration):
             counts[name] += 1
         return counts
 
-    def windows(self, tokenizer: Any, seed: int) -> Windows:
+    def windows(
+        self,
+        tokenizer: Any,
+        seed: int,
+        dense: DenseModel | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> Windows:
         """See `Calibration`; the corpora stand one after the other."""
         made: list[Windows] = []
         for name, count in self.counts().items():
             part = self.parts[name]
             with under(f"parts.{name}"):
-                made.append(self._share(part, tokenizer, count, seed))
+                made.append(self._share(part, tokenizer, count, seed, without))
         return Windows(
             ids=torch.cat([part.ids for part in made]),
             mask=torch.cat([part.mask for part in made]),
             contents=reduce(or_, (part.contents for part in made)),
             skipped=sum(part.skipped for part in made),
+            parts=tuple(made),
         )
 
-    def _share(self, part: Share, tokenizer: Any, count: int, seed: int) -> Windows:
-        rows = part.source.rows("calibration", seed)
+    def _share(
+        self, part: Share, tokenizer: Any, count: int, seed: int, without: frozenset[str]
+    ) -> Windows:
+        rows = left(part.source.rows("calibration", seed), without)
         if part.packing is not None:
             return pack(rows, tokenizer, part.packing, count, self.seqlen, seed, part.template)
         windows = fixed(rows, count)
@@ -105,7 +115,11 @@ class Mix(Calibration):
 
     def origins(self) -> tuple[Origin, ...]:
         """Of the corpora, in the order of the mixture."""
-        return tuple(part.source.origin() for part in self.parts.values())
+        found: list[Origin] = []
+        for name, part in self.parts.items():
+            with under(f"parts.{name}"):
+                found.append(part.source.origin())
+        return tuple(found)
 
     def length(self) -> int | None:
         """`seqlen`."""

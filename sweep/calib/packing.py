@@ -17,7 +17,7 @@ import torch
 from sweep.calib.calibration import Windows
 from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Packing
-from sweep.data.template import Template, prompt
+from sweep.data.template import Template, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
 
 PATIENCE = 10_000
@@ -39,8 +39,10 @@ def pack(
     """`n_samples` windows of `seqlen` tokens from rows in their order.
 
     Raises:
-        Refusal: the rows end, or are all too short, before there are enough windows.
+        Refusal: the rows end, or are all too short, before there are enough windows; or the
+            tokenizer has no chat template, and it is asked for.
     """
+    check_template(template, tokenizer)
     documents = encode(rows, tokenizer, template)
     if packing == "sample":
         return _sample(documents, n_samples, seqlen, random.Random(seed))
@@ -57,8 +59,10 @@ def encode(
     Lazy, a chunk of rows at a time, since a source may be endless.
     """
     for chunk in _chunks(rows):
-        texts = [_text(row, template) for row in chunk]
-        yield from zip(chunk, tokenizer(texts)["input_ids"], strict=True)
+        texts = [_text(row, template, tokenizer) for row in chunk]
+        asks = any(isinstance(row, Instruction) for row in chunk)
+        options = tokenizing(template) if asks else {}
+        yield from zip(chunk, tokenizer(texts, **options)["input_ids"], strict=True)
 
 
 def joined(documents: Iterable[tuple[Row, list[int]]], eos: int) -> Iterator[tuple[Row, int]]:
@@ -68,11 +72,11 @@ def joined(documents: Iterable[tuple[Row, list[int]]], eos: int) -> Iterator[tup
             yield row, token
 
 
-def _text(row: Row, template: Template) -> str:
+def _text(row: Row, template: Template, tokenizer: Any) -> str:
     if isinstance(row, Text):
         return row.text
     if isinstance(row, Instruction):
-        return prompt(row, template) + row.output
+        return prompt(row, template, tokenizer) + row.output
     raise TypeError("windows that are tokenised already are not packed")
 
 

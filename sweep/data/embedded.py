@@ -27,6 +27,7 @@ class Prose(Source):
 
     corpus: str
     packing: ClassVar[Packing | None] = "concat"
+    is_file: ClassVar[bool] = False
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:
@@ -53,6 +54,7 @@ class Exercises(Source):
     corpus: str
     wording: str
     packing: ClassVar[Packing | None] = "concat"
+    is_file: ClassVar[bool] = False
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:

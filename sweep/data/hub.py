@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, TypeVar, final
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
-from sweep.hub import asking
+from sweep.hub import asking, patiently
 from sweep.refusal import Refusal
 
 HELD_OUT = 0.1
@@ -24,17 +25,20 @@ FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parque
 COMMIT = re.compile("[0-9a-f]{40}")
 """A revision that fixes the rows."""
 
+T = TypeVar("T")
+
 
 @final
 @dataclass(frozen=True)
 class Documents(Source):
-    """A corpus of documents with a split of its own for evaluation.
+    """A corpus of documents.
 
     Attributes:
         corpus: the name in results.
         repo: repository on the hub.
         revision: branch, tag or commit.
-        calibration, evaluation: name of the split, or the data file, for each part.
+        calibration, evaluation: name of the split, or the data file, for each part; the same for
+            both: a tenth of its documents, chosen by content, is for evaluation.
         files: whether `calibration` and `evaluation` name data files and not splits: json lines,
             csv, parquet or txt, also gzipped.
         config: the repository's configuration, where it has several.
@@ -51,11 +55,12 @@ class Documents(Source):
     config: str | None = None
     field: str = "text"
     packing: Packing = "sample"
+    is_file: ClassVar[bool] = False
     joint: ClassVar[str | None] = "\n\n"
 
     def origin(self) -> Origin:
-        """The revision fixes the rows as far as it is a commit."""
-        return Origin(self.corpus, "hub", self.revision, self.repo)
+        """The commit fixes the rows; a branch or a tag is looked up, in the cache if need be."""
+        return _origin(self.corpus, self.repo, self.revision)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The documents of the part's split or file.
@@ -63,76 +68,104 @@ class Documents(Source):
         Blank ones count in evaluation: the published perplexities on WikiText join all its rows.
         """
         where = self.calibration if part == "calibration" else self.evaluation
-        with asking("source", self.corpus, self.repo):
-            if self.files:
-                data = _file(self.repo, self.revision, where)
-            else:
-                data = _split(self.repo, self.config, self.revision, where)
-        if self.field not in data.column_names:
-            reason = f"{self.repo} has the columns {', '.join(data.column_names)}"
-            raise Refusal("field", self.field, reason)
+        commit = self.origin().revision
+        if self.files:
+            read = partial(_file, self.repo, commit, where)
+        else:
+            read = partial(_split, self.repo, self.config, commit, where)
+        data = _had(self.corpus, self.repo, read)
+        _check_columns(self.repo, data, {"field": self.field})
         for index in _order(len(data), seed):
-            text = data[index][self.field]
-            if text.strip() or part == "evaluation":
-                yield Text(text)
+            row = Text(data[index][self.field] or "")
+            if self.calibration == self.evaluation:
+                if row.text.strip() and held_out(row) == (part == "evaluation"):
+                    yield row
+            elif row.text.strip() or part == "evaluation":
+                yield row
 
 
 @final
 @dataclass(frozen=True)
 class Instructions(Source):
-    """A corpus of instructions without splits: a tenth, chosen by content, is for evaluation.
+    """A corpus of instructions.
 
     Attributes:
         corpus: the name in results.
         repo: repository on the hub.
         revision: branch, tag or commit.
         config: the repository's configuration, where it has several.
+        calibration, evaluation: name of the split for each part; the same for both: a tenth of its
+            rows, chosen by content, is for evaluation.
+        instruction, input, output: the columns; an input may be absent, and so may an output where
+            there is a column `instances`, of which the first then counts.
     """
 
     corpus: str
     repo: str
     revision: str
     config: str | None = None
+    calibration: str = "train"
+    evaluation: str = "train"
+    instruction: str = "instruction"
+    input: str = "input"
+    output: str = "output"
     packing: ClassVar[Packing | None] = "concat"
+    is_file: ClassVar[bool] = False
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:
-        """The revision fixes the rows as far as it is a commit."""
-        return Origin(self.corpus, "hub", self.revision, self.repo)
+        """The commit fixes the rows; a branch or a tag is looked up, in the cache if need be."""
+        return _origin(self.corpus, self.repo, self.revision)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
-        """The rows of the part; the content hash decides to which part a row belongs."""
-        with asking("source", self.corpus, self.repo):
-            data = _split(self.repo, self.config, self.revision, "train")
-        columns = set(data.column_names)
-        if "instruction" not in columns or not columns & {"output", "instances"}:
-            there = ", ".join(data.column_names)
-            reason = f"{self.repo} has the columns {there}; must have instruction and output"
-            raise Refusal("source", self.corpus, reason)
+        """The rows of the part; where there is one split, a row's content decides."""
+        where = self.calibration if part == "calibration" else self.evaluation
+        read = partial(_split, self.repo, self.config, self.origin().revision, where)
+        data = _had(self.corpus, self.repo, read)
+        wanted = {"instruction": self.instruction}
+        if "instances" not in data.column_names:
+            wanted |= {"output": self.output}
+        _check_columns(self.repo, data, wanted)
         for index in _order(len(data), seed):
-            row = _instruction(data[index])
-            if held_out(row) == (part == "evaluation"):
+            row = self._row(index, data[index])
+            if self.calibration != self.evaluation or held_out(row) == (part == "evaluation"):
                 yield row
 
+    def _row(self, index: int, record: Mapping[str, Any]) -> Instruction:
+        """Alpaca's columns, or Unnatural Instructions' `instances`, of which the first counts."""
+        instances = record.get("instances")
+        answered: Mapping[str, Any] = record
+        if instances:
+            # `datasets` gives a list of structs, or a struct of lists in older versions
+            answered = (
+                {key: values[0] for key, values in instances.items()}
+                if isinstance(instances, Mapping)
+                else instances[0]
+            )
+        if self.output not in answered:
+            there = ", ".join(answered)
+            raise Refusal("output", self.output, f"row {index} of {self.repo} has {there}")
+        texts = (record[self.instruction], answered.get(self.input), answered[self.output])
+        return Instruction(*(text or "" for text in texts))
 
-def held_out(row: Instruction) -> bool:
-    """Whether the row is for evaluation: decided by its question alone, for ever and anywhere."""
-    key = f"{row.instruction.strip()}\xff{row.input.strip()}".encode()
-    return int.from_bytes(hashlib.sha256(key).digest()[:8]) < HELD_OUT * 2**64
+
+def held_out(row: Instruction | Text) -> bool:
+    """Whether the row is for evaluation: decided by its question alone, for ever and anywhere.
+
+    Of a document, by its text.
+    """
+    asked = (
+        row.text if isinstance(row, Text) else f"{row.instruction.strip()}\xff{row.input.strip()}"
+    )
+    return int.from_bytes(hashlib.sha256(asked.strip().encode()).digest()[:8]) < HELD_OUT * 2**64
 
 
-def _instruction(record: Mapping[str, Any]) -> Instruction:
-    """Alpaca's columns, or Unnatural Instructions' `instances`, of which the first counts."""
-    instances = record.get("instances")
-    if instances:
-        # `datasets` gives a list of structs, or a struct of lists in older versions
-        first = (
-            {key: values[0] for key, values in instances.items()}
-            if isinstance(instances, Mapping)
-            else instances[0]
-        )
-        return Instruction(record["instruction"], first.get("input") or "", first["output"])
-    return Instruction(record["instruction"], record.get("input") or "", record["output"])
+def _check_columns(repo: str, data: Any, wanted: Mapping[str, str]) -> None:
+    """Raises: Refusal: for the setting that names a column which is not there."""
+    for setting, column in wanted.items():
+        if column not in data.column_names:
+            there = ", ".join(data.column_names)
+            raise Refusal(setting, column, f"{repo} has the columns {there}")
 
 
 def _order(count: int, seed: int | None) -> list[int]:
@@ -140,6 +173,34 @@ def _order(count: int, seed: int | None) -> list[int]:
     if seed is not None:
         random.Random(seed).shuffle(order)
     return order
+
+
+def _had(corpus: str, repo: str, read: Callable[[], T]) -> T:
+    """What is read from the hub or its cache; refused by the name of the corpus."""
+    with asking("source", corpus, repo):
+        return patiently(read)
+
+
+def _origin(corpus: str, repo: str, revision: str) -> Origin:
+    return Origin(corpus, "hub", _commit(corpus, repo, revision), repo)
+
+
+@cache
+def _commit(corpus: str, repo: str, revision: str) -> str:
+    """The commit that a branch or a tag stands for now; without the hub, in its cache.
+
+    The same for a whole process: what is planned is what is read.
+    """
+    if COMMIT.fullmatch(revision):
+        return revision
+    from huggingface_hub import snapshot_download
+
+    def snapshot() -> str:
+        return snapshot_download(
+            repo, repo_type="dataset", revision=revision, allow_patterns="README.md"
+        )
+
+    return Path(_had(corpus, repo, snapshot)).name
 
 
 def _split(repo: str, config: str | None, revision: str, split: str) -> Any:

@@ -50,6 +50,7 @@ class Local(Source):
     field: str | None = None
     corpus: str = "local"
     packing: ClassVar[Packing | None] = "concat"
+    is_file: ClassVar[bool] = True
 
     @property
     def joint(self) -> str:

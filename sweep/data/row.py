@@ -92,27 +92,35 @@ class Contents:
     Attributes:
         rows: content hash of every row.
         short: those of documents whose text another may have by chance.
-        texts: hashes of the documents that hold what an instruction among the rows holds.
+        held: hashes of the documents that hold what an instruction among the rows holds, each with
+            the hash of that row.
     """
 
     rows: frozenset[str]
     short: frozenset[str]
-    texts: frozenset[str]
+    held: frozenset[tuple[str, str]]
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Contents:
         """Of these rows, each of which may come several times."""
         kept = set(rows)
         documents = [row for row in kept if isinstance(row, Text)]
-        others = [row.as_texts for row in kept if isinstance(row, Instruction)]
+        asked = [row for row in kept if isinstance(row, Instruction)]
         return cls(
             rows=frozenset(row.digest for row in kept),
             short=frozenset(row.digest for row in documents if not row.telling),
-            texts=frozenset(text.digest for texts in others for text in texts if text.telling),
+            held=frozenset(
+                (text.digest, row.digest) for row in asked for text in row.as_texts if text.telling
+            ),
         )
 
+    @property
+    def texts(self) -> frozenset[str]:
+        """Hashes of the documents that hold what an instruction among the rows holds."""
+        return frozenset(text for text, _ in self.held)
+
     def __or__(self, other: Contents) -> Contents:
-        return Contents(self.rows | other.rows, self.short | other.short, self.texts | other.texts)
+        return Contents(self.rows | other.rows, self.short | other.short, self.held | other.held)
 
     def shared(self, other: Contents) -> frozenset[str]:
         """Hashes of what is in both: equal rows, or an instruction here and its answer there.
@@ -121,3 +129,8 @@ class Contents:
         """
         alike = self.rows & other.rows
         return (alike | self.rows & other.texts | self.texts & other.rows) - self.short
+
+    def met(self, other: Contents) -> frozenset[str]:
+        """Hashes of the rows here of which the other use holds something: those in `shared`."""
+        shared = self.shared(other)
+        return (self.rows & shared) | frozenset(row for text, row in self.held if text in shared)

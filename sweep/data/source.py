@@ -48,6 +48,11 @@ class Source(ABC):
     def joint(self) -> str | None:
         """What stands between two documents of a running text; None: the end-of-sequence token."""
 
+    @property
+    @abstractmethod
+    def is_file(self) -> bool:
+        """Whether it is a file of the user's: soon read, and where mistakes are."""
+
     @abstractmethod
     def origin(self) -> Origin:
         """What identifies the rows.

@@ -28,6 +28,7 @@ class TokenFile(Source):
     key: str | None = None
     corpus: str = "tokens"
     packing: ClassVar[Packing | None] = None
+    is_file: ClassVar[bool] = True
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:

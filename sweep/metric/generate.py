@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -36,6 +36,7 @@ def generate(
     max_new_tokens: int,
     stop: Sequence[str],
     name: str,
+    options: Mapping[str, bool] | None = None,
 ) -> list[Answer]:
     """Greedy continuations, prompts of like length together.
 
@@ -48,15 +49,18 @@ def generate(
         max_new_tokens: length limit of an answer in tokens.
         stop: strings that end an answer; they are not part of it.
         name: what the progress bar says.
+        options: of the tokenizer's call.
     """
     tokenizer, model = subject.tokenizer, subject.model
-    lengths = [len(ids) for ids in tokenizer(list(prompts))["input_ids"]]
+    told = dict(options or {})
+    lengths = [len(ids) for ids in tokenizer(list(prompts), **told)["input_ids"]]
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     batches = [order[i : i + subject.batch_size] for i in range(0, len(order), subject.batch_size)]
     answers: dict[int, Answer] = {}
     with _greedy(model, tokenizer, max_new_tokens):
         for batch in subject.progress(batches, name, len(batches)):
-            asked = tokenizer([prompts[i] for i in batch], return_tensors="pt", padding=True)
+            texts = [prompts[i] for i in batch]
+            asked = tokenizer(texts, return_tensors="pt", padding=True, **told)
             asked = {key: asked[key].to(subject.device) for key in ("input_ids", "attention_mask")}
             start = asked["input_ids"].shape[1]
             ends = [_stopped(tokenizer, stop, start)] if stop else []

@@ -14,7 +14,7 @@ from typing import Any
 
 from sweep.data.row import Contents, Instruction
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template, prompt
+from sweep.data.template import Template, check_template, prompt, tokenizing
 from sweep.metric.generate import Answer, generate
 from sweep.metric.metric import Examples
 from sweep.metric.subject import Subject
@@ -123,11 +123,13 @@ def read_questions(
         Refusal: a corpus has none.
     """
 
+    check_template(template, tokenizer)
+
     def read(source: Source) -> Questions:
         rows = _instructions(source, n_samples)
         room = None if seqlen is None else seqlen - max_new_tokens
-        prompts = [prompt(row, template) for row in rows]
-        lengths = [len(ids) for ids in tokenizer(prompts)["input_ids"]]
+        prompts = [prompt(row, template, tokenizer) for row in rows]
+        lengths = [len(ids) for ids in tokenizer(prompts, **tokenizing(template))["input_ids"]]
         kept = [i for i, length in enumerate(lengths) if room is None or length <= room]
         if not kept:
             reason = f"every prompt is longer than {room} tokens; raise it"
@@ -168,6 +170,7 @@ def answers(subject: Subject, questions: Questions) -> list[Answer]:
             max_new_tokens=questions.max_new_tokens,
             stop=questions.stop,
             name=f"{questions.origin.corpus} answers",
+            options=tokenizing(questions.template),
         ),
     )
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from sweep.calib.packing import encode, joined
 from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template, prompt
+from sweep.data.template import Template, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
 
 
@@ -129,6 +129,7 @@ def responses(
         n_samples: at most so many examples; None: all.
         seqlen: at most so many tokens in a sequence.
     """
+    check_template(template, tokenizer)
     rows = [row for row in islice(source.rows("evaluation", None), n_samples) if _asks(row)]
     sequences: list[list[int]] = []
     starts: list[int] = []
@@ -190,11 +191,12 @@ def _teacher_forced(
     Prompt and response are tokenised together, as the model sees them, if the prompt's own tokens
     are kept by that; else apart.
     """
+    options = tokenizing(template)
     for row in rows:
         assert isinstance(row, Instruction)
-        asked = prompt(row, template)
-        before = tokenizer(asked)["input_ids"]
-        whole = tokenizer(asked + row.output)["input_ids"]
+        asked = prompt(row, template, tokenizer)
+        before = tokenizer(asked, **options)["input_ids"]
+        whole = tokenizer(asked + row.output, **options)["input_ids"]
         if whole[: len(before)] != before:
             whole = before + tokenizer(row.output, add_special_tokens=False)["input_ids"]
         yield len(before), [*whole, tokenizer.eos_token_id]

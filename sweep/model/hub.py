@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, final
 
-from sweep.hub import asking
+from sweep.hub import asking, patiently
 from sweep.model.checkpoint import Checkpoint, DType, check_folder
 from sweep.model.placement import Attention, Device, DeviceMap, check_device_map
 from sweep.refusal import Refusal
@@ -82,13 +82,15 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     files = [*FILES, "*.bin"] if pickles else [*FILES]
-    with asking("repo", repo, repo):
-        return Path(
-            snapshot_download(
-                repo,
-                revision=revision,
-                allow_patterns=files,
-                ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
-                local_files_only=constants.HF_HUB_OFFLINE,
-            )
+
+    def snapshot() -> str:
+        return snapshot_download(
+            repo,
+            revision=revision,
+            allow_patterns=files,
+            ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
+            local_files_only=constants.HF_HUB_OFFLINE,
         )
+
+    with asking("repo", repo, repo):
+        return Path(patiently(snapshot))

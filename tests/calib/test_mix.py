@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from sweep.calib.corpus import Corpus
 from sweep.calib.mix import Mix, Share
 from sweep.data.local import Local
 from sweep.data.row import Text
@@ -70,6 +71,24 @@ def test_every_window_is_of_one_corpus(tokenizer: Any, rows: Any, packing: Any) 
     used = {name: {row.digest for row in held[name]} & windows.digests for name in held}
     assert set().union(*used.values()) == windows.digests
     assert all(used.values())
+    said = [part.record() for part in windows.parts]
+    assert [part["windows"] for part in said] == [2, 2, 4]
+    assert [part["rows"] for part in said] == [len(used[name]) for name in held]
+    whole = windows.record()
+    for count in ("windows", "tokens", "rows"):
+        assert whole[count] == sum(part[count] for part in said)
+    assert len({part["rows_sha256"] for part in (*said, whole)}) == 4
+
+
+def test_the_hash_of_rows_is_theirs_in_whatever_order_and_tokens(tokenizer: Any, rows: Any) -> None:
+    def record(held: Any, seqlen: int) -> dict[str, Any]:
+        return Corpus(rows(held), 3, seqlen, "pad").windows(tokenizer, 0).record()
+
+    held = documents(10, 3)[:3]
+    one, turned, longer = record(held, 4), record(held[::-1], 4), record(held, 5)
+    assert one["rows_sha256"] == turned["rows_sha256"] == longer["rows_sha256"]
+    assert len({one["sha256"], turned["sha256"], longer["sha256"]}) == 3
+    assert record(documents(70, 3)[:3], 4)["rows_sha256"] != one["rows_sha256"]
 
 
 def test_documents_too_short_are_counted_over_all_corpora(tokenizer: Any, rows: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import logging
@@ -13,7 +14,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
@@ -72,6 +73,18 @@ class Hub:
         if isinstance(self.found, Exception):
             raise self.found
         return self.found[split]
+
+
+@pytest.fixture(autouse=True)
+def commits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every branch is called as the commit that it stands for."""
+
+    def snapshot(repo: str, *, repo_type: str, revision: str, allow_patterns: str) -> str:
+        assert repo_type == "dataset"
+        return f"snapshots/{revision}"
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    monkeypatch.setattr(hub_module, "WAITS", ())
 
 
 @pytest.fixture
@@ -215,6 +228,30 @@ def test_a_shuffled_split_is_the_same_documents_in_another_order(hub: Any) -> No
     assert shuffled == [Text(words[i]) for i in order]
 
 
+def test_of_documents_without_splits_a_tenth_is_for_evaluation(hub: Any) -> None:
+    words = [f"word {i}" for i in range(400)]
+    hub({"train": datasets.Dataset.from_dict({"text": [*words, " "]})})
+    source = Documents("code", "a/code", "v1", "train", "train")
+    calibration, evaluation = rows(source, "calibration", 1), rows(source, "evaluation")
+    assert not set(calibration) & set(evaluation)
+    assert set(calibration) | set(evaluation) == set(map(Text, words))
+    assert len(evaluation) / 400 == pytest.approx(HELD_OUT, abs=0.04)
+
+
+def test_instructions_may_have_a_split_for_evaluation_and_columns_of_other_names(hub: Any) -> None:
+    parts = {
+        name: datasets.Dataset.from_list(
+            [{"question": f"{name} {i}?", "answer": f"{i}"} for i in "12"]
+        )
+        for name in ("train", "test")
+    }
+    hub(parts)
+    names = {"instruction": "question", "output": "answer", "evaluation": "test"}
+    source = Instructions("gsm8k", "a/gsm8k", "v1", **names)
+    for part, name in (("calibration", "train"), ("evaluation", "test")):
+        assert rows(source, part) == [Instruction(f"{name} {i}?", "", i) for i in "12"]
+
+
 def test_another_column_can_hold_the_text(hub: Any) -> None:
     hub(texts("content"))
     source = Documents("code", "a/code", "v1", "train", "test", field="content")
@@ -229,8 +266,16 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(hub: Any) ->
     hub({"train": texts()["train"]})
     with pytest.raises(Refusal) as caught:
         rows(Instructions("code", "a/code", "v1"), "calibration")
-    said = str(caught.value)
-    assert said.startswith("source=code: a/code has the columns text, url; must have instruction")
+    assert str(caught.value) == "instruction=instruction: a/code has the columns text, url"
+    with pytest.raises(Refusal) as caught:
+        rows(Instructions("code", "a/code", "v1", instruction="text"), "calibration")
+    assert str(caught.value) == "output=output: a/code has the columns text, url"
+    hub(
+        {"train": datasets.Dataset.from_list([{"instruction": "I.", "instances": [{"input": ""}]}])}
+    )
+    with pytest.raises(Refusal) as caught:
+        rows(Instructions("u", "u/u", "v1"), "calibration")
+    assert str(caught.value) == "output=output: row 0 of u/u has input"
 
 
 @pytest.mark.parametrize(
@@ -260,14 +305,32 @@ def test_a_hub_out_of_reach_is_one_line_that_says_what_to_do(
     assert "long story" not in said
 
 
-def test_constructing_and_origin_ask_nothing_of_the_hub(hub: Any) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_while_rows_are_made_ready_is_told_as_such(
+    hub: Any, number: int
+) -> None:
+    error = DatasetGenerationError("An error occurred while generating the dataset")
+    error.__cause__ = OSError(number, "no room")
+    hub(error)
+    with pytest.raises(Refusal, match="source=alpaca: the disk is full, so a/b could not be kept"):
+        rows(Instructions("alpaca", "a/b", "main"), "calibration")
+
+
+def test_a_mistake_in_code_is_none_of_the_hub(hub: Any) -> None:
+    hub(AttributeError("no such thing"))
+    with pytest.raises(AttributeError):
+        rows(Instructions("alpaca", "a/b", "main"), "calibration")
+
+
+def test_constructing_and_the_origin_of_a_commit_ask_nothing_of_the_hub(hub: Any) -> None:
     stand_in = hub(ConnectionError("no network"))
     for source in (
-        Instructions("alpaca", "a/b", "abc"),
-        Documents("c4", "a/b", "abc", "train", "test"),
+        Instructions("alpaca", "a/b", COMMIT),
+        Documents("c4", "a/b", COMMIT, "train", "test"),
     ):
         origin = source.origin()
-        assert (origin.source, origin.revision, origin.location) == ("hub", "abc", "a/b")
+        assert (origin.source, origin.revision, origin.location) == ("hub", COMMIT, "a/b")
+        assert not source.is_file
     assert stand_in.asked == []
 
 
@@ -329,7 +392,7 @@ def load() -> None:
 
 def test_a_hub_that_answers_is_asked(endpoint: socket.socket, offline: Any) -> None:
     load()
-    assert offline == [(False, False, logging.WARNING)]
+    assert offline == [(False, False, logging.ERROR)]
 
 
 def test_a_hub_out_of_reach_leaves_the_cache_at_once_and_in_silence(
@@ -365,4 +428,4 @@ def test_a_hub_behind_a_proxy_is_asked(
     endpoint.close()
     monkeypatch.setattr(hub_module, "getproxies", lambda: {"https": "http://proxy:8080"})
     load()
-    assert offline == [(False, False, logging.WARNING)]
+    assert offline == [(False, False, logging.ERROR)]

@@ -102,6 +102,17 @@ def test_a_question_that_others_share_is_not_the_row() -> None:
     assert shared([Instruction(question, " ", "…")], [Text(question)]) == 1
 
 
+def test_the_rows_that_another_use_meets_are_named_by_their_own_hashes() -> None:
+    text, other = Text(f"{ANSWER} Nobody knows why."), Text(ASKED.output)
+    short = Text("= History =")
+    here = Contents.of([text, ASKED, short])
+    assert here.met(Contents.of([text, short])) == {text.digest}
+    assert here.met(Contents.of([other])) == {ASKED.digest}
+    assert Contents.of([other]).met(here) == {other.digest}
+    assert here.met(Contents.of([ASKED, text])) == {ASKED.digest, text.digest}
+    assert here.met(Contents.of([Text("Nothing of it, in as many words as it may take.")])) == set()
+
+
 def test_contents_can_be_put_together() -> None:
     heading = Text("= History =")
     both = Contents.of([Text(ANSWER), heading]) | Contents.of([ASKED])

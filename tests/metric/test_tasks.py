@@ -52,7 +52,14 @@ class Said:
         self.asked: list[tuple[bool, list[str], int, tuple[str, ...]]] = []
 
     def __call__(
-        self, subject: Any, prompts: Sequence[str], *, max_new_tokens: int, stop: Any, name: str
+        self,
+        subject: Any,
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int,
+        stop: Any,
+        name: str,
+        options: Any,
     ) -> list[Answer]:
         dense = subject.memo["is", "dense"]
         assert subject.model is not None, "the weights must be there"

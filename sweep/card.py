@@ -136,11 +136,12 @@ def _metadata(said: Mapping[str, Any], compression: Mapping[str, Any], weights: 
 
     model = said["config"]["model"]
     calibration = compression["calibration"] or {"data": []}
+    pruned = said["about"]["compresses"]
     data = ModelCardData(
         base_model=model.get("repo"),
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["compression-sweep", "pruning", str(compression["method"])],
+        tags=["compression-sweep", *(["pruning", compression["method"]] if pruned else [])],
         datasets=[one["location"] for one in calibration["data"] if one["source"] == "hub"] or None,
         sweep={
             "cell": said["id"],
@@ -223,7 +224,7 @@ def _measured(name: str, result: Mapping[str, Any], dense: Folder | None) -> str
         f"- on {one['corpus']}: {_where(one)}, revision `{one['revision']}`"
         for one in result["data"]
     ]
-    return "\n".join([f"## {name.capitalize()}", "", table, "", *data])
+    return "\n".join([f"## {name if '_' in name else name.capitalize()}", "", table, "", *data])
 
 
 def _rows(values: Mapping[str, Any], dense: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -90,7 +90,9 @@ def test_every_point_of_every_study_composes_and_builds(
         ("sparsity_frontier", ["sparsity=2to4"], 6),
         ("calibration_source", ["calib=c4"], 12),
         ("calibration_source", ["calib=mix", "seed=0"], 12),
-        ("calibration_source", ["model=tiny"], 72),
+        ("calibration_source", ["model=tiny"], 84),
+        ("calibration_source", ["calib=wikitext2"], 12),
+        ("calibration_source", ["calib=c4,gsm8k"], 24),
     ],
 )
 def test_words_choose_among_the_grids_of_a_study(

@@ -62,10 +62,13 @@ def _values(parser: OverridesParser, words: Sequence[str]) -> dict[str, set[str]
 def _meant(grids: Sequence[Mapping[str, set[str]]], asked: Mapping[str, set[str]]) -> list[int]:
     """Numbers of the grids that the words are about.
 
-    Of a key that grids have: those that have all of its values; if none has, those with the key.
+    Of a key that grids have: those that have all of its values; if none has, those with the key,
+    but for options of a group of which the grid has settings: another option has not the same.
     """
     meant = list(range(len(grids)))
     for key, values in asked.items():
         having = [i for i in meant if key in grids[i]]
-        meant = [i for i in having if values <= grids[i][key]] or having or meant
+        exact = [i for i in having if values <= grids[i][key]]
+        free = [i for i in having if not any(name.startswith(f"{key}.") for name in grids[i])]
+        meant = exact or free or having or meant
     return meant

@@ -127,8 +127,8 @@ class Workshop:
 
     def _sampled(self, cell: Cell, calibration: Calibration) -> Windows:
         """Of the dense model, which is loaded for it if it must be; its weights must be dense."""
-        decides = ("numerics", "model", "dtype", "calib", "data", "seed")
-        key = digest({name: cell.identity[name] for name in decides})
+        decides = {"numerics", "model", "dtype", "attention", "calib", "data", "seed"}
+        key = digest({name: value for name, value in cell.identity.items() if name in decides})
 
         def sample() -> dict[str, Any]:
             tokenizer = self.tokenizer(cell.parts.checkpoint)

@@ -46,6 +46,9 @@ class StopsAt(Tracker, SilentMirror):
         self.method = cell.config["options"]["method"]
         return self
 
+    def conclude(self, name: str, outputs: Path) -> None:
+        """No sweep is ended by `work`."""
+
     def progress(self, what: str, done: int, total: int) -> None:
         self.shared.stopping = (self.method, what, done) == self.stop
 

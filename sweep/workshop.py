@@ -236,9 +236,8 @@ class Bench:
             yield
         finally:
             self.dense.leave()
-            with torch.no_grad():
-                for name, linear in linears.items():
-                    linear.weight.copy_(there[name])
+            for name, linear in linears.items():
+                linear.put(there[name])
 
     def reset(self) -> None:
         """The dense weights, as they were when the model was first altered."""

@@ -51,6 +51,10 @@ def bitmask_bytes(shape: Sequence[int], zeros: int, width: int) -> int:
 def of_model(folder: Path, layers: Iterable[Mapping[str, Any]]) -> Size:
     """Sizes of a model in safetensors; only the files' headers are read.
 
+    Of experts, which lie on disk in other pieces than the method sees, it is what their matrices
+    would take one by one: some bytes off, or, where a family stores them as one tensor of three
+    dimensions (GPT-OSS), what a form that knew such tensors would take.
+
     Args:
         folder: holds it.
         layers: `name`, `shape` and `zeros` of every compressed linear, as `compression.json` has
@@ -61,9 +65,10 @@ def of_model(folder: Path, layers: Iterable[Mapping[str, Any]]) -> Size:
     dense = sum(prod(tensor["shape"]) * _width(tensor) for tensor in tensors.values())
     linears_dense = linears_bitmask = 0
     for layer in layers:
-        tensor = tensors.get(f"{layer['name']}.weight", usual)
+        stored = tensors.get(f"{layer['name']}.weight")
+        tensor, shape = (stored, stored["shape"]) if stored else (usual, layer["shape"])
         linears_dense += prod(layer["shape"]) * _width(tensor)
-        linears_bitmask += bitmask_bytes(layer["shape"], layer["zeros"], _width(tensor))
+        linears_bitmask += bitmask_bytes(shape, layer["zeros"], _width(tensor))
     return Size(dense, dense - linears_dense + linears_bitmask, linears_dense, linears_bitmask)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -114,14 +115,18 @@ def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
     waiting: dict[str, list[tuple[Cell, str]]] = {}
     for cell in todo:
         for name in unfinished(cell, Folder(cell.settings.outputs, cell.name)):
-            key = digest([cell.config["model"], name, cell.config["metric"][name]])
-            waiting.setdefault(key, []).append((cell, name))
+            if isinstance(cell.parts.metrics[name], Charged):
+                key = digest([name, cell.config["metric"][name]])
+                waiting.setdefault(key, []).append((cell, name))
     for found in waiting.values():
         cell, name = found[0]
         metric = cell.parts.metrics[name]
-        if isinstance(metric, Charged):
-            with under(f"metric.{name}"):
-                log.info("%s: %s", name, metric.forecast(workshop.material(cell, name), len(found)))
+        models = Counter(of_same_model(cell) for cell, _ in found)
+        first = {of_same_model(cell): cell for cell, _ in reversed(found)}
+        each = [(workshop.material(first[m], name), count) for m, count in models.items()]
+        assert isinstance(metric, Charged)
+        with under(f"metric.{name}"):
+            log.info("%s: %s", name, metric.forecast(each))
 
 
 def _replaced(

@@ -121,17 +121,22 @@ class Judge(Metric[Questions]):
             stop=self.stop,
         )
 
-    def forecast(self, data: Mapping[str, Questions], cells: int) -> str:
+    def forecast(self, each: Sequence[tuple[Mapping[str, Questions], int]]) -> str:
         """See `Charged`: no more calls than that, if no reply is there already."""
-        rows = list(chain.from_iterable(found.rows for found in data.values()))
-        calls = cells * len(rows) * self.repeats
+        answers = tokens = 0
+        for data, cells in each:
+            rows = list(chain.from_iterable(found.rows for found in data.values()))
+            letters = sum(_letters(messages(row, "", self.criteria)) for row in rows)
+            answers += cells * len(rows)
+            tokens += cells * (letters // CHARACTERS_PER_TOKEN + len(rows) * self.max_new_tokens)
+        calls = answers * self.repeats
         if calls > self.max_calls:
-            count = f"{_count(cells, 'cell')}, {_count(len(rows), 'question')}"
+            count = (
+                f"{_count(sum(cells for _, cells in each), 'cell')}, {_count(answers, 'answer')}"
+            )
             reason = f"{calls} calls may be needed ({count}, repeats={self.repeats})"
             raise Refusal("max_calls", self.max_calls, f"{reason}; raise it, or lower n_samples")
-        letters = sum(_letters(messages(row, "", self.criteria)) for row in rows)
-        each = letters // CHARACTERS_PER_TOKEN + len(rows) * self.max_new_tokens
-        said = self._estimate(calls, cells * self.repeats * each)
+        said = self._estimate(calls, tokens * self.repeats)
         return f"{self.model} at {self.base_url}: up to {calls} calls, {said}"
 
     def prepare(self, dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:

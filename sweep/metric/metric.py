@@ -137,12 +137,12 @@ class Metric(ABC, Generic[M]):
 class Charged(Protocol):
     """A metric that takes more than time."""
 
-    def forecast(self, data: Mapping[str, Any], cells: int) -> str:
-        """What so many cells will take, in words.
+    def forecast(self, each: Sequence[tuple[Mapping[str, Any], int]]) -> str:
+        """What a sweep will take, in words.
 
         Args:
-            data: as `load` gave it.
-            cells: of the sweep that the metric has no result of yet.
+            each: of every model the data, as `load` gave them, and how many of its cells have no
+                result of the metric yet.
 
         Raises:
             Refusal: more than is allowed.

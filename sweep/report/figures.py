@@ -41,6 +41,7 @@ STYLE: Any = {
 }
 MOST = 40
 """Rows of a panel; more cannot be read."""
+BARS = "bars: the 95 % interval over examples; of several seeds, one standard deviation"
 MAPS = 12
 """Cells whose layers are drawn."""
 
@@ -112,15 +113,15 @@ def curves(table: Rows, along: str = SPARSITY) -> Iterator[Drawn]:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(3, len(drawn))
-    )
+    across = min(3, len(drawn))
+    figure.set_figheight(figure.get_figheight() + 0.18 * (len(handles) // across))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=across)
     said = [
         f"{metric}: " + "; ".join(f"{_name(line, found)} {_listed(line)}" for line in found)
         for metric, found in drawn.items()
     ]
     name, title = ("curves", "Sparsity curves") if along == SPARSITY else (along, f"By {short}")
-    yield _saved(name, title, figure, _short(said))
+    yield _saved(name, f"{title}; {BARS}", figure, _short(said))
 
 
 def truth(links: Sequence[Link]) -> Iterator[Drawn]:
@@ -198,7 +199,9 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
                 each = [i] * len(effect.by_seed)
                 axes.plot(effect.by_seed, each, "|", markersize=7, color="#444444")
             axes.plot([effect.difference], [i], marker="o", markersize=4, color=COLOURS[1])
-        axes.set_yticks(range(len(found)), [_clipped(e.name) for e in reversed(found)], fontsize=7)
+        axes.set_yticks(
+            range(len(found)), [_clipped(e.name, 72) for e in reversed(found)], fontsize=7
+        )
         axes.axvline(0, color="#666666", linewidth=0.8)
         axes.set_title(f"{metric} ({found[0].better} is better)")
         axes.margins(y=0.08)
@@ -206,7 +209,10 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
         f"{metric}: " + "; ".join(f"{e.name} {e.difference:+.3g}" for e in found)
         for metric, found in shown.items()
     ]
-    yield _saved("calibration", "Effect of the calibration set", figure, _short(said))
+    title = "Effect of the calibration set"
+    if any(len(found) > MOST for found in by_metric.values()):
+        title += f"; the {MOST} largest of each metric, all are in calibration.csv"
+    yield _saved("calibration", title, figure, _short(said))
 
 
 def maps(layers: Sequence[Mapping[str, Any]]) -> Iterator[Drawn]:

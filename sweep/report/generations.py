@@ -14,6 +14,10 @@ LONGEST = 1500
 """Letters of a prompt or an answer that are shown; the files have all."""
 
 
+FLIPS = {1: "wrong to right", -1: "right to wrong"}
+"""By what exact match became less what it was."""
+
+
 @dataclass(frozen=True)
 class Exchange:
     """One question and the two answers.
@@ -39,23 +43,30 @@ class Exchange:
     disagreement: float
 
 
-def exchanges(entries: Sequence[Entry], most: int) -> tuple[list[Exchange], int]:
-    """Of every cell its answers that are furthest from the dense model's, and how many there are.
+def exchanges(entries: Sequence[Entry], most: int) -> tuple[list[Exchange], int, int]:
+    """Of every cell its answers that are furthest from the dense model's, and of its flips of
+    either kind those; how many answers there are, and how many flips.
 
     Args:
         entries: the cells.
-        most: of each cell.
+        most: of each cell and kind.
     """
     shown: list[Exchange] = []
-    total = 0
+    total = flips = 0
     for entry in entries:
         if not entry.about["compresses"]:
             continue
         own = _of(entry)
         total += len(own)
-        shown += heapq.nlargest(most, own, key=lambda one: (one.disagreement, bool(one.flip)))
+        flips += sum(bool(one.flip) for one in own)
+        kept: dict[int, Exchange] = {}
+        for flip in (None, *FLIPS.values()):
+            kind = [one for one in own if flip in (None, one.flip)]
+            furthest = heapq.nlargest(most, kind, key=lambda one: (one.disagreement, one.flip))
+            kept |= {id(one): one for one in furthest}
+        shown += kept.values()
     shown.sort(key=lambda one: (-one.disagreement, not one.flip, one.cell, one.prompt))
-    return shown, total
+    return shown, total, flips
 
 
 def _of(entry: Entry) -> list[Exchange]:
@@ -87,7 +98,6 @@ def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) ->
         scores["judge"] = (float(row["judge"]), None)
     right = next((name for name in ("em", "right") if f"dense_{name}" in row), None)
     change = 0 if right is None else round(row[right] - row[f"dense_{right}"])
-    flips = {1: "wrong to right", -1: "right to wrong"}
     prompt, gold, dense, compressed = (
         _cut(str(row[name])) for name in ("prompt", "gold", "dense_answer", "answer")
     )
@@ -100,7 +110,7 @@ def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) ->
         dense=dense,
         compressed=compressed,
         scores=scores,
-        flip=flips.get(change, ""),
+        flip=FLIPS.get(change, ""),
         disagreement=_apart(str(row["dense_answer"]), str(row["answer"])),
     )
 

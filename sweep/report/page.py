@@ -30,7 +30,10 @@ ROOM = 2_900_000
 """Bytes of a page."""
 
 MOST = 25
-"""Answers of a cell that are shown, if there is room."""
+"""Answers of a cell that are shown, and flips of either kind, if there is room."""
+
+LISTED = 300
+"""Rows of a table of details; the file has all."""
 
 SECTIONS = {
     "curves": ("curves",),
@@ -99,7 +102,8 @@ def page(
         "tolerances": tolerances,
         "sentences": sentences,
         "links": links,
-        "effects": effects,
+        "effects": effects[:LISTED],
+        "effects_in_all": len(effects),
         "figures": {section: _of(section, figures) for section in SECTIONS},
         "layers": _about_layers(entries),
         "measured_on": measured_on(entries),
@@ -107,9 +111,10 @@ def page(
         "files": files,
     }
     template = environment.get_template("page.html")
-    bare = template.render(content, exchanges=[], exchanges_in_all=0, cells_of_exchanges=[])
+    nothing = {"exchanges": [], "exchanges_in_all": 0, "flips": 0, "flips_in_all": 0}
+    bare = template.render(content, **nothing, cells_of_exchanges=[])
     room = ROOM - len(bare.encode())
-    found, total = exchanges(entries, MOST)
+    found, total, flips = exchanges(entries, MOST)
     folders = {entry.name: _link(folder, entry.folder.path / "generations") for entry in entries}
     kept: list[dict[str, Any]] = []
     for one in found:
@@ -120,7 +125,12 @@ def page(
         kept.append(said)
     cells = sorted({said["cell"] for said in kept})
     html = template.render(
-        content, exchanges=kept, exchanges_in_all=total, cells_of_exchanges=cells
+        content,
+        exchanges=kept,
+        exchanges_in_all=total,
+        flips=sum(bool(said["flip"]) for said in kept),
+        flips_in_all=flips,
+        cells_of_exchanges=cells,
     )
     return html + "\n"
 

@@ -33,6 +33,7 @@ class Link:
         metric, task: names of the values.
         cells: over how many.
         spearman, kendall: None where one of the two does not vary.
+        over: names of these cells; only figures over the same ones are compared.
     """
 
     model: str
@@ -41,13 +42,15 @@ class Link:
     cells: int
     spearman: Correlation | None
     kendall: Correlation | None
+    over: tuple[str, ...] = ()
 
 
 def links(entries: Sequence[Entry]) -> list[Link]:
     """Every distribution metric with every task metric, model by model.
 
     With each task, over the cells that have it and all distribution metrics: what is compared is
-    over the same cells.
+    over the same cells. Where these are few (sweeps that have measured other things), each metric
+    is taken over the cells that have it.
     """
     found: list[Link] = []
     names = model_names(entries)
@@ -56,14 +59,17 @@ def links(entries: Sequence[Entry]) -> list[Link]:
         metrics = dict.fromkeys(n for e in own for n in _ranking(e, answers=False))
         tasks = dict.fromkeys(n for e in own for n in _ranking(e, answers=True))
         for task in tasks:
-            both = [e for e in own if task in e.values and metrics.keys() <= e.values.keys()]
-            if len(both) < 2:
-                continue
-            y = np.array([_goodness(e, task) for e in both])
+            asked = [e for e in own if task in e.values]
+            common = [e for e in asked if metrics.keys() <= e.values.keys()]
             for metric in metrics:
-                x = np.array([_goodness(e, metric) for e in both])
-                coefficients = (correlation(x, y, kind) for kind in (spearman, kendall))
-                found.append(Link(model, metric, task, len(both), *coefficients))
+                alone = [e for e in asked if metric in e.values]
+                both = alone if len(common) < FEW else common
+                if len(both) < 2:
+                    continue
+                x, y = (np.array([_goodness(e, name) for e in both]) for name in (metric, task))
+                rho, tau = (correlation(x, y, kind) for kind in (spearman, kendall))
+                over = tuple(e.name for e in both)
+                found.append(Link(model, metric, task, len(both), rho, tau, over))
     return found
 
 
@@ -76,8 +82,9 @@ def sentences(found: Sequence[Link]) -> list[str]:
     said: list[str] = []
     for model in dict.fromkeys(link.model for link in found):
         own = [link for link in found if link.model == model]
-        for task in dict.fromkeys(link.task for link in own):
-            said.append(f"{model}: " + _of_task(task, [one for one in own if one.task == task]))
+        for task, over in dict.fromkeys((link.task, link.over) for link in own):
+            alike = [one for one in own if (one.task, one.over) == (task, over)]
+            said.append(f"{model}: " + _of_task(task, alike))
         cells = max(link.cells for link in own)
         if FEW <= cells < ENOUGH:
             said.append(

@@ -73,7 +73,7 @@ class WandB(Tracker):
         try:
             server.prepare(outputs / "wandb")
             mode = self._mode(outputs)
-            _begin(journal, cell, folder, group, mode)
+            _begin(journal, cell, folder, group, "offline" if self._failures else mode)
         except Exception as error:  # noqa: BLE001 - whatever a mirror does, the cell goes on
             self._fail(outputs, error)
             return SilentMirror()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -74,15 +73,14 @@ def test_what_no_job_can_have_is_refused_by_name(setting: dict[str, int], said: 
         SlurmJobs(**setting)  # type: ignore[arg-type]
 
 
-def test_gpus_that_would_idle_are_said_to(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gpus_that_would_idle_are_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
     monkeypatch.setattr("shutil.which", lambda name: name)
-    monkeypatch.setattr(logging.getLogger("sweep"), "propagate", True)
+    monkeypatch.setattr("sweep_jobs.slurm.log.warning", lambda text, *of: said.append(text % of))
     SlurmJobs(gpus_per_node=1).check()
-    assert not caplog.records
+    assert not said
     SlurmJobs(gpus_per_node=2).check()
-    assert caplog.messages == ["hydra.launcher.gpus_per_node=2: a cell uses one; others idle"]
+    assert said == ["hydra.launcher.gpus_per_node=2: a cell uses one; others idle"]
 
 
 @pytest.mark.parametrize("restarts", [0, 3])

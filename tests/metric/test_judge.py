@@ -515,16 +515,16 @@ def test_a_sweep_that_needs_more_calls_than_allowed_is_refused_at_once(
     allowed = judge(repeats=2, max_calls=12, price_in=1.0, price_out=2.0)
     data = allowed.load(tokenizer)
     said = re.search(
-        r"up to 12 calls, about (\d+) tokens in and (\d+) out", allowed.forecast(data, 2)
+        r"up to 12 calls, about (\d+) tokens in and (\d+) out", allowed.forecast([(data, 2)])
     )
     assert said is not None
     tokens_in, tokens_out = map(int, said.groups())
     spent = judge(repeats=2)._estimate(12, tokens_in)
     assert f"about {tokens_in} tokens in and {tokens_out} out, cost unknown" in spent
-    assert f"cost about {(tokens_in + 2 * tokens_out) / 1e6:.2f}" in allowed.forecast(data, 2)
-    reason = r"max_calls=11: 12 calls may be needed \(2 cells, 3 questions, repeats=2\); raise it"
+    assert f"cost about {(tokens_in + 2 * tokens_out) / 1e6:.2f}" in allowed.forecast([(data, 2)])
+    reason = r"max_calls=11: 12 calls may be needed \(2 cells, 6 answers, repeats=2\); raise it"
     with pytest.raises(Refusal, match=reason):
-        judge(repeats=2, max_calls=11).forecast(data, 2)
+        judge(repeats=2, max_calls=11).forecast([(data, 1), (data, 1)])
     assert endpoint.asked == []
 
 
@@ -694,7 +694,7 @@ def test_the_public_command_judges_a_grid_and_pays_once(
     [
         (
             "metric.judge.max_calls=2",
-            r"metric.judge.max_calls=2: 6 calls may be needed \(2 cells, 3 questions, repeats=1\)",
+            r"metric.judge.max_calls=2: 6 calls may be needed \(2 cells, 6 answers, repeats=1\)",
         ),
         ("metric.judge.model=x", "metric.judge.base_url=http.*: wants a key, and OPENAI_API_KEY"),
     ],

@@ -57,6 +57,7 @@ def generate(
     order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
     batches = [order[i : i + subject.batch_size] for i in range(0, len(order), subject.batch_size)]
     answers: dict[int, Answer] = {}
+    enders = _ends(model, tokenizer)
     with _greedy(model, tokenizer, max_new_tokens):
         for batch in subject.progress(batches, name, len(batches)):
             texts = [prompts[i] for i in batch]
@@ -68,7 +69,7 @@ def generate(
             said = model.generate(**asked, stopping_criteria=ends, logits_processor=numbers)
             said = said[:, start:]
             for i, ids in zip(batch, said.tolist(), strict=True):
-                answers[i] = _answer(tokenizer, ids, max_new_tokens, stop)
+                answers[i] = _answer(tokenizer, ids, enders, max_new_tokens, stop)
     return [answers[i] for i in range(len(prompts))]
 
 
@@ -85,7 +86,7 @@ def _greedy(model: Any, tokenizer: Any, max_new_tokens: int) -> Iterator[None]:
         do_sample=False,
         num_beams=1,
         max_new_tokens=max_new_tokens,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=_ends(model, tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
     )
@@ -130,9 +131,20 @@ def _numbers(model: Any, name: str, start: int) -> Callable[..., Float[Tensor, "
     return numbers
 
 
-def _answer(tokenizer: Any, ids: list[int], limit: int, stop: Sequence[str]) -> Answer:
-    ended = tokenizer.eos_token_id in ids
-    tokens = ids[: ids.index(tokenizer.eos_token_id)] if ended else ids[:limit]
+def _ends(model: Any, tokenizer: Any) -> list[int]:
+    """What ends an answer: the tokenizer's EOS, and what the model's own settings name beside it,
+    such as the end of a turn of one that is tuned to follow instructions."""
+    own = model.generation_config.eos_token_id
+    more = [] if own is None else own if isinstance(own, list) else [own]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *more]))
+
+
+def _answer(
+    tokenizer: Any, ids: list[int], ends: Sequence[int], limit: int, stop: Sequence[str]
+) -> Answer:
+    end = next((place for place, token in enumerate(ids) if token in ends), None)
+    ended = end is not None
+    tokens = ids[:limit] if end is None else ids[:end]
     text = tokenizer.decode(tokens, skip_special_tokens=True)
     cuts = [place for place in (text.find(string) for string in stop) if place >= 0]
     if cuts:

@@ -29,6 +29,7 @@ import torch
 from sweep.data.row import Contents, Text
 from sweep.hub import asking
 from sweep.metric.subject import Subject
+from sweep.model.finite import culprit
 from sweep.refusal import Refusal
 
 SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
@@ -123,6 +124,9 @@ def evaluate(
         limit: questions of each task; None: all.
         batch_size: None: the subject's.
         chat: whether prompts are put into the chat template.
+
+    Raises:
+        FloatingPointError: the model's logits are no numbers; names the layer.
     """
     from lm_eval.evaluator import evaluate as evaluated
     from lm_eval.models.huggingface import HFLM
@@ -137,17 +141,39 @@ def evaluate(
             _set_shots(task.inner, num_fewshot)
             task.inner.set_fewshot_seed(seed=SEEDS["fewshot"])
         model.set_cache_hook(_Ticks(subject, [task.inner for task in tasks]))
-        found = evaluated(
-            lm=model,
-            task_dict=dict(tasks[0].everything),
-            limit=limit,
-            bootstrap_iters=0,  # intervals are made as those of all metrics
-            log_samples=True,
-            apply_chat_template=chat,
-            fewshot_as_multiturn=chat,
-        )
+        with _numbers(subject.model):
+            found = evaluated(
+                lm=model,
+                task_dict=dict(tasks[0].everything),
+                limit=limit,
+                bootstrap_iters=0,  # intervals are made as those of all metrics
+                log_samples=True,
+                apply_chat_template=chat,
+                fewshot_as_multiturn=chat,
+            )
     plain: dict[str, Any] = _plain(found)
     return plain
+
+
+@contextlib.contextmanager
+def _numbers(model: Any) -> Iterator[None]:
+    """The harness takes what is no number for an answer like any other; here it is an error."""
+    wrong = False
+
+    def look(_: Any, args: Any, given: Any, answer: Any) -> None:
+        nonlocal wrong
+        if wrong:  # the culprit is being looked for
+            return
+        wrong = bool((answer.logits.isnan() | answer.logits.isposinf()).any())
+        if wrong:
+            ids = given["input_ids"] if "input_ids" in given else args[0]
+            raise FloatingPointError(f"lm_eval: NaN or infinity; {culprit(model, ids)}")
+
+    hook = model.register_forward_hook(look, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class _Ticks:

@@ -105,6 +105,17 @@ def test_eos_ends_an_answer_and_is_no_part_of_it(chain: Chain, subject: Any, let
     assert [answer.full for answer in said] == [False, False, True, False]
 
 
+def test_what_the_model_names_beside_eos_ends_an_answer_too(
+    chain: Chain, subject: Any, letters: Any
+) -> None:
+    model = chain({"a": "b", "b": "c", "c": "d", "d": "d"})
+    turn = letters.convert_tokens_to_ids("c")
+    model.generation_config.eos_token_id = [turn, letters.eos_token_id]
+    (said,) = ask(subject(model), ["a"])
+    assert (said.text, said.full) == ("b", False)
+    assert model.generation_config.eos_token_id == [turn, letters.eos_token_id]
+
+
 @pytest.mark.parametrize(("limit", "full"), [(1, True), (2, True), (3, False), (4, False)])
 def test_the_length_limit_is_hit_where_nothing_else_ended_the_answer(
     chain: Chain, subject: Any, letters: Any, limit: int, full: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -200,6 +201,20 @@ def _number(part: Any) -> Any:
         return part
 
 
+def test_what_is_no_number_is_no_answer(build: Any) -> None:
+    """The harness would take it for one: nothing would have changed against dense."""
+    model = build("llama")
+    ids = torch.arange(6)[None]
+    with harness._numbers(model):
+        model(ids)
+        model.model.layers[1].mlp.down_proj.weight.data[0] = math.inf
+        with pytest.raises(
+            FloatingPointError, match=r"NaN .*; block 1, model\.layers\.1"
+        ):
+            model(ids)
+    model(ids)  # nobody looks any more
+
+
 class TestResult:
     @pytest.fixture
     def done(self, words: list[str], frozen: Frozen, tmp_path: Path) -> Path:
@@ -240,7 +255,7 @@ class TestResult:
             assert row["answer"] == row["resps"][0][0]
             assert row["gold"] == row["doc"]["answer"]
         entry = Entry("x", "x", {"compresses": True}, {"lm_eval": self.id(done)}, {}, folder(done))
-        shown, total = exchanges([entry], 100)
+        shown, total, _ = exchanges([entry], 100)
         assert total == 9 + 6 + 9
         flips = [row["acc"] != row["dense_acc"] for row in lines(rows_of(done, "fox"))]
         assert sum(bool(one.flip) for one in shown if one.corpus == "fox") == sum(flips)

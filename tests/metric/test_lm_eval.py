@@ -208,9 +208,7 @@ def test_what_is_no_number_is_no_answer(build: Any) -> None:
     with harness._numbers(model):
         model(ids)
         model.model.layers[1].mlp.down_proj.weight.data[0] = math.inf
-        with pytest.raises(
-            FloatingPointError, match=r"NaN .*; block 1, model\.layers\.1"
-        ):
+        with pytest.raises(FloatingPointError, match=r"NaN .*; block 1, model\.layers\.1"):
             model(ids)
     model(ids)  # nobody looks any more
 

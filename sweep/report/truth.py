@@ -127,7 +127,8 @@ def _of_task(task: str, own: Sequence[Link]) -> str:
         else:
             level.append(f"{link.metric} ({_value(link):.2f})")
     if worse:
-        text += f"; worse, beyond chance: {', '.join(worse)}"
+        # the best was picked by the same numbers, and no interval is widened for how many there are
+        text += f"; worse, each compared by itself and not corrected for that: {', '.join(worse)}"
     if level:
         text += f"; not to be told apart from it: {', '.join(level)}"
     return text + "."

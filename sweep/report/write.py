@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "csv", "md", "tex")
 RESULTS = ("results.csv", "results.md", "results.tex")
-FORM = 4
+FORM = 5
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 

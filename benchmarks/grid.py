@@ -18,13 +18,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from benchmarks.contest import machine
 
 DEMO = ("method=sparsegpt,wanda", "calib=c4,alpaca", "-m")
 RATIOS = ",".join(f"{i / 1000:.3f}" for i in range(250))
@@ -103,17 +104,6 @@ def measure(runs: int) -> list[Figure]:
             figures[4].values.append(timed([*PLANNED, *THOUSAND], outputs)[0])
             figures[5].values.append(memory)
     return figures
-
-
-def machine() -> dict[str, Any]:
-    """Where this was measured."""
-    from sweep.environment import environment
-
-    return {
-        **environment("cpu"),
-        "cores": os.cpu_count(),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
 
 
 def show(figures: Sequence[Figure], where: Mapping[str, Any]) -> None:

@@ -1,0 +1,126 @@
+"""Two ways to do the same work, in turns in one run: what a benchmark says is a ratio.
+
+The machines are shared, so seconds of one minute say little about seconds of the next. Both sides
+of a contest do their work on the same inputs, one after the other, several times; the ratio of a
+turn compares what was measured within a few seconds, and the median over the turns is what counts.
+What the sides computed is compared too: a fast way to other numbers is no faster way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What was measured of one piece of work.
+
+    Attributes:
+        work: what is done, with its sizes.
+        against: what it is compared with.
+        unit: of both sides' values: s, MB, ….
+        bound: the ratio, theirs over ours, that must be reached; None where there is none.
+        ours: a value per turn; none at all if it was not measured.
+        theirs: a value per turn.
+        agreement: how far the two results are apart, in words.
+        note: what bounds it, or why it was not measured.
+    """
+
+    work: str
+    against: str
+    unit: str
+    bound: float | None
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+    agreement: str = ""
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Theirs over ours, the median over the turns; above 1, ours is less."""
+        if not self.ours or not self.theirs:
+            return None
+        return statistics.median(b / a for a, b in zip(self.ours, self.theirs, strict=True))
+
+
+def turns(
+    ours: Callable[[], object], theirs: Callable[[], object], runs: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of both sides, one after the other, `runs` times; who begins changes."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    for turn in range(runs):
+        for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            started = time.perf_counter()
+            (ours, theirs)[side]()
+            spent[side].append(time.perf_counter() - started)
+    return spent
+
+
+def peak_memory() -> float:
+    """The most resident memory that this process has had, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def machine() -> dict[str, Any]:
+    """Where this is measured: device, versions, threads, date."""
+    from sweep.environment import environment
+
+    return {
+        **environment("cpu"),
+        "cores": os.cpu_count(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """What every benchmark can be told; more may be added."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--runs", type=int, default=3, help="turns of both sides")
+    parser.add_argument("--quick", action="store_true", help="small, one turn, nothing written")
+    return parser
+
+
+def show(contests: Sequence[Contest], where: dict[str, Any]) -> None:
+    """The table on the terminal."""
+    table = Table(box=box.MARKDOWN)
+    for name in ("work", "against", "unit", "ours", "theirs", "ratio", "bound", "agreement"):
+        table.add_column(name, justify="left" if name in ("work", "against") else "right")
+    for one in contests:
+        ratio = NOT_MEASURED if one.ratio is None else f"{one.ratio:.2f}"
+        bound = "" if one.bound is None else f"{one.bound:g}"
+        sides = [f"{statistics.median(x):.3g}" if x else "" for x in (one.ours, one.theirs)]
+        table.add_row(one.work, one.against, one.unit, *sides, ratio, bound, one.agreement)
+    console = Console(width=160)
+    console.print(table)
+    for one in contests:
+        if one.note:
+            console.print(f"{one.work}, against {one.against}: {one.note}", markup=False)
+    console.print(
+        f"{where['date']}, {where['device']}, {where['cores']} cores, torch {where['torch']}, "
+        f"{where['threads']} threads, peak resident memory {peak_memory():.0f} MB",
+        markup=False,
+    )
+
+
+def write(name: str, contests: Sequence[Contest], where: dict[str, Any]) -> None:
+    """`benchmarks/<name>.json`, from which the README's section is made."""
+    rows = [{**vars(one), "ratio": one.ratio} for one in contests]
+    record = {"machine": where, "peak_memory_mb": peak_memory(), "contests": rows}
+    (HERE / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")

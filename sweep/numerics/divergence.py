@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-AT_ONCE_ON_CPU = 2**18
-"""Logits of each model in one go: a few arrays of 1 MB, as fit beside each other in a cache."""
+AT_ONCE_ON_CPU = 2**20
+"""Logits of each model in one go: a few arrays of 4 MB, which stay in or near a cache."""
 
 AT_ONCE = 2**24
 """The same on an accelerator, where more of them at a time are faster."""

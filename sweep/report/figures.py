@@ -139,7 +139,8 @@ def truth(links: Sequence[Link]) -> Iterator[Drawn]:
                 if link is not None and link.spearman is not None:
                     value, low, high, _ = link.spearman
                     colour = "white" if abs(value) > 0.6 else "black"
-                    ends = f"\n[{low:.2f}, {high:.2f}]" if link.cells >= FEW else ""
+                    shown = link.configurations >= FEW and high > low
+                    ends = f"\n[{low:.2f}, {high:.2f}]" if shown else ""
                     text = f"{value:.2f}{ends}"
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
         axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "csv", "md", "tex")
 RESULTS = ("results.csv", "results.md", "results.tex")
-FORM = 5
+FORM = 6
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 
@@ -158,7 +158,7 @@ def _over_seeds(rows: table.Rows, paired: Paired) -> list[dict[str, str]]:
 
 def _link(link: truth.Link) -> dict[str, Any]:
     row: dict[str, Any] = {"model": link.model, "metric": link.metric, "task": link.task}
-    row["cells"] = link.cells
+    row |= {"cells": link.cells, "configurations": link.configurations}
     for name in ("spearman", "kendall"):
         found = getattr(link, name)
         ends = (None, None, None) if found is None else found[:3]

@@ -417,7 +417,7 @@ def once(path: Path, content: str) -> str:
             with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".") as whole:
                 whole.write(content)
                 whole.flush()
-                os.chmod(whole.fileno(), 0o666 & ~umask())
+                Path(whole.name).chmod(0o666 & ~umask())
                 with contextlib.suppress(FileExistsError):
                     os.link(whole.name, path)
     return path.read_text(encoding="utf-8")

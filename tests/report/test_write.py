@@ -62,6 +62,11 @@ def test_the_page_links_to_every_file_behind_its_numbers(write_cell: Write, tmp_
     folder = outputs / "reports" / "all"
     page = Page(folder / "report.html")
     links = [link for link in page.attributes("a", "href") if not link.startswith("#")]
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    for label in ("Largest sparsity within tolerance", "Effects of the calibration set"):
+        table = html[html.index(f'aria-label="{label}"') :]
+        table = table[: table.index("</table>")]
+        assert table.count('<a href="../../cells/tiny-') > 5, label  # each row's cells
     assert len(links) > 50
     for link in links:
         assert (folder / unquote(link)).exists(), link
@@ -125,16 +130,18 @@ def test_a_page_of_any_size_stays_below_three_megabytes(
         write_cell("dense", outputs=outputs, quality=1.0)
     else:
         long = [f"{'a very long answer ' * 60}{i}" for i in range(20)]
-        write_cell("dense", outputs=outputs, quality=1.0)
+        more = [f"rouge1_of_a_corpus_with_a_long_name_{i}" for i in range(39)]
+        write_cell("dense", outputs=outputs, quality=1.0, more=more)
         for i in range(cells - 1):
             seed, ratio = divmod(i, 25)
             method = ("wanda", "sparsegpt")[seed % 2]
-            calib = ("c4", "alpaca", "unnatural")[seed // 2 % 3]
+            calib = f"a-calibration-set-with-a-name-that-goes-on-and-on-{seed // 2 % 5}"
             write_cell(
                 *(method, f"{20 + 3 * ratio}%", calib, seed),
                 outputs=outputs,
                 quality=1 - ratio / 30,
                 answers=long,
+                more=more,
             )
     assert main([str(outputs), "--html"]) == 0
     folder = outputs / "reports/all"
@@ -146,6 +153,15 @@ def test_a_page_of_any_size_stays_below_three_megabytes(
     if cells == 500:
         assert shown is not None
         assert 0 < int(shown[1]) < int(shown[2]) == 499 * 30
+        said = re.search(r"room for the first (\d+) of 42 columns; all are in results.csv", page.text)
+        assert said is not None
+        table = folder / "report.html"
+        rows = re.findall(r"<tr><td class=\"name\">.*?</tr>", table.read_text(encoding="utf-8"))
+        assert len(rows) == 500  # every cell is there, with as many columns as there is room for
+        assert {row.count('class="number"') for row in rows} == {int(said[1])}
+        assert "largest of each metric, all are in calibration.csv" in page.text
+        for name in ("tolerance.csv", "calibration.csv", "correlations.csv"):
+            assert re.search(rf"The first \d+ of \d+; all are in\s+{name}", page.text), name
     assert not (folder / "results.csv").exists()
 
 

@@ -99,8 +99,9 @@ def spearman(x: Figures, y: Figures, times: Times) -> Float[ndarray, " draw"]:
     n = times.sum(1, keepdims=True)
     middle = (n + 1) / 2
     a, b = _midranks(x, times) - middle, _midranks(y, times) - middle
-    products = (times * a * b).sum(1)
-    spread = (times * a * a).sum(1) * (times * b * b).sum(1)
+    weighted = times * a
+    products = np.einsum("dc,dc->d", weighted, b)
+    spread = np.einsum("dc,dc->d", weighted, a) * np.einsum("dc,dc,dc->d", times, b, b)
     return np.asarray(products / np.sqrt(spread))
 
 
@@ -116,6 +117,12 @@ def kendall(x: Figures, y: Figures, times: Times) -> Float[ndarray, " draw"]:
 
 def _midranks(x: Figures, times: Times) -> Float[ndarray, "draw cell"]:
     """Rank of each cell in each draw; those that are equal share the mean of theirs."""
-    lower = (x[None, :] < x[:, None]).astype(float)
-    equal = (x[None, :] == x[:, None]).astype(float)
-    return np.asarray(times @ lower.T + (times @ equal.T + 1) / 2)
+    # in the order of x: how many of a draw are lower, and how many have the same value
+    order = np.argsort(x, kind="stable")
+    first = np.flatnonzero(np.diff(x[order], prepend=np.nan) != 0)
+    of = np.repeat(np.arange(len(first)), np.diff(first, append=len(x)))
+    equal = np.add.reduceat(times[:, order], first, axis=1)
+    ranks = np.cumsum(equal, axis=1) - equal + (equal + 1) / 2
+    found = np.empty_like(times)
+    found[:, order] = ranks[:, of]
+    return found

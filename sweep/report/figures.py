@@ -18,7 +18,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sweep.report.effect import Effect
 from sweep.report.frontier import SPARSITY, Line, bound, lines, numbers
@@ -212,7 +212,9 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
         for metric, found in islice(by_metric.items(), PANELS)
     }
     longest = max(map(len, shown.values()))
-    figure, panels = _panels(len(shown), width=4.6, height=0.8 + 0.22 * longest, most=2)
+    widest = min(WIDEST, max(len(e.name) for found in shown.values() for e in found))
+    width, height = 2.8 + 0.06 * widest, 0.8 + 0.18 * longest
+    figure, panels = _panels(len(shown), width=width, height=height, most=2)
     for axes, (metric, found) in zip(panels, shown.items(), strict=False):
         for i, effect in enumerate(reversed(found)):
             if effect.low is not None and effect.high is not None:
@@ -226,7 +228,8 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
         )
         axes.axvline(0, color="#666666", linewidth=0.8)
         axes.set_title(f"{metric} ({found[0].better} is better)")
-        axes.margins(y=0.08)
+        axes.set_ylim(-1, len(found))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     said = [
         f"{metric}: " + "; ".join(f"{e.name} {e.difference:+.3g}" for e in found[:TOLD])
         for metric, found in shown.items()

@@ -247,20 +247,23 @@ def _score(value: float) -> str:
 
 
 def _of(section: str, figures: Sequence[Drawn]) -> list[dict[str, str | None]]:
-    """The figures of a section; those for which there is no room without their picture."""
-    inside: set[str] = set()
+    """The figures of a section: as drawings, as pictures where these are much smaller and there is
+    no room, or else without."""
+    inside: dict[str, str] = {}
     room = DRAWN
     for figure in sorted(figures, key=lambda one: len(one.svg)):  # so as many as there can be
-        room -= len(figure.svg) * 4 // 3 + _size(figure.alternative) + _size(figure.title)
-        inside |= {figure.name} if room > 0 else set()
+        room -= _size(figure.alternative) + _size(figure.title) + 400
+        for kind, drawn in (("svg+xml", figure.svg), ("png", figure.png)):
+            if (needed := len(drawn) * 4 // 3) < room:
+                inside[figure.name] = f"data:image/{kind};base64,{base64.b64encode(drawn).decode()}"
+                room -= needed
+                break
     return [
         {
             "name": figure.name,
             "title": figure.title,
             "alternative": figure.alternative,
-            "source": "data:image/svg+xml;base64," + base64.b64encode(figure.svg).decode()
-            if figure.name in inside
-            else None,
+            "source": inside.get(figure.name),
         }
         for figure in figures
         if figure.name.startswith(SECTIONS[section])

@@ -7,6 +7,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from rich import box
@@ -122,16 +123,21 @@ def signed(change: float, form: str) -> str:
 def _render(table: Rows, *, markdown: bool, width: int, narrow: bool = False) -> str:
     """The table as text."""
     unbounded = Console(width=10_000, markup=False)
-    grids: list[Table] = []
-    left = table.metrics
-    while left or not grids:
-        count = len(left)
-        grid = _grid(table, left, markdown, narrow)
-        while count > 1 and unbounded.measure(grid).maximum > width:
-            count -= 1
-            grid = _grid(table, left[:count], markdown, narrow)
-        grids.append(grid)
-        left = left[count:]
+
+    def wide(columns: Sequence[str]) -> int:
+        return unbounded.measure(_grid(table, columns, markdown, narrow)).maximum
+
+    bare = wide(())
+    widths = [wide((name,)) - bare for name in table.metrics] if not markdown else []
+    parts: list[list[str]] = [[]]
+    room = width - bare
+    for name, needed in zip_longest(table.metrics, widths, fillvalue=0):
+        room -= int(needed)
+        if room < 0 and parts[-1]:
+            parts.append([])
+            room = width - bare - int(needed)
+        parts[-1].append(str(name))
+    grids = [_grid(table, part, markdown, narrow) for part in parts]
     return _printed(*grids, markdown=markdown, width=width)
 
 

@@ -134,7 +134,7 @@ def report(
     column = shown.tables["results"].columns.index("metric")
     metrics = list(dict.fromkeys(row[column] for row in shown.tables["results"].rows))
     tables = [name for cell in cells for name in cell.tables if "/generations_" in name]
-    own = f"Tags in ['{shown.name}'] and JobType"
+    own = f"Tags in ['{shown.id}'] and JobType"
     whole = wr.Runset(entity, project, name="the sweep", filters=f"{own} == 'sweep'")
     each = wr.Runset(entity, project, name="its cells", filters=f"{own} != 'sweep'")
 
@@ -175,7 +175,7 @@ def report(
         blocks.append(wr.PanelGrid(runsets=[each], panels=against))
     if answers:
         blocks += [wr.H2("Answers"), wr.PanelGrid(runsets=[each], panels=answers)]
-    title = f"sweep {shown.name}"
+    title = f"sweep {shown.name} ({shown.id})"  # by which it is found again
     return wr.Report(project, entity, title=title, blocks=blocks, width="fluid")
 
 
@@ -200,18 +200,19 @@ def _version(spec: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _sweeps(found: list[Found], only: str | None) -> dict[str, tuple[Shown, Place, list[Shown]]]:
+def _sweeps(found: list[Found], only: str | None) -> list[tuple[Shown, Place, list[Shown]]]:
     """Every sweep, where it belongs, and its cells; the one that is asked for, if one is."""
     everything = [shown for one in found for shown in one.shown()]
     cells = [shown for shown, _ in everything if shown.kind != "sweep"]
-    whole = {shown.name: (shown, place) for shown, place in everything if shown.kind == "sweep"}
-    if only is not None and only not in whole:
-        sys.exit(f"{COMMAND}: --sweep {only}: there is none; there are: {', '.join(whole)}")
-    return {
-        name: (shown, place, [cell for cell in cells if name in cell.tags])
-        for name, (shown, place) in whole.items()
-        if only in (None, name)
-    }
+    whole = [(shown, place) for shown, place in everything if shown.kind == "sweep"]
+    names = dict.fromkeys(shown.name for shown, _ in whole)
+    if only is not None and only not in names:
+        sys.exit(f"{COMMAND}: --sweep {only}: there is none; there are: {', '.join(names)}")
+    return [
+        (shown, place, [cell for cell in cells if shown.id in cell.tags])
+        for shown, place in whole
+        if only in (None, shown.name)
+    ]
 
 
 def main(words: list[str]) -> int:
@@ -238,16 +239,16 @@ def main(words: list[str]) -> int:
     except ImportError:
         sys.exit(f"{COMMAND}: needs wandb-workspaces; pip install 'compression-sweep[dashboard]'")
     failed = False
-    for name, (shown, place, cells) in chosen.items():
+    for shown, place, cells in chosen:
         project, entity = asked_for(place, given.project, given.entity)
         try:
             owner, has = server.there([shown.id], project, entity)
             if shown.id not in has:
                 raise Stop("its runs are not there; python -m sweep.track sends them")
-            sys.stdout.write(f"{name}: {make(shown, cells, project, owner)}\n")
+            sys.stdout.write(f"{shown.name}: {make(shown, cells, project, owner)}\n")
         except Exception as error:  # noqa: BLE001 - the client raises many kinds
             failed = True
-            sys.stderr.write(f"{COMMAND}: {name}: {server.in_words(error)}\n")
+            sys.stderr.write(f"{COMMAND}: {shown.name}: {server.in_words(error)}\n")
     return int(failed)
 
 

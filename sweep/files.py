@@ -15,6 +15,7 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                            /model/                 the compressed model and its card, with
                                                    keep=model
 outputs/reports/<sweep>/sweep.json                 which cells the sweep has
+                       /wandb-run                  id of its run in W&B, written once
                        /report.html, results.csv, … see sweep/report
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
 outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies,
@@ -402,6 +403,24 @@ def writing(path: Path) -> Iterator[None]:
                 f"outputs: {path}: cannot be written ({os.strerror(number)})"
             ) from error
         raise
+
+
+def once(path: Path, content: str) -> str:
+    """What a file holds that is written once: this, unless somebody was there before.
+
+    Raises:
+        OutOfSpace: the disk takes no more.
+    """
+    if not path.exists():
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".") as whole:
+                whole.write(content)
+                whole.flush()
+                Path(whole.name).chmod(0o666 & ~umask())
+                with contextlib.suppress(FileExistsError):
+                    os.link(whole.name, path)
+    return path.read_text(encoding="utf-8")
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

@@ -142,7 +142,8 @@ def test_the_run_holds_all_on_which_its_numbers_depend(mirrored: Mirrored) -> No
     assert len(config["data"]["calib"]["sha256"]) == 64
     assert all(len(data["sha256"]) == 64 for data in config["data"]["tasks"])
     (said,) = [record.run for record in found if record.HasField("run")]
-    assert set(said.tags) == {"trial", "tiny", "wanda", "50%", "c4"}
+    own = (mirrored.outputs / "reports/trial/wandb-run").read_text()
+    assert set(said.tags) == {"trial", own, "tiny", "wanda", "50%", "c4"}
 
 
 def test_the_run_holds_how_it_went(mirrored: Mirrored) -> None:

@@ -91,7 +91,9 @@ def test_an_online_cell_is_one_run_and_a_metric_that_is_added_goes_on_with_it(
     kinds = [run.about["jobType"] for run in there.runs.values()]
     assert sorted(kinds) == ["dense", "sweep", "wanda"]
     whole = run_of(there, "sweep")
-    assert (whole.id, whole.state, whole.summary["cells"]) == ("trial", "finished", 2)
+    assert (whole.about["displayName"], whole.state, whole.summary["cells"]) == (
+        *("trial", "finished", 2),
+    )
     assert json.loads(whole.files[whole.summary["results"]["path"]])["columns"] == [*RESULTS]
     figures = {
         f"figures/{file.stem}" for file in tmp_path.glob("outputs/reports/trial/figures/*.png")
@@ -163,7 +165,7 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
     assert told(run)
     assert run.summary["tasks/em_alpaca_high"] >= run.summary["tasks/em_alpaca"]
     assert run_of(there, "magnitude").column("layer/index") == list(range(28))
-    whole = there.runs["trial"]
+    whole = run_of(there, "sweep")
     rows = json.loads(whole.files[whole.summary["results"]["path"]])
     assert rows["columns"] == list(RESULTS)
     assert {row[2] for row in rows["data"]} == {"dense", "50%"}
@@ -456,7 +458,9 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
         assert dashboard.main([str(outputs), "--sweep", "trial"]) == 0
     assert f"trial: {there.address}/" in capsys.readouterr().out
     (view,) = there.views
-    assert view["displayName"] == "sweep trial"
+    id = run_of(there, "sweep").id
+    assert view["displayName"] == f"sweep trial ({id})"
+    assert f"'{id}'" in view["spec"] or f'"{id}' in view["spec"]
     grids = [
         block["metadata"]
         for block in json.loads(view["spec"])["blocks"]
@@ -488,6 +492,54 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
     with pytest.raises(SystemExit) as unknown:
         dashboard.main([str(outputs), "--sweep", "other"])
     assert unknown.value.code == "sweep.dashboard: --sweep other: there is none; there are: trial"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # as wandb_workspaces is imported
+def test_sweeps_of_one_name_in_two_folders_are_two_runs_and_two_reports(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (tmp_path / name for name in ("outputs", "elsewhere"))
+    sweep([frozen("method=dense", *SMALL)])
+    sweep([frozen("method=magnitude", "model.dtype=bfloat16", *SMALL, f"outputs={other}")])
+    for _ in range(2):  # the second time everything is there
+        for folder in (one, other):
+            assert track.main([str(folder)]) == 0
+    assert "0 sent, 2 already there, 0 failed" in capsys.readouterr().out
+    whole = [run for run in there.runs.values() if run.about["jobType"] == "sweep"]
+    assert [(run.about["displayName"], run.summary["cells"]) for run in whole] == [
+        *[("trial", 1), ("trial", 2)]
+    ]
+    for folder, run in zip((one, other), whole, strict=True):
+        assert (folder / "reports/trial/wandb-run").read_text() == run.id
+    assert whole[1].id in run_of(there, "magnitude").about["tags"]
+    assert whole[0].id not in run_of(there, "magnitude").about["tags"]
+    assert dashboard.main([str(one), str(other)]) == 0
+    titles = [view["displayName"] for view in there.views]
+    assert titles == [f"sweep trial ({run.id})" for run in whole]
+
+
+@pytest.mark.parametrize(
+    ("said", "there_already"),
+    [
+        ("chart with name sweep-x already exists", True),
+        ("entity somebody does not exist", False),
+        ("no such project exists", False),
+    ],
+)
+def test_only_a_chart_that_is_there_already_is_taken_as_it_is(
+    said: str, there_already: bool, there: LoopbackWandb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    def refuses(*_: Any, **__: Any) -> str:
+        raise wandb.errors.CommError(said)
+
+    monkeypatch.setattr(wandb.Api, "create_custom_chart", refuses)
+    if there_already:
+        assert server.chart("sweep-x", "x", {}, ENTITY) == f"{ENTITY}/sweep-x"
+    else:
+        with pytest.raises(wandb.errors.CommError):
+            server.chart("sweep-x", "x", {}, ENTITY)
 
 
 @pytest.mark.parametrize("command", ["sweep.track", "sweep.dashboard"])

@@ -126,9 +126,12 @@ class Judge(Metric[Questions]):
         answers = tokens = 0
         for data, cells in each:
             rows = list(chain.from_iterable(found.rows for found in data.values()))
-            letters = sum(_letters(messages(row, "", self.criteria)) for row in rows)
+            # an answer is as long as the gold one, as far as anybody knows before there is one
+            longest = self.max_new_tokens * CHARACTERS_PER_TOKEN
+            asked = (messages(row, row.output[:longest], self.criteria) for row in rows)
+            letters = sum(map(_letters, asked))
             answers += cells * len(rows)
-            tokens += cells * (letters // CHARACTERS_PER_TOKEN + len(rows) * self.max_new_tokens)
+            tokens += cells * (letters // CHARACTERS_PER_TOKEN)
         calls = answers * self.repeats
         if calls > self.max_calls:
             count = (
@@ -177,7 +180,9 @@ class Judge(Metric[Questions]):
             values |= {column(key, name, data): value for key, value in found.items()}
             columns += [column(key, name, data) for key in columns_of(found)]
             keys = {request.key for request in chain(*asked[name])}
-            spent = self._spent([given[key] for key in keys], calls=len(keys & paid))
+            spent = self._spent(
+                [given[key] for key in keys & paid], [given[key] for key in keys - paid]
+            )
             records.append({**questions.record(), **spent})
             _warn(name, examples[name])
         return Result(values, tuple(columns), records, examples)
@@ -241,18 +246,30 @@ class Judge(Metric[Questions]):
             return None
         return (tokens_in * self.price_in + tokens_out * self.price_out) / 1e6
 
-    def _spent(self, replies: Sequence[Mapping[str, Any]], *, calls: int) -> dict[str, Any]:
-        """What a corpus's replies were made by and cost; `calls`: how many of them just now."""
-        tokens_in = sum(reply["tokens_in"] for reply in replies)
-        tokens_out = sum(reply["tokens_out"] for reply in replies)
+    def _spent(
+        self, paid: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """What a corpus's replies were made by, and cost: those asked for now; apart, those
+        that were there already, paid for before."""
+        replies = [*paid, *kept]
+        tokens = [
+            [sum(reply[name] for reply in some) for name in ("tokens_in", "tokens_out")]
+            for some in (paid, kept)
+        ]
         return {
             "judged_by": sorted({reply["model"] for reply in replies if reply["model"]}),
             "replies": len(replies),
-            "calls": calls,
-            "retries": sum(reply["retries"] for reply in replies),
-            "tokens_in": tokens_in,
-            "tokens_out": tokens_out,
-            "cost": self._cost(tokens_in, tokens_out),
+            "calls": len(paid),
+            "retries": sum(reply["retries"] for reply in paid),
+            "tokens_in": tokens[0][0],
+            "tokens_out": tokens[0][1],
+            "cost": self._cost(*tokens[0]),
+            "kept": {
+                "replies": len(kept),
+                "tokens_in": tokens[1][0],
+                "tokens_out": tokens[1][1],
+                "cost": self._cost(*tokens[1]),
+            },
         }
 
     def _example(

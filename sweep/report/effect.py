@@ -30,6 +30,7 @@ class Effect:
         difference: mean over seeds.
         low, high: 95 % interval over examples; None where these are not the same.
         by_seed: the difference of each seed.
+        cells: names of the cells.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Effect:
     low: float | None
     high: float | None
     by_seed: tuple[float, ...]
+    cells: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -77,9 +79,9 @@ def effects(table: Rows, paired: Paired) -> list[Effect]:
                     better = table.better[metric]
                     figures = _figures(metric, pairs, paired)
                     model, method, sparsity = key[1:4]
-                    found.append(
-                        Effect(model, method, sparsity, one, other, metric, better, *figures)
-                    )
+                    cells = tuple(entry.name for pair in pairs for entry in pair)
+                    about = (model, method, sparsity, one, other, metric, better)
+                    found.append(Effect(*about, *figures, cells))
     return found
 
 

@@ -139,7 +139,9 @@ def below(outputs: Path) -> list[Entry]:
             continue
         found.append(begun(folder, said))
     if not found:
-        reason = "holds no cells; give a folder of outputs, or of a sweep's report in it"
+        near = next((up for up in outputs.absolute().parents[:2] if (up / "cells").is_dir()), None)
+        hint = "a folder of outputs" if near is None else f"{near}, the folder of outputs"
+        reason = f"holds no cells; give {hint}, or of a sweep's report in it"
         raise Refusal("report", outputs, reason)
     names = {entry.id for entry in found}
     for file in sorted(outputs.glob("reports/*/sweep.json")):

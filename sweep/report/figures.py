@@ -18,7 +18,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sweep.report.effect import Effect
 from sweep.report.frontier import SPARSITY, Line, bound, lines, numbers
@@ -41,7 +41,16 @@ STYLE: Any = {
 }
 MOST = 40
 """Rows of a panel; more cannot be read."""
+PANELS = 12
+"""Of a figure; more are not looked at, and a page has no room for them."""
+LINES = 24
+"""Of a panel; a legend of more cannot be read, and their colours, markers and dashes no more be
+told apart."""
 BARS = "bars: the 95 % interval over examples; of several seeds, one standard deviation"
+WIDEST = 72
+"""Letters of a name beside a forest plot."""
+TOLD = 8
+"""Lines, or rows, of a panel that the text alternative has; the tables have all."""
 MAPS = 12
 """Cells whose layers are drawn."""
 
@@ -87,12 +96,14 @@ def curves(table: Rows, along: str = SPARSITY) -> Iterator[Drawn]:
     by a setting, a line per sparsity too."""
     drawn = {name: lines(table, name, along) for name in table.metrics}
     drawn = {name: found for name, found in drawn.items() if found}
+    metrics, drawn = len(drawn), dict(islice(drawn.items(), PANELS))
     single = all(len(line.points) < 2 for found in drawn.values() for line in found)
     if not drawn or (single and along == SPARSITY and numbers(table)):
         return  # of many single points nothing is to be seen; they are lines along a setting
     short = along.rpartition(".")[2]
     names = dict.fromkeys(name for found in drawn.values() for name in _names(found))
-    styles = dict(zip(names, _styles(), strict=False))
+    styles = dict(zip(islice(names, LINES), _styles(), strict=False))
+    drawn = {m: [x for x in found if _name(x, found) in styles] for m, found in drawn.items()}
     figure, panels = _panels(len(drawn), width=3.7, height=2.8)
     for axes, (metric, found) in zip(panels, drawn.items(), strict=False):
         for line in found:
@@ -113,15 +124,21 @@ def curves(table: Rows, along: str = SPARSITY) -> Iterator[Drawn]:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    across = min(3, len(drawn))
-    figure.set_figheight(figure.get_figheight() + 0.18 * (len(handles) // across))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=across)
+    longest = max(map(len, handles))
+    across = max(1, min(3, len(drawn), int(figure.get_figwidth() * 13 // (longest + 6))))
+    figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(len(handles) / across))
+    figure.legend(
+        *(handles.values(), [_clipped(label, 100) for label in handles]),
+        loc="outside lower center",
+        ncols=across,
+    )
     said = [
-        f"{metric}: " + "; ".join(f"{_name(line, found)} {_listed(line)}" for line in found)
+        f"{metric}: " + "; ".join(f"{_name(line, found)} {_listed(line)}" for line in found[:TOLD])
         for metric, found in drawn.items()
     ]
     name, title = ("curves", "Sparsity curves") if along == SPARSITY else (along, f"By {short}")
-    yield _saved(name, f"{title}; {BARS}", figure, _short(said))
+    title = f"{title}; {BARS}" + _cut(len(names), LINES, "lines") + _cut(metrics, PANELS, "metrics")
+    yield _saved(name, title, figure, _short(said))
 
 
 def truth(links: Sequence[Link]) -> Iterator[Drawn]:
@@ -129,6 +146,8 @@ def truth(links: Sequence[Link]) -> Iterator[Drawn]:
     for number, model in enumerate(dict.fromkeys(link.model for link in links)):
         own = {(link.metric, link.task): link for link in links if link.model == model}
         metrics, tasks = (list(dict.fromkeys(key[i] for key in own)) for i in (0, 1))
+        cut = _cut(len(metrics), LINES, "metrics") + _cut(len(tasks), PANELS, "tasks")
+        metrics, tasks = metrics[:LINES], tasks[:PANELS]
         figure = Figure(figsize=(2.6 + 1.15 * len(tasks), 1.3 + 0.5 * len(metrics)))
         axes = figure.subplots()
         values = [[_rho(own.get((metric, task))) for task in tasks] for metric in metrics]
@@ -139,7 +158,8 @@ def truth(links: Sequence[Link]) -> Iterator[Drawn]:
                 if link is not None and link.spearman is not None:
                     value, low, high, _ = link.spearman
                     colour = "white" if abs(value) > 0.6 else "black"
-                    ends = f"\n[{low:.2f}, {high:.2f}]" if link.cells >= FEW else ""
+                    shown = link.configurations >= FEW and high > low
+                    ends = f"\n[{low:.2f}, {high:.2f}]" if shown else ""
                     text = f"{value:.2f}{ends}"
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
         axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
@@ -151,7 +171,7 @@ def truth(links: Sequence[Link]) -> Iterator[Drawn]:
             for (metric, task), link in own.items()
             if link.spearman is not None
         ]
-        title = f"Rank correlation with the tasks, {model}"
+        title = f"Rank correlation with the tasks, {model}{cut}"
         yield _saved(f"truth{number or ''}", title, figure, _short(said))
 
 
@@ -162,6 +182,7 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Drawn]:
     if not tasks or not metrics:
         return
     task = tasks[0]
+    cut, metrics = _cut(len(metrics), PANELS, "metrics"), metrics[:PANELS]
     figure, panels = _panels(len(metrics), width=3.7, height=2.8)
     methods = dict.fromkeys(row["method"] for row in table.rows)
     styles = dict(zip(methods, _styles(), strict=False))
@@ -175,7 +196,8 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Drawn]:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     said = [f"{task} of {len(table.rows)} cells against {', '.join(metrics)}; see the table"]
-    yield _saved("against", f"{task} against the distribution metrics", figure, _short(said))
+    title = f"{task} against the distribution metrics{cut}"
+    yield _saved("against", title, figure, _short(said))
 
 
 def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
@@ -187,10 +209,12 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
         return
     shown = {
         metric: sorted(found, key=lambda one: -abs(one.difference))[:MOST]
-        for metric, found in by_metric.items()
+        for metric, found in islice(by_metric.items(), PANELS)
     }
     longest = max(map(len, shown.values()))
-    figure, panels = _panels(len(shown), width=4.6, height=0.8 + 0.22 * longest, most=2)
+    widest = min(WIDEST, max(len(e.name) for found in shown.values() for e in found))
+    width, height = 2.8 + 0.06 * widest, 0.8 + 0.18 * longest
+    figure, panels = _panels(len(shown), width=width, height=height, most=2)
     for axes, (metric, found) in zip(panels, shown.items(), strict=False):
         for i, effect in enumerate(reversed(found)):
             if effect.low is not None and effect.high is not None:
@@ -200,18 +224,22 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
                 axes.plot(effect.by_seed, each, "|", markersize=7, color="#444444")
             axes.plot([effect.difference], [i], marker="o", markersize=4, color=COLOURS[1])
         axes.set_yticks(
-            range(len(found)), [_clipped(e.name, 72) for e in reversed(found)], fontsize=7
+            range(len(found)), [_clipped(e.name, WIDEST) for e in reversed(found)], fontsize=7
         )
         axes.axvline(0, color="#666666", linewidth=0.8)
         axes.set_title(f"{metric} ({found[0].better} is better)")
-        axes.margins(y=0.08)
+        axes.set_ylim(-1, len(found))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     said = [
-        f"{metric}: " + "; ".join(f"{e.name} {e.difference:+.3g}" for e in found)
+        f"{metric}: " + "; ".join(f"{e.name} {e.difference:+.3g}" for e in found[:TOLD])
         for metric, found in shown.items()
     ]
     title = "Effect of the calibration set"
     if any(len(found) > MOST for found in by_metric.values()):
         title += f"; the {MOST} largest of each metric, all are in calibration.csv"
+    title += _cut(len(by_metric), PANELS, "metrics")
+    if any(len(e.name) > WIDEST for found in shown.values() for e in found):
+        title += "; names with … are whole in the numbers below and in calibration.csv"
     yield _saved("calibration", title, figure, _short(said))
 
 
@@ -349,7 +377,15 @@ def _range(values: Sequence[float]) -> str:
 
 
 def _clipped(name: str, most: int = 48) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """Without its middle: what tells long names apart is at their ends."""
+    end = most // 2
+    return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[-end:]}"
+
+
+def _cut(count: int, most: int, what: str) -> str:
+    """What a figure does not have."""
+    where = "all are in the tables" if what == "lines" else "--columns chooses"
+    return f"; the first {most} of {count} {what} ({where})" if count > most else ""
 
 
 def _short(said: Sequence[str], most: int = 12) -> str:

@@ -7,7 +7,7 @@ tried. Of a metric that is 0 for the dense model (JSD, KL) there is no 5 %, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
@@ -29,6 +29,7 @@ class Point:
         value: of one cell, or the mean over seeds.
         low, high: 95 % interval of one cell; of several seeds, one standard deviation to each side.
         seeds: how many.
+        cells: their names.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Point:
     low: float
     high: float
     seeds: int
+    cells: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def lines(table: Rows, metric: str, along: str = SPARSITY) -> list[Line]:
             others=others,
             pattern=pattern,
             points=[
-                _point(*place, [entry.values[metric] for entry in entries])
+                _point(*place, metric, entries)
                 for place, entries in sorted(points.items(), key=lambda item: item[0][1])
             ],
             dense=dense.get(weights),
@@ -156,6 +158,7 @@ def tolerances(table: Rows) -> list[dict[str, Any]]:
 
     That is its label; `none` if none is; `–` where the dense model's value is 0, `no dense` where
     it is not there; empty where the line was not measured with the metric at these sparsities.
+    `cells` are the names of those that were tried.
     """
     metrics = [metric for metric in table.metrics if metric in table.better]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
@@ -170,16 +173,18 @@ def tolerances(table: Rows) -> list[dict[str, Any]]:
             label = largest(line, table.better[metric])
             nothing = "no dense" if line.dense is None else "–"
             row[metric] = nothing if label is None else label or "none"
+            own = [cell for point in line.points for cell in point.cells]
+            row["cells"] = list(dict.fromkeys([*row.pop("cells", ()), *own]))
     return list(found.values())
 
 
-def _point(label: str, place: float, values: Iterable[dict[str, Any]]) -> Point:
-    found = list(values)
+def _point(label: str, place: float, metric: str, entries: Sequence[Entry]) -> Point:
+    found = [entry.values[metric] for entry in entries]
+    cells = tuple(entry.name for entry in entries)
     mean = fmean(value["value"] for value in found)
     if len(found) > 1:
         spread = stdev(value["value"] for value in found)
-        return Point(label, place, mean, mean - spread, mean + spread, len(found))
+        return Point(label, place, mean, mean - spread, mean + spread, len(found), cells)
     low, high = found[0]["low"], found[0]["high"]
-    return Point(
-        label, place, mean, mean if low is None else low, mean if high is None else high, 1
-    )
+    ends = (mean if low is None else low, mean if high is None else high)
+    return Point(label, place, mean, *ends, 1, cells)

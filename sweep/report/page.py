@@ -1,8 +1,9 @@
 """A sweep on one page: a file that needs no network and holds everything (jinja2).
 
 All that comes from models, data, names and paths is escaped by the template, and the page's policy
-lets no script run but its own. It stays below three megabytes: of the answers as many are shown as
-there is room for, those that differ most first.
+lets no script run but its own. It stays below three megabytes: figures, tables and answers have
+their rooms, and what is not shown is said, with the file that has it. Answers take what is left,
+those that differ most first.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ from sweep.report.typeset import digits, signed
 
 ROOM = 2_900_000
 """Bytes of a page."""
+
+DRAWN = 1_200_000
+TABLE = 1_050_000
+LIST = 90_000
+"""Bytes of all figures together, of the table of cells, of each other table; what they leave is for
+the answers."""
 
 MOST = 25
 """Answers of a cell that are shown, and flips of either kind, if there is room."""
@@ -78,6 +85,21 @@ def page(
     style, script = (_own(f"page.{kind}") for kind in ("css", "js"))
     entries = table.entries
     shown = shown_columns(table, model=True)
+    folders = {entry.name: _link(folder, entry.folder.path) for entry in entries}
+    rows, columns = _rows(table, shown, folder)
+    unfinished = [
+        {"name": e.name, "status": e.status, "link": folders[e.name]}
+        for e in entries
+        if e.status != "done"
+    ]
+    lists = {
+        "over_seeds": over_seeds,
+        "tolerances": tolerances,
+        "links": links,
+        "effects": effects[:LISTED],
+        "unfinished": unfinished,
+    }
+    fitting = {name: _fitting(records, folders) for name, records in lists.items()}
     content: dict[str, Any] = {
         "name": name,
         "counts": _counts(entries),
@@ -86,23 +108,15 @@ def page(
         "style_hash": _hash(style),
         "script": Markup(script),
         "script_hash": _hash(script),
-        "unfinished": [
-            {"name": e.name, "status": e.status, "link": _link(folder, e.folder.path)}
-            for e in entries
-            if e.status != "done"
-        ],
+        **fitting,
+        "in_all": {name: len(records) for name, records in lists.items()},
         "baseline": table.baseline,
         "about": shown,
-        "metrics": [{"name": m, "better": table.better.get(m)} for m in table.metrics],
-        "rows": [
-            _row(table, row, entry, shown, folder)
-            for row, entry in zip(table.rows, entries, strict=True)
-        ],
-        "over_seeds": over_seeds,
-        "tolerances": tolerances,
+        "metrics": [{"name": m, "better": table.better.get(m)} for m in columns],
+        "metrics_in_all": len(table.metrics),
+        "rows": rows,
+        "rows_in_all": len(table.rows),
         "sentences": sentences,
-        "links": links,
-        "effects": effects[:LISTED],
         "effects_in_all": len(effects),
         "figures": {section: _of(section, figures) for section in SECTIONS},
         "layers": _about_layers(entries),
@@ -115,11 +129,10 @@ def page(
     bare = template.render(content, **nothing, cells_of_exchanges=[])
     room = ROOM - len(bare.encode())
     found, total, flips = exchanges(entries, MOST)
-    folders = {entry.name: _link(folder, entry.folder.path / "generations") for entry in entries}
     kept: list[dict[str, Any]] = []
     for one in found:
-        said = _answer(one, folders[one.cell])
-        room -= 700 + sum(len(str(Markup.escape(v)).encode()) for v in said.values())
+        said = _answer(one, f"{folders[one.cell]}/generations")
+        room -= 700 + sum(map(_size, said.values()))
         if room < 0:
             break
         kept.append(said)
@@ -141,14 +154,53 @@ def _counts(entries: Sequence[Entry]) -> str:
     return f"{len(entries)} {'cell' if len(entries) == 1 else 'cells'}: {listed}"
 
 
-def _row(
-    table: Rows, row: Mapping[str, Any], entry: Entry, shown: Sequence[str], folder: Path
-) -> dict[str, Any]:
-    return {
-        "about": [row[name] for name in shown],
-        "numbers": [_value(table, row, entry, name, folder) for name in table.metrics],
-        "status": row["status"].split(":")[0],
-    }
+def _rows(
+    table: Rows, shown: Sequence[str], folder: Path
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of the table, and the columns of metrics for which there is room: every cell stays
+    as long as one column does."""
+    room = TABLE
+    rows: list[dict[str, Any]] = []
+    for row in table.rows:
+        about = [row[name] for name in shown]
+        rows.append({"about": about, "numbers": [], "status": row["status"].split(":")[0]})
+        room -= 60 + sum(30 + _size(said) for said in about)
+        if room < 0:
+            break
+    columns: list[str] = []
+    for name in table.metrics:
+        pairs = zip(table.rows[: len(rows)], table.entries, strict=False)
+        found = [_value(table, row, entry, name, folder) for row, entry in pairs]
+        room -= sum(150 + sum(map(_size, (one or {}).values())) for one in found)
+        if room < 0 and columns:
+            break
+        columns.append(name)
+        for row, one in zip(rows, found, strict=True):
+            row["numbers"].append(one)
+    return rows, columns
+
+
+def _fitting(
+    records: Sequence[Mapping[str, Any]], folders: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The first of a table's rows, as many as there is room for; each cell with its link."""
+    room = LIST
+    kept: list[dict[str, Any]] = []
+    for record in records:
+        said = dict(record)
+        if isinstance(cells := said.get("cells"), list | tuple):
+            said["cells"] = [{"name": name, "link": folders[name]} for name in cells]
+            room -= sum(40 + _size(one["name"]) + _size(one["link"]) for one in said["cells"])
+        room -= sum(9 + _size(v) for v in said.values() if not isinstance(v, list))
+        if room < 0:
+            break
+        kept.append(said)
+    return kept
+
+
+def _size(said: Any) -> int:
+    """Bytes of what a template makes of it."""
+    return len(str(Markup.escape(said)).encode())
 
 
 def _value(
@@ -194,13 +246,24 @@ def _score(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-def _of(section: str, figures: Sequence[Drawn]) -> list[dict[str, str]]:
+def _of(section: str, figures: Sequence[Drawn]) -> list[dict[str, str | None]]:
+    """The figures of a section: as drawings, as pictures where these are much smaller and there is
+    no room, or else without."""
+    inside: dict[str, str] = {}
+    room = DRAWN
+    for figure in sorted(figures, key=lambda one: len(one.svg)):  # so as many as there can be
+        room -= _size(figure.alternative) + _size(figure.title) + 400
+        for kind, drawn in (("svg+xml", figure.svg), ("png", figure.png)):
+            if (needed := len(drawn) * 4 // 3) < room:
+                inside[figure.name] = f"data:image/{kind};base64,{base64.b64encode(drawn).decode()}"
+                room -= needed
+                break
     return [
         {
             "name": figure.name,
             "title": figure.title,
             "alternative": figure.alternative,
-            "source": "data:image/svg+xml;base64," + base64.b64encode(figure.svg).decode(),
+            "source": inside.get(figure.name),
         }
         for figure in figures
         if figure.name.startswith(SECTIONS[section])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sweep.refusal import Refusal
@@ -45,13 +47,21 @@ class Rows:
         """Whether no compressed cell of the same model is better by this metric."""
         if metric not in row or metric not in self.better or row["method"] == DENSE:
             return False
-        rivals = [
-            other[metric]
-            for other in self.rows
-            if other["weights"] == row["weights"] and other["method"] != DENSE and metric in other
-        ]
-        best = min(rivals) if self.better[metric] == "lower" else max(rivals)
-        return len(rivals) > 1 and bool(row[metric] == best)
+        best, rivals = self._best[row["weights"], metric]
+        return rivals > 1 and bool(row[metric] == best)
+
+    @cached_property
+    def _best(self) -> dict[tuple[str, str], tuple[float, int]]:
+        """By model and metric the best value of the compressed cells, and how many have one."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for row in self.rows:
+            for metric in self.better:
+                if row["method"] != DENSE and metric in row:
+                    found.setdefault((row["weights"], metric), []).append(row[metric])
+        return {
+            key: ((min if self.better[key[1]] == "lower" else max)(values), len(values))
+            for key, values in found.items()
+        }
 
 
 def rows(
@@ -78,7 +88,9 @@ def rows(
     known = dict.fromkeys(name for entry in entries for name in entry.values)
     for name in columns:
         if name not in known:
-            reason = f"is no value of these cells; they have {', '.join(known) or 'none yet'}"
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            reason = f"is no value of these cells; {hint}they have {', '.join(known) or 'none yet'}"
             raise Refusal("columns", name, reason)
     settings = telling_apart(entries)
     metrics = list(columns) or list(dict.fromkeys(n for entry in entries for n in entry.columns))

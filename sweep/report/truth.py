@@ -4,24 +4,30 @@ Over the compressed cells of a model, the rank correlation of every distribution
 (perplexity, JSD, KL, agreement: rows without answers) with every task metric (EM, F1, ROUGE-1, a
 judge). Both are turned so that more is better: 1 means that the metric orders the cells as the task
 does.
+
+Cells that differ in nothing but the seed are no independent witnesses: what is resampled are
+configurations. That one metric is better than another is said only where it holds with all pairs of
+metrics and all tasks compared at once (`sweep.numerics.ranks.apart`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from sweep.numerics.bootstrap import tails
-from sweep.numerics.ranks import Correlation, correlation, kendall, spearman
+from sweep.numerics.bootstrap import LEVEL
+from sweep.numerics.ranks import Correlation, apart, correlation, kendall, spearman
 from sweep.report.entries import Entry, model_names
 
-FEW = 5
-"""Cells below which nothing is said, and no interval is shown."""
+FEW = 6
+"""Configurations below which nothing is said, and no interval is shown: of five, no order that two
+figures share is rare enough (1 in 5! = 120, and a dozen pairs of figures are looked at)."""
 
 ENOUGH = 20
-"""Cells below which an interval is said to be rough: few cells have few different draws."""
+"""Configurations below which an interval is said to be rough: few have few different draws."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,7 @@ class Link:
         model: whose cells.
         metric, task: names of the values.
         cells: over how many.
+        configurations: how many of them differ in more than the seed.
         spearman, kendall: None where one of the two does not vary.
         over: names of these cells; only figures over the same ones are compared.
     """
@@ -40,6 +47,7 @@ class Link:
     metric: str
     task: str
     cells: int
+    configurations: int
     spearman: Correlation | None
     kendall: Correlation | None
     over: tuple[str, ...] = ()
@@ -63,14 +71,25 @@ def links(entries: Sequence[Entry]) -> list[Link]:
             common = [e for e in asked if metrics.keys() <= e.values.keys()]
             for metric in metrics:
                 alone = [e for e in asked if metric in e.values]
-                both = alone if len(common) < FEW else common
+                both = alone if len(set(_configurations(common))) < FEW else common
                 if len(both) < 2:
                     continue
                 x, y = (np.array([_goodness(e, name) for e in both]) for name in (metric, task))
-                rho, tau = (correlation(x, y, kind) for kind in (spearman, kendall))
+                groups = _configurations(both)
+                numbers = np.array(groups)
+                rho, tau = (correlation(x, y, kind, numbers) for kind in (spearman, kendall))
                 over = tuple(e.name for e in both)
-                found.append(Link(model, metric, task, len(both), rho, tau, over))
+                several = len(set(groups))
+                found.append(Link(model, metric, task, len(both), several, rho, tau, over))
     return found
+
+
+def _configurations(entries: Sequence[Entry]) -> list[int]:
+    """Of each cell the number of its configuration: of everything but the seed."""
+    numbers: dict[str, int] = {}
+    told = ("weights", "method", "sparsity", "calib")
+    keys = [repr([[e.about[n] for n in told], sorted(e.settings.items())]) for e in entries]
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
 def sentences(found: Sequence[Link]) -> list[str]:
@@ -82,14 +101,20 @@ def sentences(found: Sequence[Link]) -> list[str]:
     said: list[str] = []
     for model in dict.fromkeys(link.model for link in found):
         own = [link for link in found if link.model == model]
+        less, ranking = _less(own), _ranking_at_all(own)
         for task, over in dict.fromkeys((link.task, link.over) for link in own):
             alike = [one for one in own if (one.task, one.over) == (task, over)]
-            said.append(f"{model}: " + _of_task(task, alike))
-        cells = max(link.cells for link in own)
-        if FEW <= cells < ENOUGH:
+            said.append(f"{model}: " + _of_task(task, alike, less, ranking))
+        if len(less) > 1:
             said.append(
-                f"{model}: {cells} cells are few. An interval from so few is rough, and too short "
-                f"where they happen to agree; {ENOUGH} or more say something."
+                f"{model}: every p is corrected for all {len(less)} comparisons of two metrics on "
+                f"a task of this model; only what is below {1 - LEVEL:.2f} is called worse."
+            )
+        configurations = max(link.configurations for link in own)
+        if FEW <= configurations < ENOUGH:
+            said.append(
+                f"{model}: {configurations} configurations are few. An interval from so few is "
+                f"rough, and too short where they happen to agree; {ENOUGH} or more say something."
             )
         said.append(
             f"{model}: the cells of a sweep are no random sample of compressed models: what holds "
@@ -98,53 +123,73 @@ def sentences(found: Sequence[Link]) -> list[str]:
     return said
 
 
-def _of_task(task: str, own: Sequence[Link]) -> str:
+def _less(own: Sequence[Link]) -> dict[frozenset[int], float]:
+    """The corrected p-value of every two figures that were taken over the same cells, by `id`."""
+    alike: dict[tuple[str, tuple[str, ...]], list[Link]] = {}
+    for link in own:
+        if link.spearman is not None and link.configurations >= FEW:
+            alike.setdefault((link.task, link.over), []).append(link)
+    pairs = [pair for links in alike.values() for pair in combinations(links, 2)]
+    found = apart([(a.spearman, b.spearman) for a, b in pairs if a.spearman and b.spearman])
+    return {frozenset(map(id, pair)): p for pair, p in zip(pairs, found, strict=True)}
+
+
+def _ranking_at_all(own: Sequence[Link]) -> set[int]:
+    """The figures that go with their task better than by chance, all looked at at once; by `id`."""
+    told = [link for link in own if link.configurations >= FEW and link.spearman is not None]
+    found = apart([(link.spearman, None) for link in told if link.spearman])
+    return {id(link) for link, p in zip(told, found, strict=True) if p < 1 - LEVEL}
+
+
+def _of_task(
+    task: str, own: Sequence[Link], less: dict[frozenset[int], float], ranking: set[int]
+) -> str:
     """The metrics that rank the cells as a task does, the best first, and which are worse."""
-    cells = own[0].cells
-    if cells < FEW:
+    if own[0].configurations < FEW:
         return (
-            f"{cells} compressed cells are too few to say what ranks them as {task} does; at least "
-            f"{FEW} are needed."
+            f"{_over(own[0])} are too few to say what ranks them as {task} does; at least {FEW} "
+            "configurations are needed."
         )
     varying = [link for link in own if link.spearman is not None]
     if not varying:
         return f"{task} is the same in all cells, so nothing can rank them as it does."
     ordered = sorted(varying, key=lambda link: -_value(link))
     best = ordered[0]
-    if best.spearman is not None and best.spearman.low <= 0:
+    if id(best) not in ranking or _value(best) <= 0:
         return (
-            f"no metric can be said to rank the {cells} cells as {task} does; the nearest is "
+            f"no metric can be said to rank {_over(best)} as {task} does; the nearest is "
             f"{best.metric} ({_said(best)})."
         )
-    text = f"{best.metric} ranks the {cells} cells most like {task} does ({_said(best)})"
+    text = f"{best.metric} ranks {_over(best)} most like {task} does ({_said(best)})"
     worse: list[str] = []
     level: list[str] = []
     for link in ordered[1:]:
-        difference = _difference(best, link)
-        if difference is not None and difference[0] > 0:
-            low, high = difference
-            worse.append(f"{link.metric} ({_said(link)}; less by {low:.2f} to {high:.2f})")
+        p = less[frozenset((id(best), id(link)))]
+        if p < 1 - LEVEL:
+            chance = f"p = {p:.3f}" if p else "p < 0.001"
+            worse.append(f"{link.metric} ({_said(link)}; {chance})")
         else:
             level.append(f"{link.metric} ({_value(link):.2f})")
     if worse:
-        # the best was picked by the same numbers, and no interval is widened for how many there are
-        text += f"; worse, each compared by itself and not corrected for that: {', '.join(worse)}"
+        text += f"; worse: {', '.join(worse)}"
     if level:
         text += f"; not to be told apart from it: {', '.join(level)}"
     return text + "."
 
 
-def _difference(one: Link, other: Link) -> tuple[float, float] | None:
-    """The interval of the difference of two coefficients over the same cells."""
-    if one.spearman is None or other.spearman is None:
-        return None
-    draws = one.spearman.draws - other.spearman.draws
-    return tails(draws[np.isfinite(draws)])
+def _over(link: Link) -> str:
+    """How many cells, and of how many configurations, if that is something else."""
+    cells = f"{link.cells} compressed cells"
+    several = link.configurations < link.cells
+    return f"{cells} ({link.configurations} configurations)" if several else cells
 
 
 def _said(link: Link) -> str:
+    """A coefficient; an interval without width would say that all is known, and is none."""
     assert link.spearman is not None
-    return f"Spearman {link.spearman.value:.2f} [{link.spearman.low:.2f}, {link.spearman.high:.2f}]"
+    value, low, high, _ = link.spearman
+    ends = f" [{low:.2f}, {high:.2f}]" if high > low else ", in every draw"
+    return f"Spearman {value:.2f}{ends}"
 
 
 def _value(link: Link) -> float:

@@ -7,6 +7,7 @@ import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from rich import box
@@ -41,12 +42,17 @@ def csv(table: Rows) -> str:
     return csv_text([*about, *table.settings, *values], table.rows)
 
 
-def text(table: Rows) -> str:
+SMALL = "~: the 95 % interval of the difference holds 0; the table's files have all intervals"
+"""Below a narrow table."""
+
+
+def text(table: Rows, *, narrow: bool = False) -> str:
     """For the terminal; on a narrow one several tables below each other, each with its row names.
 
-    The best of the compressed cells has a star. Differences have intervals if the table has them.
+    The best of the compressed cells has a star. Differences have intervals if the table has them;
+    if it shall be narrow, a sign instead where these hold 0 (`SMALL`).
     """
-    return _render(table, markdown=False, width=_width())
+    return _render(table, markdown=False, width=_width(), narrow=narrow)
 
 
 def markdown(table: Rows) -> str:
@@ -114,17 +120,24 @@ def signed(change: float, form: str) -> str:
     return f"{change:+{form}}"
 
 
-def _render(table: Rows, *, markdown: bool, width: int) -> str:
+def _render(table: Rows, *, markdown: bool, width: int, narrow: bool = False) -> str:
     """The table as text."""
     unbounded = Console(width=10_000, markup=False)
-    grids: list[Table] = []
-    left = table.metrics
-    while left or not grids:
-        count = len(left)
-        while count > 1 and unbounded.measure(_grid(table, left[:count], markdown)).maximum > width:
-            count -= 1
-        grids.append(_grid(table, left[:count], markdown))
-        left = left[count:]
+
+    def wide(columns: Sequence[str]) -> int:
+        return unbounded.measure(_grid(table, columns, markdown, narrow)).maximum
+
+    bare = wide(())
+    widths = [wide((name,)) - bare for name in table.metrics] if not markdown else []
+    parts: list[list[str]] = [[]]
+    room = width - bare
+    for name, needed in zip_longest(table.metrics, widths, fillvalue=0):
+        room -= int(needed)
+        if room < 0 and parts[-1]:
+            parts.append([])
+            room = width - bare - int(needed)
+        parts[-1].append(str(name))
+    grids = [_grid(table, part, markdown, narrow) for part in parts]
     return _printed(*grids, markdown=markdown, width=width)
 
 
@@ -143,7 +156,7 @@ def _printed(*grids: Table, markdown: bool, width: int) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _grid(table: Rows, columns: Sequence[str], markdown: bool) -> Table:
+def _grid(table: Rows, columns: Sequence[str], markdown: bool, narrow: bool) -> Table:
     """What a row is, and each value with its difference to the baseline."""
     shown = shown_columns(table, model=markdown)
     unfinished = any(row["status"] != "done" for row in table.rows)
@@ -159,7 +172,7 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool) -> Table:
         grid.add_column("status", no_wrap=True)
     for row in table.rows:
         cells = [
-            _marked(table, row, name, between, markdown=markdown, intervals=markdown)
+            _marked(table, row, name, between, markdown=markdown, intervals=markdown, narrow=narrow)
             for name in columns
         ]
         status = [row["status"].split(":")[0]] if unfinished else []
@@ -176,9 +189,10 @@ def _marked(
     *,
     markdown: bool,
     intervals: bool,
+    narrow: bool = False,
 ) -> str:
     """A value with its difference, marked if it is the best."""
-    said = _against(table, row, name, between, intervals=intervals)
+    said = _against(table, row, name, between, intervals=intervals, narrow=narrow)
     if not table.best(row, name):
         return said
     value, gap, rest = said.partition(between)
@@ -186,10 +200,16 @@ def _marked(
 
 
 def _against(
-    table: Rows, row: Mapping[str, Any], name: str, between: str, *, intervals: bool = False
+    table: Rows,
+    row: Mapping[str, Any],
+    name: str,
+    between: str,
+    *,
+    intervals: bool = False,
+    narrow: bool = False,
 ) -> str:
     """A value, its deviation, its interval if asked for, and in brackets its difference to the
-    baseline with its interval."""
+    baseline with its interval; or, if it shall be narrow, with a sign where that holds 0."""
     if name not in row:
         return "–"
     value, change = row[name], row.get(f"{name}_vs_{table.baseline}")
@@ -208,6 +228,8 @@ def _against(
     low, high = (row.get(f"{name}_vs_{table.baseline}_{end}") for end in ("low", "high"))
     if low is None or high is None:
         return f"{shown}{between}({said})"
+    if narrow:
+        return f"{shown}{between}({said}{'~' if low <= 0 <= high else ''})"
     ends = f"[{signed(low, form)}, {signed(high, form)}]"
     return f"{shown}\n({said})\n{ends}" if between == "\n" else f"{shown}{between}({said} {ends})"
 

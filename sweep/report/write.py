@@ -12,6 +12,7 @@ outputs/reports/<sweep>/sweep.json          which cells the sweep has
 
 from __future__ import annotations
 
+import csv
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "csv", "md", "tex")
 RESULTS = ("results.csv", "results.md", "results.tex")
-FORM = 5
+FORM = 6
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 
@@ -50,11 +51,34 @@ def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> s
     folder = Path(outputs) / "reports" / name
     lines = [*notes.notes(found), f"cells: {Path(outputs) / 'cells'}"]
     formats = ("html", "csv", "md") if page else ("csv", "md")
+    rows = table.rows(found)
     try:
-        lines += named(write_report(folder, found, formats=formats))
+        files = write_report(folder, found, formats=formats)
+        lines += named(files)
+        if _know_intervals(rows, folder / "results.csv"):
+            lines.insert(0, typeset.SMALL)
     except OutOfSpace as full:
         lines.append(f"report: {full}")
-    return "\n".join(["", typeset.text(table.rows(found)), *lines, ""])
+    return "\n".join(["", typeset.text(rows, narrow=True), *lines, ""])
+
+
+def _know_intervals(rows: table.Rows, file: Path) -> bool:
+    """Give the differences the intervals that the table on disk has: they are long in the making.
+
+    Returns:
+        Whether any of them holds 0.
+    """
+    with file.open(encoding="utf-8", newline="") as lines:
+        written = {row["cell"]: row for row in csv.DictReader(lines)}
+    holds = False
+    for row in rows.rows:
+        for metric in rows.metrics:
+            names = [f"{metric}_vs_{rows.baseline}_{end}" for end in ("low", "high")]
+            ends = [written.get(row["cell"], {}).get(name) for name in names]
+            if ends[0] and ends[1]:
+                low, high = row[names[0]], row[names[1]] = float(ends[0]), float(ends[1])
+                holds = holds or (low <= 0 <= high and row["method"] != rows.baseline)
+    return holds
 
 
 def named(files: Sequence[Path]) -> list[str]:
@@ -136,7 +160,8 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
         "layers.csv": linears,
     }
     for name, records in tables.items():
-        write(folder / name, csv_text(list(records[0]) if records else ["empty"], records))
+        plain = [_plain(record) for record in records]
+        write(folder / name, csv_text(list(plain[0]) if plain else ["empty"], plain))
     html = page(
         folder.name,
         rows,
@@ -152,13 +177,22 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
     write(folder / "report.html", html)
 
 
-def _over_seeds(rows: table.Rows, paired: Paired) -> list[dict[str, str]]:
-    return typeset.listed(seeds.over_seeds(rows, paired)) if seeds.several_seeds(rows) else []
+def _over_seeds(rows: table.Rows, paired: Paired) -> list[dict[str, Any]]:
+    if not seeds.several_seeds(rows):
+        return []
+    found = seeds.over_seeds(rows, paired)
+    said = zip(typeset.listed(found), found.rows, strict=True)
+    return [{**words, "cells": row["cell"].split()} for words, row in said]
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    """For a CSV: names in one field."""
+    return {k: v if not isinstance(v, list | tuple) else " ".join(v) for k, v in record.items()}
 
 
 def _link(link: truth.Link) -> dict[str, Any]:
     row: dict[str, Any] = {"model": link.model, "metric": link.metric, "task": link.task}
-    row["cells"] = link.cells
+    row |= {"cells": link.cells, "configurations": link.configurations}
     for name in ("spearman", "kendall"):
         found = getattr(link, name)
         ends = (None, None, None) if found is None else found[:3]

@@ -104,8 +104,7 @@ def main(words: list[str]) -> int:
             shown, wrong = sending[task], task.exception()
             failed += wrong is not None
             what = "sent" if wrong is None else f"failed: {server.in_words(wrong)}"
-            name = shown.name if shown.name == shown.id else f"{shown.name}-{shown.id[:8]}"
-            _say(f"[{number}/{len(todo)}] {name}: {what}")
+            _say(f"[{number}/{len(todo)}] {shown.name}-{shown.id[:8]}: {what}")
             if wrong is not None and not server.answers(CALL):
                 pool.shutdown(wait=True, cancel_futures=True)
                 _say(f"{server.address()} does not answer any more; the same command goes on")

@@ -8,6 +8,7 @@ and tables are in the summary, which is replaced.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 import urllib.error
@@ -233,8 +234,9 @@ def chart(name: str, title: str, spec: Mapping[str, Any], entity: str) -> str:
             access="private",
             spec=dict(spec),
         )
-    except Exception as error:
-        if "exist" not in str(error):
+    except wandb.errors.Error as error:
+        # and not: its entity does not exist
+        if not re.search(r"\balready exists\b", str(error)):
             raise
         return f"{entity}/{name}"
     return str(made)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sweep.attempt import latest
-from sweep.files import Folder
+from sweep.files import Folder, once
 from sweep.report.entries import begun
 from sweep.report.table import named, telling_apart
 from sweep.track.journal import Journal, layers
@@ -45,7 +46,7 @@ class Shown:
     """A run in W&B, as it should be.
 
     Attributes:
-        id: of the run: the cell's, or the sweep's name.
+        id: of the run: the cell's, or the sweep's own (`run_of`).
         name, group, kind, tags: for people; the kind is the method.
         config: everything on which the numbers depend.
         history: rows with `step` and `time`.
@@ -100,6 +101,7 @@ def of_cell(
     found = {name: result for name, result in results.items() if result is not None}
     head = journal.heads[-1] if journal.heads else {}
     named = names_of(journal, config, sweeps)
+    runs = [run_of(folder.path.parent.parent, sweep) for sweep in named]
     label = folder.path.name[:-9]
     about = [said["about"][name] for name in ("model", "method", "sparsity", "calib")]
     summary = {"sparsity": compression["sparsity"]} if compression is not None else {}
@@ -114,7 +116,7 @@ def of_cell(
         name=label,
         group=named[0] if named else "",
         kind=said["about"]["method"],
-        tags=tuple(dict.fromkeys(str(tag)[:64] for tag in (*named, *about) if tag)),
+        tags=tuple(dict.fromkeys(str(tag)[:64] for tag in (*named, *runs, *about) if tag)),
         config={
             **config,
             "cell": said["id"],
@@ -143,6 +145,12 @@ def names_of(journal: Journal, config: Mapping[str, Any], sweeps: Sequence[str])
     return [*dict.fromkeys(str(name) for name in (last, config.get("name"), *sweeps) if name)]
 
 
+def run_of(outputs: Path, name: str) -> str:
+    """The id of a sweep's run, and the tag of its cells: another folder's sweep of the same name is
+    another run. Random, written at the first look, and the same at every other."""
+    return once(outputs / "reports" / name / "wandb-run", secrets.token_hex(6))
+
+
 def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], Folder]]) -> Shown:
     """A sweep: the values of all its cells in one table, and the figures of its report."""
     entries = [begun(folder, said) for said, folder in cells]
@@ -160,12 +168,13 @@ def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], 
                 numbers = [value["value"], value["low"], value["high"]]
                 rows.append([*about, f"{metric}/{column}", *numbers, entry.name])
     figures = sorted((outputs / "reports" / name / "figures").glob("*.png"))
+    run = run_of(outputs, name)
     return Shown(
-        id=name,
+        id=run,
         name=name,
         group=name,
         kind="sweep",
-        tags=(name,),
+        tags=(name[:64], run),
         config={"sweep": name, "cells": [entry.id for entry in entries]},
         summary={"cells": len(entries)},
         tables={"results": Table(RESULTS, rows)},

@@ -371,7 +371,9 @@ def test_nothing_is_asked_twice(endpoint: LoopbackJudge, judge: Any, measure: An
     assert again.values == first.values
     assert again.examples == first.examples
     assert again.data[0]["calls"] == 0
-    assert (again.data[0]["tokens_in"], again.data[0]["tokens_out"]) == (1800, 240)
+    assert (again.data[0]["tokens_in"], again.data[0]["tokens_out"]) == (0, 0)
+    kept = again.data[0]["kept"]  # paid for before, and said apart
+    assert (kept["replies"], kept["tokens_in"], kept["tokens_out"]) == (6, 1800, 240)
     measure(judge(repeats=3), [*SAID[:2], "two one"])  # another answer, and one more repeat
     assert len(endpoint.asked) == 6 + 2 + 3
 

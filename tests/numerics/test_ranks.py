@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweep.numerics.bootstrap import draws
-from sweep.numerics.ranks import correlation, kendall, spearman
+from sweep.numerics.ranks import apart, correlation, kendall, spearman
 
 FIGURES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=12)
 
@@ -56,3 +58,77 @@ def test_the_interval_is_close_to_scipys_bootstrap() -> None:
 def test_what_does_not_vary_has_no_correlation() -> None:
     assert correlation(np.ones(5), np.arange(5.0), spearman) is None
     assert correlation(np.arange(5.0), np.ones(5), kendall) is None
+
+
+def test_cells_of_one_group_are_drawn_together() -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(2, 24))
+    groups = np.repeat(np.arange(8), 3)
+    found = correlation(x, y, spearman, groups)
+    assert found is not None
+    for times, value in list(zip(draws(8), found.draws, strict=True))[:40]:
+        drawn = np.repeat(np.arange(24), times[groups])
+        assert value == pytest.approx(float(stats.spearmanr(x[drawn], y[drawn]).statistic))
+    thrice = correlation(np.repeat(x[:8], 3), np.repeat(y[:8], 3), spearman, groups)
+    once = correlation(x[:8], y[:8], spearman)
+    assert thrice is not None
+    assert once is not None  # the same witnesses heard three times know no more
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+
+
+def _called(
+    noises: tuple[float, ...], configurations: int, seeds: int, times: int
+) -> list[set[tuple[int, int]]]:
+    """The pairs of metrics that are called different, in each of so many made-up sweeps."""
+    rng = np.random.default_rng(4)
+    groups = np.repeat(np.arange(configurations), seeds)
+    pairs = list(combinations(range(len(noises)), 2))
+    called: list[set[tuple[int, int]]] = []
+    for _ in range(times):
+        task = rng.uniform(size=configurations)[groups]
+        # the error of a metric is the configuration's: another seed is no other witness
+        metrics = [task + noise * rng.normal(size=configurations)[groups] for noise in noises]
+        found = [correlation(one, task, spearman, groups) for one in metrics]
+        p = apart([(found[i], found[j]) for i, j in pairs if found[i]])
+        called.append({pair for pair, chance in zip(pairs, p, strict=True) if chance < 0.05})
+    return called
+
+
+@pytest.mark.parametrize(("configurations", "seeds"), [(6, 1), (10, 3), (30, 1)])
+@pytest.mark.parametrize("noise", [0.1, 0.5])
+def test_equal_metrics_are_seldom_called_different(
+    noise: float, configurations: int, seeds: int
+) -> None:
+    called = _called((noise,) * 5, configurations, seeds, 40)
+    assert sum(map(bool, called)) <= 4  # of 40; of pairs looked at one by one it would be half
+
+
+def test_a_metric_that_is_worse_is_called_so_and_the_others_are_not() -> None:
+    called = _called((0.05, 0.05, 0.05, 0.05, 0.3), 30, 1, 40)
+    assert sum(4 in pair for one in called for pair in one) > 0.75 * 4 * 40
+    assert sum(any(4 not in pair for pair in one) for one in called) <= 3
+
+
+def test_what_does_not_differ_in_any_draw_is_not_called_different() -> None:
+    x = np.arange(12.0)
+    one, same = correlation(x, x, spearman), correlation(x, 2 * x, spearman)
+    assert one is not None
+    assert same is not None
+    assert apart([(one, same), (one, None)]) == [1.0, 0.0]
+    assert apart([]) == []
+
+
+def test_two_are_told_apart_as_by_scipys_permutations() -> None:
+    rng = np.random.default_rng(5)
+    task = rng.normal(size=40)
+    good, bad = task + 0.3 * rng.normal(size=40), task + 2 * rng.normal(size=40)
+    one, other = (correlation(x, task, spearman) for x in (good, bad))
+    assert one is not None
+    (own,) = apart([(one, other)])
+    ranks = [stats.rankdata(x) for x in (good, bad)]
+    theirs = stats.permutation_test(
+        ranks, lambda a, b: stats.spearmanr(a, task)[0] - stats.spearmanr(b, task)[0],
+        permutation_type="samples", n_resamples=500, rng=np.random.default_rng(6),
+    )  # fmt: skip
+    assert own < 0.05
+    assert theirs.pvalue < 0.05

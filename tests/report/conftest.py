@@ -47,7 +47,8 @@ def value(rows: Sequence[dict[str, Any]], field: str, better: str, **mean: Any) 
 def write_cell(tmp_path: Path) -> Write:
     """Writes a cell below `outputs`; returns its folder.
 
-    `quality` in 0..1 is how good its losses and answers are; `answers` replaces the texts.
+    `quality` in 0..1 is how good its losses and answers are; `answers` replaces the texts; `more`
+    are further columns, with the numbers of `em`.
     """
 
     def write_cell(
@@ -65,6 +66,7 @@ def write_cell(tmp_path: Path) -> Write:
         layers: int = 2,
         weights: str = "",
         n_samples: int | None = None,
+        more: Sequence[str] = (),
         **settings: Any,
     ) -> Path:
         outputs = tmp_path / "outputs" if outputs is None else outputs
@@ -131,15 +133,17 @@ def write_cell(tmp_path: Path) -> Write:
             },
             {"c4": losses},
         )
+        em = value(texts, "em", "higher", corpus="alpaca")
         folder.write_metric(
             "tasks",
             {
                 "settings_id": "t",
                 "values": {
-                    "em": value(texts, "em", "higher", corpus="alpaca"),
+                    "em": em,
                     "f1": value(texts, "f1", "higher", corpus="alpaca"),
+                    **dict.fromkeys(more, em),
                 },
-                "columns": ["em", "f1"],
+                "columns": ["em", "f1", *more],
                 **common,
             },
             {"alpaca": texts},

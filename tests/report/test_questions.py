@@ -109,12 +109,12 @@ def test_a_metric_that_orders_the_cells_as_the_task_does_tells_the_truth(
         write_cell("wanda", f"{10 * (i + 1)}%", quality=1 - i / 9)
     found = truth.links(rows().entries)
     link = next(link for link in found if (link.metric, link.task) == ("perplexity", "em"))
-    assert link.cells == 8  # dense is not among them
+    assert (link.cells, link.configurations) == (8, 8)  # dense is not among them
     assert link.spearman is not None
     assert link.spearman.value == pytest.approx(1.0, abs=0.02)  # lower perplexity, more answers
     said = truth.sentences(found)
-    assert any("perplexity ranks the 8 cells most like em does" in line for line in said)
-    assert any("8 cells are few" in line for line in said)
+    assert any("perplexity ranks 8 compressed cells most like em does" in line for line in said)
+    assert any("8 configurations are few" in line for line in said)
     assert any("no random sample" in line for line in said)
 
 
@@ -126,6 +126,22 @@ def test_few_cells_allow_one_to_say_nothing_and_it_says_so(
     said = truth.sentences(truth.links(rows().entries))
     assert any("2 compressed cells are too few" in line for line in said)
     assert "Nothing can be said" in truth.sentences([])[0]
+
+
+def test_seeds_of_one_configuration_are_one_witness(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for i in range(5):
+        for seed in (0, 1, 2):
+            write_cell("wanda", f"{10 * (i + 1)}%", seed=seed, quality=1 - i / 9 - seed / 50)
+    found = truth.links(rows().entries)
+    assert {(link.cells, link.configurations) for link in found} == {(15, 5)}
+    said = " ".join(truth.sentences(found))
+    assert "15 compressed cells (5 configurations) are too few" in said
+    assert "worse" not in said
+    write_cell("wanda", "80%", quality=0.3)
+    said = " ".join(truth.sentences(truth.links(rows().entries)))
+    assert "ranks 16 compressed cells (6 configurations) most like em does" in said
 
 
 def test_what_is_the_same_in_all_cells_ranks_nothing(
@@ -260,4 +276,6 @@ def test_no_metric_is_said_to_rank_cells_that_it_does_not(
         text = re.sub(r'"value": [\d.]+,\s+"low"', value, file.read_text(), count=1)
         file.write_text(text)
     said = truth.sentences(truth.links(rows().entries))
-    assert any("no metric can be said to rank the 6 cells as em does" in line for line in said)
+    assert any(
+        "no metric can be said to rank 6 compressed cells as em does" in line for line in said
+    )

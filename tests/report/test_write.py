@@ -62,6 +62,11 @@ def test_the_page_links_to_every_file_behind_its_numbers(write_cell: Write, tmp_
     folder = outputs / "reports" / "all"
     page = Page(folder / "report.html")
     links = [link for link in page.attributes("a", "href") if not link.startswith("#")]
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    for label in ("Largest sparsity within tolerance", "Effects of the calibration set"):
+        table = html[html.index(f'aria-label="{label}"') :]
+        table = table[: table.index("</table>")]
+        assert table.count('<a href="../../cells/tiny-') > 5, label  # each row's cells
     assert len(links) > 50
     for link in links:
         assert (folder / unquote(link)).exists(), link
@@ -125,19 +130,21 @@ def test_a_page_of_any_size_stays_below_three_megabytes(
         write_cell("dense", outputs=outputs, quality=1.0)
     else:
         long = [f"{'a very long answer ' * 60}{i}" for i in range(20)]
-        write_cell("dense", outputs=outputs, quality=1.0)
+        more = [f"rouge1_of_a_corpus_with_a_long_name_{i}" for i in range(39)]
+        write_cell("dense", outputs=outputs, quality=1.0, more=more)
         for i in range(cells - 1):
-            seed, ratio = divmod(i, 25)
-            method = ("wanda", "sparsegpt")[seed % 2]
-            calib = ("c4", "alpaca", "unnatural")[seed // 2 % 3]
+            rest, ratio = divmod(i, 25)
+            method, seed = ("wanda", "sparsegpt")[rest % 2], rest // 4
+            calib = f"a-calibration-set-with-a-name-that-goes-on-and-on-{rest // 2 % 2}"
             write_cell(
                 *(method, f"{20 + 3 * ratio}%", calib, seed),
                 outputs=outputs,
                 quality=1 - ratio / 30,
                 answers=long,
+                more=more,
             )
-    assert main([str(outputs), "--html"]) == 0
     folder = outputs / "reports/all"
+    write_report(folder, entries.below(outputs), formats=("html",))
     assert (folder / "report.html").stat().st_size < 3_000_000
     page = Page(folder / "report.html")
     assert f"{cells} cell" in page.text
@@ -146,6 +153,17 @@ def test_a_page_of_any_size_stays_below_three_megabytes(
     if cells == 500:
         assert shown is not None
         assert 0 < int(shown[1]) < int(shown[2]) == 499 * 30
+        said = re.search(
+            r"room for the first (\d+) of 42 columns; all are in results.csv", page.text
+        )
+        assert said is not None
+        table = folder / "report.html"
+        rows = re.findall(r"<tr><td class=\"name\">.*?</tr>", table.read_text(encoding="utf-8"))
+        assert len(rows) == 500  # every cell is there, with as many columns as there is room for
+        assert {row.count('class="number"') for row in rows} == {int(said[1])}
+        assert "largest of each metric, all are in calibration.csv" in page.text
+        for name in ("tolerance.csv", "calibration.csv"):
+            assert re.search(rf"The first \d+ of \d+; all are in\s+{name}", page.text), name
     assert not (folder / "results.csv").exists()
 
 
@@ -180,6 +198,17 @@ def test_a_folder_without_cells_is_refused_in_one_line(
     )
 
 
+@pytest.mark.parametrize("inside", ["cells", "reports", "cells/tiny"])
+def test_a_folder_inside_of_outputs_is_told_which_one_was_meant(
+    inside: str, write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell()
+    outputs = tmp_path / "outputs"
+    (outputs / inside).mkdir(exist_ok=True)
+    assert main([str(outputs / inside)]) == 1
+    assert f"holds no cells; give {outputs}, the folder of outputs, or" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -188,6 +217,10 @@ def test_a_folder_without_cells_is_refused_in_one_line(
             "baseline=gptq: is no method of these cells; they have dense, wan",
         ),
         (["--columns", "em,bleu"], "columns=bleu: is no value of these cells; they have "),
+        (
+            ["--columns", "perplexty"],
+            "columns=perplexty: is no value of these cells; did you mean perplexity? they have ",
+        ),
     ],
 )
 def test_what_is_not_there_is_refused_by_name(

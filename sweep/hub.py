@@ -42,12 +42,13 @@ FETCH = "where there is a network, python -m sweep.fetch with the words of this 
 
 
 @contextmanager
-def asking(setting: str, value: str, repo: str) -> Iterator[None]:
+def asking(setting: str, value: str, repo: str, revision: str | None = None) -> Iterator[None]:
     """Something is asked of the hub or its cache.
 
     Args:
         setting, value: by which it was chosen.
         repo: that holds it.
+        revision: what the setting `revision` beside it is; None: there is none that one sets.
 
     Raises:
         Refusal: it is not to be had.
@@ -58,6 +59,8 @@ def asking(setting: str, value: str, repo: str) -> Iterator[None]:
     except Exception as error:
         if not _is_the_hubs(error):
             raise
+        if revision is not None and _is_of_no_revision(error):
+            setting, value = "revision", revision
         raise Refusal(setting, value, _reason(repo, error)) from error
 
 
@@ -127,6 +130,12 @@ def _reason(repo: str, error: BaseException) -> str:
         f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
         f"{constants.HF_HOME} and at {constants.ENDPOINT}); {FETCH}"
     )
+
+
+def _is_of_no_revision(error: BaseException) -> bool:
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    return any(isinstance(cause, RevisionNotFoundError) for cause in _causes(error))
 
 
 def _is_damage(error: BaseException) -> bool:

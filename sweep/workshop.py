@@ -30,13 +30,12 @@ from sweep.model import anatomy
 from sweep.model.checkpoint import (
     Checkpoint,
     check_weights,
-    fingerprint,
     load,
     load_tokenizer,
     read_config,
     skeleton,
-    weight_files,
 )
+from sweep.model.contents import files_read, fingerprint
 from sweep.model.matrix import Matrix
 from sweep.progress import EVERY
 from sweep.refusal import under
@@ -60,8 +59,7 @@ class Workshop:
     def fingerprint(self, folder: Path) -> str:
         """Content hash of a model's folder; read again only when a file's time or size changes."""
         stats = [
-            (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-            for file in weight_files(folder)
+            (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files_read(folder)
         ]
         return self._once("fingerprint", f"{folder} {stats}", lambda: fingerprint(folder))
 
@@ -127,7 +125,7 @@ class Workshop:
 
     def _sampled(self, cell: Cell, calibration: Calibration) -> Windows:
         """Of the dense model, which is loaded for it if it must be; its weights must be dense."""
-        decides = {"numerics", "model", "dtype", "attention", "calib", "data", "seed"}
+        decides = {"numerics", "model", "dtype", "attention", "code", "calib", "data", "seed"}
         key = digest({name: value for name, value in cell.identity.items() if name in decides})
 
         def sample() -> dict[str, Any]:

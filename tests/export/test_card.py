@@ -16,7 +16,7 @@ from sweep import card
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 
 Frozen = Callable[..., dict[str, Any]]
 

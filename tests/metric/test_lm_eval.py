@@ -24,7 +24,7 @@ from sweep.grid import sweep
 from sweep.metric import harness
 from sweep.metric.lm_eval import LmEval
 from sweep.metric.metric import Metric
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.refusal import Refusal
 from sweep.report.entries import Entry
 from sweep.report.generations import exchanges

@@ -20,6 +20,7 @@ from typing import Any, Literal
 from sweep.build import build
 from sweep.calib.calibration import Calibration
 from sweep.data.source import Origin
+from sweep.data.template import REVISED
 from sweep.files import EVERYTHING
 from sweep.method.method import Indifferent, Method
 from sweep.metric.metric import Metric
@@ -223,10 +224,16 @@ def _fixed(origins: Iterable[Origin]) -> list[dict[str, str]]:
 
 
 def _without_paths(node: Any) -> Any:
-    """Without what only leads to the rows: a commit is the same by its branch's name."""
+    """Without what only leads to the rows: a commit is the same by its branch's name.
+
+    A template counts as what it means now.
+    """
     if isinstance(node, Mapping):
         leads = ("path", "revision")
-        return {key: _without_paths(value) for key, value in node.items() if key not in leads}
+        kept = {key: _without_paths(value) for key, value in node.items() if key not in leads}
+        if node.get("template") in REVISED:
+            kept["template"] = REVISED[node["template"]]
+        return kept
     return node
 
 

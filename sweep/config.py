@@ -136,8 +136,16 @@ def _part(
     part: Mapping[str, Any], name: str, corpora: Mapping[str, Any], packing: str | None
 ) -> dict[str, Any]:
     where = f"calib.parts.{name}"
+    chosen = part.get("source", name)
+    if chosen not in corpora and (CONF / "calib" / f"{chosen}.yaml").is_file():
+        reason = (
+            f"is a calibration set and no corpus; parts of a mixture are corpora, whose rows are "
+            f"known before a model is loaded: {', '.join(corpora)}; calib={chosen} is a point of "
+            "its own in a grid"
+        )
+        raise Refusal(f"{where}.source", chosen, reason)
     beside = {key: part[key] for key in BESIDE if part.get(key) is not None}
-    source = _corpus(part.get("source", name), beside, where, corpora)
+    source = _corpus(chosen, beside, where, corpora)
     usual = _packing(source, where)
     own = {key: value for key, value in part.items() if key not in (*BESIDE, "source", "packing")}
     return own | {

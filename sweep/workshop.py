@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ from sweep.model.checkpoint import (
     read_config,
     skeleton,
 )
-from sweep.model.contents import files_read, fingerprint
+from sweep.model.contents import PROCESSOR, TOKENIZER, files_read, fingerprint, matching
 from sweep.model.matrix import Matrix
 from sweep.progress import EVERY
 from sweep.refusal import under
@@ -159,7 +160,8 @@ class Workshop:
                 model = load(cell.parts.checkpoint)
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             memory = Kept(cell.settings.outputs)
-            bench = Bench(model, tokenizer, cell.settings.batch_size, self.progress, memory)
+            size, folder = cell.settings.batch_size, cell.parts.checkpoint.folder()
+            bench = Bench(model, tokenizer, size, self.progress, memory, folder)
             self._resident = (key, bench)
         return self._resident[1]
 
@@ -191,11 +193,19 @@ class Bench:
         batch_size: sequences in one forward pass.
         progress: shows how far a loop is.
         memory: keeps what must not be asked for twice.
+        folder: from which the model was loaded.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int, progress: Any, memory: Memory
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int,
+        progress: Any,
+        memory: Memory,
+        folder: Path,
     ) -> None:
+        self.folder = folder
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -252,9 +262,14 @@ class Bench:
         return total.hexdigest()
 
     def save(self, path: Path) -> None:
-        """The model as it is now and its tokenizer, in Hugging Face format, safetensors."""
+        """The model as it is now in Hugging Face format, safetensors.
+
+        Beside it lie the files of its tokenizer, and of the processor of a model that also sees, as
+        they were: the tokenizer here pads as measuring wants it.
+        """
         self.model.save_pretrained(path)
-        self.tokenizer.save_pretrained(path)
+        for file in matching(self.folder, (*TOKENIZER, *PROCESSOR)):
+            shutil.copyfile(file, path / file.name)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:
         """Take the linears' weights from a saved model."""

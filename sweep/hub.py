@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import socket
 import time
 import zlib
@@ -34,6 +35,18 @@ BUSY = (408, 429, 500, 502, 503, 504)
 """Statuses that may be another one in a moment."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+STREAMED = re.compile(r"hf://[^\s'\"]+")
+"""The address of a file that is read while it comes."""
+
+STREAMING = {
+    "STREAMING_READ_MAX_RETRIES": 1,
+    "STREAMING_READ_RETRY_INTERVAL": 0,
+    "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL": 0,
+    "STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL": 0,
+}
+"""Settings of `datasets`, which by itself tries twenty times, with up to a minute between. The client
+below it waits as well, and so do we."""
 
 CUT_SHORT = (EOFError, zlib.error)
 """What comes of a compressed file that is not whole."""
@@ -108,6 +121,9 @@ def _reason(repo: str, error: BaseException) -> str:
             "room there, or set HF_HOME to a folder on another disk"
         )
     for cause in _causes(error):
+        if isinstance(cause, FileNotFoundError) and (name := STREAMED.search(str(cause))):
+            return f"{repo} holds no such file at this revision ({name[0]})"
+    for cause in _causes(error):
         if _is_damage(cause) and not any(map(_tells, _causes(error))):
             *_, root = _causes(cause)
             return (
@@ -170,7 +186,13 @@ def _tells_of_a_gate(error: BaseException) -> bool:
 
 def _tells(error: BaseException) -> bool:
     """Whether it is what happened on the way, and not what the libraries made of it."""
-    return _status(error) is not None or _is_of_the_client(error)
+    return _status(error) is not None or _is_of_the_client(error) or _is_offline(error)
+
+
+def _is_offline(error: BaseException) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, OfflineModeIsEnabled)
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -207,15 +229,20 @@ def _offline_where_out_of_reach() -> Iterator[None]:
     from huggingface_hub.utils import logging as of_hub
 
     before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    streaming = {name: getattr(config, name) for name in STREAMING}
     loud = of_datasets.get_verbosity(), of_hub.get_verbosity()
     if not config.HF_HUB_OFFLINE and not _answers(config.HF_ENDPOINT):
         config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    for name, value in STREAMING.items():
+        setattr(config, name, value)
     of_datasets.set_verbosity_error()
     of_hub.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
         config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+        for name, value in streaming.items():
+            setattr(config, name, value)
         of_datasets.set_verbosity(loud[0])
         of_hub.set_verbosity(loud[1])
 

@@ -11,8 +11,8 @@ from sweep.world import template as alpaca_template
 
 Template = Literal["alpaca", "unnatural", "chat", "chat_thinking"]
 """`chat`: the tokenizer's own, with which the model was tuned to follow instructions. Models that
-think before they answer (Qwen3, SmolLM3) are told not to, by `enable_thinking`; `chat_thinking` lets
-them."""
+think before they answer (Qwen3, SmolLM3) are told not to, by `enable_thinking`; by `chat_thinking`
+they are let."""
 
 REVISED = {"chat": "chat-2"}
 """What stands in identities for templates that have once meant something else."""

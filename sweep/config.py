@@ -82,6 +82,7 @@ def _metric(
         raise Refusal(where, node, "holds the metric's settings; set one of them by its name")
     beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
     own = {key: value for key, value in node.items() if key not in BESIDE}
+    own = _listed(own, where)
     if "source" not in own:
         return own
     names = own["source"] if isinstance(own["source"], list) else [own["source"]]
@@ -95,6 +96,13 @@ def _metric(
     if own.get("seqlen", 0) is None and not tokenised:
         own["seqlen"] = seqlen
     return own
+
+
+def _listed(node: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """With one word, where several may be, as a list of it: `tasks=hellaswag`."""
+    fields = _class(node, where).__dataclass_fields__ if "_target_" in node else {}
+    several = {key for key, field in fields.items() if str(field.type).startswith("tuple[str")}
+    return {k: [v] if k in several and isinstance(v, str) else v for k, v in node.items()}
 
 
 def _calibration(

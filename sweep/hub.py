@@ -45,8 +45,8 @@ STREAMING = {
     "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL": 0,
     "STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL": 0,
 }
-"""Settings of `datasets`, which by itself tries twenty times, with up to a minute between. The client
-below it waits as well, and so do we."""
+"""Settings of `datasets`, which by itself tries twenty times, with up to a minute between.
+The client below it waits as well, and so is waited here."""
 
 CUT_SHORT = (EOFError, zlib.error)
 """What comes of a compressed file that is not whole."""
@@ -99,6 +99,15 @@ def _is_the_hubs(error: Exception) -> bool:
 
     kinds = (OSError, ValueError, DatasetsError, *CUT_SHORT)
     return isinstance(error, kinds) or _is_of_the_client(error)
+
+
+def of_the_hub(error: BaseException) -> bool:
+    """Whether something on the way to the hub, or in its cache, is the cause."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    kinds = (DatasetsError, HfHubHTTPError, ConnectionError)
+    return any(isinstance(one, kinds) or _tells(one) or _is_full(one) for one in _causes(error))
 
 
 def _is_of_the_client(error: BaseException) -> bool:

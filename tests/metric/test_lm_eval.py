@@ -415,7 +415,7 @@ class TestBadInput:
 
     def test_data_that_are_not_there(self, tokenizer: Any, tmp_path: Path) -> None:
         (tmp_path / "lost.yaml").write_text(CHOICE.format(name="lost", data="/no/such.jsonl"))
-        with pytest.raises(Refusal, match="lost.yaml: cannot be used .Unable to find"):
+        with pytest.raises(Refusal, match=r"lost\.yaml: cannot be used \(Unable to find"):
             LmEval(tasks=("lost",), include_path=str(tmp_path)).load(tokenizer)
 
 
@@ -455,11 +455,6 @@ def test_calibration_rows_that_are_questions_are_refused(
             r"mine.yaml: cannot be used \(Got invalid output_type 'choi",
         ),
         ("{{question}}", "{{asked}}", r"mine.yaml: cannot be used \('asked' is undefined"),
-        (
-            "metric: acc,",
-            "metric: accu,",
-            r"mine.yaml: cannot be used \(no such key, split or metric",
-        ),
         ("fox.jsonl", "cat.jsonl", r"mine.yaml: cannot be used \(Unable to find '.*cat.jsonl'\)"),
     ],
 )

@@ -7,7 +7,7 @@ only what was measured on these very weights.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ UNFIT = (
     "and of unstructured zeros hardly any does."
 )
 
+
+JOINT = (
+    "The experts of this model are stored as tensors of three dimensions, for which there is no "
+    "bitmask form: they stay dense in it, zeros and all."
+)
 
 LOADING = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -87,7 +92,7 @@ def text(
         _sizes(model, compression),
         _calibration(compression),
         *(_measured(name, result, dense) for name, result in results.items()),
-        _again(said, compression, weights),
+        _again(said, compression, weights, results),
     ]
     body = "\n\n".join(part for part in parts if part)
     return str(ModelCard(f"---\n{_metadata(said, compression, weights)}\n---\n\n{body}\n"))
@@ -105,11 +110,16 @@ def weights_of(folder: Folder) -> str | None:
         return None
 
 
-def command(said: Mapping[str, Any], *, shared: bool = False) -> str | None:
+def command(
+    said: Mapping[str, Any], data: Iterable[Mapping[str, Any]] = (), *, shared: bool = False
+) -> str | None:
     """The command that makes the cell and keeps its model; None: the cell does not say.
+
+    What a branch stood for is in it by its commit: the command means the same for ever.
 
     Args:
         said: what is in its cell.yaml.
+        data: what its results say of their corpora.
         shared: for others to read: paths are shown by their last part.
     """
     words = said["config"].get("words")
@@ -117,8 +127,34 @@ def command(said: Mapping[str, Any], *, shared: bool = False) -> str | None:
         return None
     own = [word for word in words if _key(word) not in _THE_SWEEPS]
     own = [_shared(word) for word in own] if shared else own
+    pins = _pins(said["config"], data)
+    own = [word for word in own if word.partition("=")[0] not in pins]
+    own += [f"{setting}={commit}" for setting, commit in pins.items()]
     end = ["-m"] if any(word.startswith("study=") for word in own) else []
     return shlex.join(["python", "-m", "sweep", *own, "keep=model", *end])
+
+
+def _pins(config: Mapping[str, Any], data: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Commits of the model and of those corpora whose configuration names a branch or a tag."""
+    model = config.get("model", {})
+    pins = {"model.revision": str(model["revision"])} if "repo" in model else {}
+    named = dict(_revisions([config.get("calib"), config.get("metric")]))
+    for one in data:
+        corpus, commit = one["corpus"], one["revision"]
+        if one["source"] == "hub" and named.get(corpus, commit) != commit:
+            pins[f"corpora.{corpus}.revision"] = commit
+    return pins
+
+
+def _revisions(node: Any) -> Iterator[tuple[str, str]]:
+    """Every corpus of a configuration with the revision that it names."""
+    if isinstance(node, Mapping):
+        if "corpus" in node and "revision" in node:
+            yield node["corpus"], node["revision"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for inner in node:
+            yield from _revisions(inner)
 
 
 def _shared(word: str) -> str:
@@ -182,7 +218,8 @@ def _sizes(model: Path, compression: Mapping[str, Any]) -> str:
         ("bytes on disk", "dense", "as a bitmask and what is not zero", "ratio"),
         [(what, f"{a:,}", f"{b:,}", f"{b / a:.3f}") for what, a, b in rows],
     )
-    return f"## Size\n\n{table}\n\n{UNFIT}"
+    joint = f"{JOINT}\n\n" if size.has_joint_experts(model) else ""
+    return f"## Size\n\n{table}\n\n{joint}{UNFIT}"
 
 
 def _calibration(compression: Mapping[str, Any]) -> str:
@@ -237,8 +274,15 @@ def _rows(values: Mapping[str, Any], dense: Mapping[str, Any]) -> Iterator[tuple
         yield name, f"{value['value']:.6g}{unit}", interval, before, f"{value['n']} {value['of']}"
 
 
-def _again(said: Mapping[str, Any], compression: Mapping[str, Any], weights: str) -> str:
-    typed = command(said, shared=True)
+def _again(
+    said: Mapping[str, Any],
+    compression: Mapping[str, Any],
+    weights: str,
+    results: Mapping[str, Mapping[str, Any]],
+) -> str:
+    calibration = compression["calibration"] or {"data": []}
+    data = [*calibration["data"], *(one for result in results.values() for one in result["data"])]
+    typed = command(said, data, shared=True)
     how = f"```\n{typed}\n```" if typed else "With the settings that are in the cell's `cell.yaml`."
     versions = [
         f"{name} {compression['environment'][name]}"

@@ -1,10 +1,10 @@
 """One grid point: its parts, and its identity, by which it is never computed twice.
 
 The identity is a hash of everything that can change the cell's compressed weights: the model's
-files (of a model on the hub, those of the commit for which its revision stands now; the same files
-are the same model, whatever its card says), method, sparsity, calibration with the revision of its
-rows, seed, dtype and the version of the numerics. Metrics, tracker, launcher and output folder are
-not in it. Settings that a method does not read are left out, so cells that mean the same are one.
+files that are read, and of a model on the hub the commit for which its revision stands now, method,
+sparsity, calibration with the revision of its rows, seed, dtype and the version of the numerics.
+Metrics, tracker, launcher and output folder are not in it. Settings that a method does not read are
+left out, so cells that mean the same are one.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import Any, Literal
 from sweep.build import build
 from sweep.calib.calibration import Calibration
 from sweep.data.source import Origin
+from sweep.data.template import REVISED
 from sweep.files import EVERYTHING
 from sweep.method.method import Indifferent, Method
 from sweep.metric.metric import Metric
 from sweep.model.checkpoint import Checkpoint
+from sweep.model.contents import code_fingerprint
 from sweep.refusal import Refusal, under
 from sweep.sparsity.pattern import Pattern
 
@@ -161,14 +163,20 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         "dtype": parts.checkpoint.dtype,
         "method": {"_target_": config["method"]["_target_"]},
     }
-    attention = {} if (own := parts.checkpoint.attention) == "auto" else {"attention": own}
-    identity |= attention
+    if revision := config["model"].get("revision"):
+        identity["revision"] = revision
+    chosen: dict[str, str] = {}
+    if parts.checkpoint.attention != "auto":
+        chosen["attention"] = parts.checkpoint.attention
+    if parts.checkpoint.trust_remote_code:
+        chosen["code"] = code_fingerprint(folder)
+    identity |= chosen
     options = config["options"]
     model = parts.checkpoint.name() or options["model"]
     label = [model, options["method"]]
     about: dict[str, Any] = {
         "model": model,
-        "weights": digest([identity["model"], identity["dtype"], *attention.values()])[:8],
+        "weights": digest([identity["model"], identity["dtype"], *chosen.values()])[:8],
         "method": options["method"],
         "compresses": parts.method.compresses,
     }
@@ -216,10 +224,16 @@ def _fixed(origins: Iterable[Origin]) -> list[dict[str, str]]:
 
 
 def _without_paths(node: Any) -> Any:
-    """Without what only leads to the rows: a commit is the same by its branch's name."""
+    """Without what only leads to the rows: a commit is the same by its branch's name.
+
+    A template counts as what it means now.
+    """
     if isinstance(node, Mapping):
         leads = ("path", "revision")
-        return {key: _without_paths(value) for key, value in node.items() if key not in leads}
+        kept = {key: _without_paths(value) for key, value in node.items() if key not in leads}
+        if node.get("template") in REVISED:
+            kept["template"] = REVISED[node["template"]]
+        return kept
     return node
 
 

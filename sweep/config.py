@@ -82,6 +82,7 @@ def _metric(
         raise Refusal(where, node, "holds the metric's settings; set one of them by its name")
     beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
     own = {key: value for key, value in node.items() if key not in BESIDE}
+    own = _listed(own, where)
     if "source" not in own:
         return own
     names = own["source"] if isinstance(own["source"], list) else [own["source"]]
@@ -95,6 +96,13 @@ def _metric(
     if own.get("seqlen", 0) is None and not tokenised:
         own["seqlen"] = seqlen
     return own
+
+
+def _listed(node: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """With one word, where several may be, as a list of it: `tasks=hellaswag`."""
+    fields = _class(node, where).__dataclass_fields__ if "_target_" in node else {}
+    several = {key for key, field in fields.items() if str(field.type).startswith("tuple[str")}
+    return {k: [v] if k in several and isinstance(v, str) else v for k, v in node.items()}
 
 
 def _calibration(
@@ -136,8 +144,16 @@ def _part(
     part: Mapping[str, Any], name: str, corpora: Mapping[str, Any], packing: str | None
 ) -> dict[str, Any]:
     where = f"calib.parts.{name}"
+    chosen = part.get("source", name)
+    if chosen not in corpora and (CONF / "calib" / f"{chosen}.yaml").is_file():
+        reason = (
+            f"is a calibration set and no corpus; parts of a mixture are corpora, whose rows are "
+            f"known before a model is loaded: {', '.join(corpora)}; calib={chosen} is a point of "
+            "its own in a grid"
+        )
+        raise Refusal(f"{where}.source", chosen, reason)
     beside = {key: part[key] for key in BESIDE if part.get(key) is not None}
-    source = _corpus(part.get("source", name), beside, where, corpora)
+    source = _corpus(chosen, beside, where, corpora)
     usual = _packing(source, where)
     own = {key: value for key, value in part.items() if key not in (*BESIDE, "source", "packing")}
     return own | {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import socket
 import time
 import zlib
@@ -35,6 +36,18 @@ BUSY = (408, 429, 500, 502, 503, 504)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
+STREAMED = re.compile(r"hf://[^\s'\"]+")
+"""The address of a file that is read while it comes."""
+
+STREAMING = {
+    "STREAMING_READ_MAX_RETRIES": 1,
+    "STREAMING_READ_RETRY_INTERVAL": 0,
+    "STREAMING_READ_SERVER_UNAVAILABLE_RETRY_INTERVAL": 0,
+    "STREAMING_READ_RATE_LIMIT_RETRY_INTERVAL": 0,
+}
+"""Settings of `datasets`, which by itself tries twenty times, with up to a minute between.
+The client below it waits as well, and so is waited here."""
+
 CUT_SHORT = (EOFError, zlib.error)
 """What comes of a compressed file that is not whole."""
 
@@ -42,12 +55,13 @@ FETCH = "where there is a network, python -m sweep.fetch with the words of this 
 
 
 @contextmanager
-def asking(setting: str, value: str, repo: str) -> Iterator[None]:
+def asking(setting: str, value: str, repo: str, revision: str | None = None) -> Iterator[None]:
     """Something is asked of the hub or its cache.
 
     Args:
         setting, value: by which it was chosen.
         repo: that holds it.
+        revision: what the setting `revision` beside it is; None: there is none that one sets.
 
     Raises:
         Refusal: it is not to be had.
@@ -58,6 +72,8 @@ def asking(setting: str, value: str, repo: str) -> Iterator[None]:
     except Exception as error:
         if not _is_the_hubs(error):
             raise
+        if revision is not None and _is_of_no_revision(error):
+            setting, value = "revision", revision
         raise Refusal(setting, value, _reason(repo, error)) from error
 
 
@@ -85,6 +101,15 @@ def _is_the_hubs(error: Exception) -> bool:
     return isinstance(error, kinds) or _is_of_the_client(error)
 
 
+def of_the_hub(error: BaseException) -> bool:
+    """Whether something on the way to the hub, or in its cache, is the cause."""
+    from datasets.exceptions import DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
+
+    kinds = (DatasetsError, HfHubHTTPError, ConnectionError)
+    return any(isinstance(one, kinds) or _tells(one) or _is_full(one) for one in _causes(error))
+
+
 def _is_of_the_client(error: BaseException) -> bool:
     return any(kind.__module__.partition(".")[0].startswith("httpx") for kind in type(error).mro())
 
@@ -104,6 +129,9 @@ def _reason(repo: str, error: BaseException) -> str:
             f"the disk is full, so {repo} could not be kept in {constants.HF_HOME}; make "
             "room there, or set HF_HOME to a folder on another disk"
         )
+    for cause in _causes(error):
+        if isinstance(cause, FileNotFoundError) and (name := STREAMED.search(str(cause))):
+            return f"{repo} holds no such file at this revision ({name[0]})"
     for cause in _causes(error):
         if _is_damage(cause) and not any(map(_tells, _causes(error))):
             *_, root = _causes(cause)
@@ -127,6 +155,12 @@ def _reason(repo: str, error: BaseException) -> str:
         f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
         f"{constants.HF_HOME} and at {constants.ENDPOINT}); {FETCH}"
     )
+
+
+def _is_of_no_revision(error: BaseException) -> bool:
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    return any(isinstance(cause, RevisionNotFoundError) for cause in _causes(error))
 
 
 def _is_damage(error: BaseException) -> bool:
@@ -161,7 +195,13 @@ def _tells_of_a_gate(error: BaseException) -> bool:
 
 def _tells(error: BaseException) -> bool:
     """Whether it is what happened on the way, and not what the libraries made of it."""
-    return _status(error) is not None or _is_of_the_client(error)
+    return _status(error) is not None or _is_of_the_client(error) or _is_offline(error)
+
+
+def _is_offline(error: BaseException) -> bool:
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    return isinstance(error, OfflineModeIsEnabled)
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -198,15 +238,20 @@ def _offline_where_out_of_reach() -> Iterator[None]:
     from huggingface_hub.utils import logging as of_hub
 
     before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    streaming = {name: getattr(config, name) for name in STREAMING}
     loud = of_datasets.get_verbosity(), of_hub.get_verbosity()
     if not config.HF_HUB_OFFLINE and not _answers(config.HF_ENDPOINT):
         config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    for name, value in STREAMING.items():
+        setattr(config, name, value)
     of_datasets.set_verbosity_error()
     of_hub.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
         config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
+        for name, value in streaming.items():
+            setattr(config, name, value)
         of_datasets.set_verbosity(loud[0])
         of_hub.set_verbosity(loud[1])
 

@@ -8,6 +8,7 @@ too: where each row begins, and the shape.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -51,9 +52,9 @@ def bitmask_bytes(shape: Sequence[int], zeros: int, width: int) -> int:
 def of_model(folder: Path, layers: Iterable[Mapping[str, Any]]) -> Size:
     """Sizes of a model in safetensors; only the files' headers are read.
 
-    Of experts, which lie on disk in other pieces than the method sees, it is what their matrices
-    would take one by one: some bytes off, or, where a family stores them as one tensor of three
-    dimensions (GPT-OSS), what a form that knew such tensors would take.
+    Experts lie on disk in other pieces than the method sees: gates and projections up as matrices
+    of their own, which is counted; or, where a family stores them as one tensor of three dimensions
+    (GPT-OSS), which has no bitmask form, dense, zeros and all.
 
     Args:
         folder: holds it.
@@ -66,10 +67,21 @@ def of_model(folder: Path, layers: Iterable[Mapping[str, Any]]) -> Size:
     linears_dense = linears_bitmask = 0
     for layer in layers:
         stored = tensors.get(f"{layer['name']}.weight")
+        if joint := tensors.get(re.sub(r"\.experts\.\d+\.", ".experts.", layer["name"])):
+            linears_dense += prod(layer["shape"]) * _width(joint)
+            linears_bitmask += prod(layer["shape"]) * _width(joint)
+            continue
         tensor, shape = (stored, stored["shape"]) if stored else (usual, layer["shape"])
         linears_dense += prod(layer["shape"]) * _width(tensor)
         linears_bitmask += bitmask_bytes(shape, layer["zeros"], _width(tensor))
+        if stored is None and re.search(r"\.experts\.\d+\.gate_up_proj$", layer["name"]):
+            linears_bitmask += len(shape) * _NUMBER  # two matrices, each with its shape
     return Size(dense, dense - linears_dense + linears_bitmask, linears_dense, linears_bitmask)
+
+
+def has_joint_experts(folder: Path) -> bool:
+    """Whether experts are stored as tensors of three dimensions."""
+    return any("expert" in name and len(t["shape"]) == 3 for name, t in headers(folder).items())
 
 
 def headers(folder: Path) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,13 +31,12 @@ from sweep.model import anatomy
 from sweep.model.checkpoint import (
     Checkpoint,
     check_weights,
-    fingerprint,
     load,
     load_tokenizer,
     read_config,
     skeleton,
-    weight_files,
 )
+from sweep.model.contents import PROCESSOR, TOKENIZER, files_read, fingerprint, matching
 from sweep.model.matrix import Matrix
 from sweep.progress import EVERY
 from sweep.refusal import under
@@ -60,8 +60,7 @@ class Workshop:
     def fingerprint(self, folder: Path) -> str:
         """Content hash of a model's folder; read again only when a file's time or size changes."""
         stats = [
-            (file.name, file.stat().st_size, file.stat().st_mtime_ns)
-            for file in weight_files(folder)
+            (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files_read(folder)
         ]
         return self._once("fingerprint", f"{folder} {stats}", lambda: fingerprint(folder))
 
@@ -127,7 +126,7 @@ class Workshop:
 
     def _sampled(self, cell: Cell, calibration: Calibration) -> Windows:
         """Of the dense model, which is loaded for it if it must be; its weights must be dense."""
-        decides = {"numerics", "model", "dtype", "attention", "calib", "data", "seed"}
+        decides = {"numerics", "model", "dtype", "attention", "code", "calib", "data", "seed"}
         key = digest({name: value for name, value in cell.identity.items() if name in decides})
 
         def sample() -> dict[str, Any]:
@@ -161,7 +160,8 @@ class Workshop:
                 model = load(cell.parts.checkpoint)
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             memory = Kept(cell.settings.outputs)
-            bench = Bench(model, tokenizer, cell.settings.batch_size, self.progress, memory)
+            size, folder = cell.settings.batch_size, cell.parts.checkpoint.folder()
+            bench = Bench(model, tokenizer, size, self.progress, memory, folder)
             self._resident = (key, bench)
         return self._resident[1]
 
@@ -193,11 +193,19 @@ class Bench:
         batch_size: sequences in one forward pass.
         progress: shows how far a loop is.
         memory: keeps what must not be asked for twice.
+        folder: from which the model was loaded.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, batch_size: int, progress: Any, memory: Memory
+        self,
+        model: Any,
+        tokenizer: Any,
+        batch_size: int,
+        progress: Any,
+        memory: Memory,
+        folder: Path,
     ) -> None:
+        self.folder = folder
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
@@ -254,9 +262,14 @@ class Bench:
         return total.hexdigest()
 
     def save(self, path: Path) -> None:
-        """The model as it is now and its tokenizer, in Hugging Face format, safetensors."""
+        """The model as it is now in Hugging Face format, safetensors.
+
+        Beside it lie the files of its tokenizer, and of the processor of a model that also sees, as
+        they were: the tokenizer here pads as measuring wants it.
+        """
         self.model.save_pretrained(path)
-        self.tokenizer.save_pretrained(path)
+        for file in matching(self.folder, (*TOKENIZER, *PROCESSOR)):
+            shutil.copyfile(file, path / file.name)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:
         """Take the linears' weights from a saved model."""

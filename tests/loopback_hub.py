@@ -78,7 +78,7 @@ class LoopbackHub:
 
     def files_asked(self) -> list[str]:
         """The files that were sent, by their names in their repositories, in order."""
-        sent = (re.match(r"GET /.*?/resolve/[^/]*/([^?]*)", request) for request in self.asked)
+        sent = (re.match(r"GET /.*?/resolve/[^/]*/([^? ]*)", request) for request in self.asked)
         return [unquote(match[1]) for match in sent if match]
 
     @contextmanager

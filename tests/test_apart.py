@@ -15,7 +15,7 @@ from sweep.cell import make
 from sweep.check import check
 from sweep.data.embedded import Exercises, Prose
 from sweep.data.row import Row, Text
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.pack import _made
 from sweep.plan import plan
 from sweep.progress import Progress

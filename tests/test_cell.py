@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweep.cell import Cell, digest, make
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.refusal import Refusal
 
 Frozen = Callable[..., dict[str, Any]]

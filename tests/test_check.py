@@ -14,7 +14,7 @@ from sweep.cell import make
 from sweep.check import check, check_unread
 from sweep.data.embedded import Prose
 from sweep.data.hub import Documents
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.progress import Progress
 from sweep.refusal import Refusal
 from sweep.workshop import Workshop

@@ -94,6 +94,10 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["calib.seqlen=513"], "calib.seqlen=513: more than the model's 512 positions"),
     (["seqlen=1024"], "seqlen=1024: more than the model's 512 positions"),
     (["calib.packing=sample"], "calib.n_samples=128: only "),
+    (
+        ["calib=mix", "+calib.parts.self.weight=1"],
+        "calib.parts.self.source=self: is a calibration s",
+    ),
     (["metric.perplexity.source=pile"], "metric.perplexity.source=pile: no such corpus; there are"),
     (["metric.perplexity.source=local"], "metric.perplexity.path=null: must be set for"),
     (["metric.tasks.source=c4"], "metric.tasks.source=c4: must hold instructions"),

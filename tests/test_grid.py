@@ -20,7 +20,7 @@ from sweep.files import Folder
 from sweep.grid import sweep
 from sweep.method.wanda import Wanda
 from sweep.metric.perplexity import Perplexity
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.model.embedded import WEIGHTS
 from sweep.plan import plan
 from sweep.progress import Progress

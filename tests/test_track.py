@@ -16,7 +16,7 @@ from sweep.cell import Cell, make
 from sweep.config import CONF, freeze
 from sweep.grid import sweep
 from sweep.method.wanda import Wanda
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.refusal import Failed
 from sweep.track import Silent, SilentMirror, WandB
 from sweep.track.journal import Journal, layers

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sweep.cell import make
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.progress import Progress
 from sweep.workshop import Workshop
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from sweep.calib.calibration import Windows
 from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Packing
-from sweep.data.template import Template, check_template, prompt, tokenizing
+from sweep.data.template import Answer, Template, answer, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
 
 PATIENCE = 10_000
@@ -47,13 +47,25 @@ def pack(
     if packing == "sample":
         return _sample(documents, n_samples, seqlen, random.Random(seed))
     if packing == "concat":
-        return _concat(documents, tokenizer.eos_token_id, n_samples, seqlen)
-    return _pad(documents, tokenizer, n_samples, seqlen)
+        return _concat(documents, n_samples, seqlen)
+    return _pad(documents, tokenizer.pad_token_id, n_samples, seqlen)
 
 
-def encode(
-    rows: Iterable[Row], tokenizer: Any, template: Template
-) -> Iterator[tuple[Row, list[int]]]:
+class Document(NamedTuple):
+    """A row as tokens.
+
+    Attributes:
+        row: the row.
+        ids: its token ids; of an instruction, prompt and answer.
+        end: what ends it, where something follows: EOS; nothing if the ids end it themselves.
+    """
+
+    row: Row
+    ids: list[int]
+    end: list[int]
+
+
+def encode(rows: Iterable[Row], tokenizer: Any, template: Template) -> Iterator[Document]:
     """Every row with its token ids; an instruction with its prompt before and its answer after.
 
     Lazy, a chunk of rows at a time, since a source may be endless.
@@ -62,21 +74,24 @@ def encode(
         texts = [_text(row, template, tokenizer) for row in chunk]
         asks = any(isinstance(row, Instruction) for row in chunk)
         options = tokenizing(template) if asks else {}
-        yield from zip(chunk, tokenizer(texts, **options)["input_ids"], strict=True)
+        found = tokenizer([text for text, _ in texts], **options)["input_ids"]
+        for row, ids, (_, closed) in zip(chunk, found, texts, strict=True):
+            yield Document(row, ids, [] if closed else [tokenizer.eos_token_id])
 
 
-def joined(documents: Iterable[tuple[Row, list[int]]], eos: int) -> Iterator[tuple[Row, int]]:
-    """One stream of tokens, each with its row, a closing `eos` after every document."""
-    for row, ids in documents:
-        for token in chain(ids, (eos,)):
+def joined(documents: Iterable[Document]) -> Iterator[tuple[Row, int]]:
+    """One stream of tokens, each with its row; every document with its end."""
+    for row, ids, end in documents:
+        for token in chain(ids, end):
             yield row, token
 
 
-def _text(row: Row, template: Template, tokenizer: Any) -> str:
+def _text(row: Row, template: Template, tokenizer: Any) -> Answer:
     if isinstance(row, Text):
-        return row.text
+        return Answer(row.text, closed=False)
     if isinstance(row, Instruction):
-        return prompt(row, template, tokenizer) + row.output
+        text, closed = answer(row, template, tokenizer)
+        return Answer(prompt(row, template, tokenizer) + text, closed)
     raise TypeError("windows that are tokenised already are not packed")
 
 
@@ -92,13 +107,13 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 
 
 def _sample(
-    documents: Iterable[tuple[Row, list[int]]], n_samples: int, seqlen: int, rng: random.Random
+    documents: Iterable[Document], n_samples: int, seqlen: int, rng: random.Random
 ) -> Windows:
     """A random window of every document that is longer than one; shorter documents are skipped."""
     windows: list[list[int]] = []
     used: list[Row] = []
     skipped = since = 0
-    for row, ids in documents:
+    for row, ids, _ in documents:
         if len(ids) <= seqlen:
             skipped += 1
             since += 1
@@ -119,13 +134,11 @@ def _sample(
     )
 
 
-def _concat(
-    documents: Iterable[tuple[Row, list[int]]], eos: int, n_samples: int, seqlen: int
-) -> Windows:
-    """Documents joined by EOS and cut into windows."""
+def _concat(documents: Iterable[Document], n_samples: int, seqlen: int) -> Windows:
+    """Documents, each with its end, joined and cut into windows."""
     ids: list[int] = []
     used: set[Row] = set()
-    for row, token in joined(documents, eos):
+    for row, token in joined(documents):
         if len(ids) == n_samples * seqlen:
             break
         ids.append(token)
@@ -141,16 +154,14 @@ def _concat(
     return _full(windows, used, 0)
 
 
-def _pad(
-    documents: Iterable[tuple[Row, list[int]]], tokenizer: Any, n_samples: int, seqlen: int
-) -> Windows:
+def _pad(documents: Iterable[Document], pad: int, n_samples: int, seqlen: int) -> Windows:
     """One row per window, cut at `seqlen`, padded on the right, padding masked."""
-    ids = torch.full((n_samples, seqlen), tokenizer.pad_token_id, dtype=torch.long)
+    ids = torch.full((n_samples, seqlen), pad, dtype=torch.long)
     mask = torch.zeros((n_samples, seqlen), dtype=torch.bool)
     used: list[Row] = []
     count = 0
-    for row, tokens in documents:
-        kept = [*tokens, tokenizer.eos_token_id][:seqlen]
+    for row, tokens, end in documents:
+        kept = [*tokens, *end][:seqlen]
         ids[count, : len(kept)] = torch.tensor(kept)
         mask[count, : len(kept)] = True
         used.append(row)

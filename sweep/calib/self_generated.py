@@ -22,6 +22,7 @@ from sweep.calib.calibration import Calibration, DenseModel, Windows, check_size
 from sweep.calib.packing import fixed
 from sweep.data.row import Tokens
 from sweep.data.source import Origin, Source
+from sweep.model.finite import culprit
 
 AT_ONCE = 2**14
 """Tokens of sequences that are sampled together: their keys and values fill the device."""
@@ -109,7 +110,7 @@ def sample(
         temperature: by which the logits are divided.
 
     Raises:
-        FloatingPointError: a logit is NaN.
+        FloatingPointError: a logit is NaN or infinity; names block and layer.
     """
     first = tokenizer.bos_token_id
     count, time = drawn.shape
@@ -126,8 +127,9 @@ def sample(
         )
         past = said.past_key_values
         logits = said.logits[:, -1, : len(tokenizer)].cpu().double()
-        if logits.isnan().any():
-            raise FloatingPointError(f"the dense model's logits are NaN at token {step}")
+        if (logits.isnan() | logits.isposinf()).any():  # -inf is a token that is never said
+            place = culprit(model, ids[:, :step])
+            raise FloatingPointError(f"calib self: NaN or infinity at token {step}; {place}")
         along = (logits / temperature).softmax(-1).cumsum(-1)
         # the last of the sums is 1 but for rounding; no number may lie beyond it
         place = drawn[:, step, None] * along[:, -1:]

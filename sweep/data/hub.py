@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, final
+from typing import Annotated, Any, ClassVar, TypeVar, final
+
+from pydantic import Field
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
@@ -41,6 +43,8 @@ class Documents(Source):
             both: a tenth of its documents, chosen by content, is for evaluation.
         files: whether `calibration` and `evaluation` name data files and not splits: json lines,
             csv, parquet or txt, also gzipped.
+        first: of a data file the first so many documents are the corpus, and it is streamed no
+            further; None: the whole file, fetched.
         config: the repository's configuration, where it has several.
         field: the column that holds the text.
         packing: `concat` for documents that are shorter than a window.
@@ -52,6 +56,7 @@ class Documents(Source):
     calibration: str
     evaluation: str
     files: bool = False
+    first: Annotated[int, Field(ge=1)] | None = None
     config: str | None = None
     field: str = "text"
     packing: Packing = "sample"
@@ -69,7 +74,9 @@ class Documents(Source):
         """
         where = self.calibration if part == "calibration" else self.evaluation
         commit = self.origin().revision
-        if self.files:
+        if self.files and self.first is not None:
+            read = partial(_beginning, self.repo, commit, where, self.first)
+        elif self.files:
             read = partial(_file, self.repo, commit, where)
         else:
             read = partial(_split, self.repo, self.config, commit, where)
@@ -230,3 +237,27 @@ def _file(repo: str, revision: str, name: str) -> Any:
     path = hf_hub_download(repo, name, repo_type="dataset", revision=revision)
     kind = FORMATS[Path(name.removesuffix(".gz")).suffix]
     return datasets.load_dataset(kind, data_files={"rows": path}, split="rows")
+
+
+def _beginning(repo: str, revision: str, name: str, first: int) -> Any:
+    """The first documents of a data file, streamed; kept in the cache of `datasets`.
+
+    What is kept is known by its name without a network, whichever version of this code made it.
+    """
+    import datasets
+
+    key = hashlib.sha256(f"{repo} {revision} {name} {first}".encode()).hexdigest()[:16]
+    return datasets.Dataset.from_generator(
+        _streamed,
+        gen_kwargs={"repo": repo, "revision": revision, "name": name, "first": first},
+        fingerprint=key,
+    )
+
+
+def _streamed(repo: str, revision: str, name: str, first: int) -> Iterator[dict[str, Any]]:
+    import datasets
+
+    kind = FORMATS[Path(name.removesuffix(".gz")).suffix]
+    files = {"rows": f"hf://datasets/{repo}@{revision}/{name}"}
+    rows = datasets.load_dataset(kind, data_files=files, split="rows", streaming=True)
+    yield from rows.take(first)

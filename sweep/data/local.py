@@ -126,7 +126,8 @@ class Local(Source):
         raise Refusal(
             "field",
             self.field,
-            f"{place} of {self.path} has {_names(record)}; name the one to read",
+            f"{place} of {self.path} has {_names(record)}; name the one to read, or "
+            "call them instruction, input and output",
         )
 
 

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sweep.data.row import Instruction
 from sweep.refusal import Refusal
 from sweep.world import template as alpaca_template
 
-Template = Literal["alpaca", "unnatural", "chat"]
-"""`chat`: the tokenizer's own, with which the model was tuned to follow instructions."""
+Template = Literal["alpaca", "unnatural", "chat", "chat_thinking"]
+"""`chat`: the tokenizer's own, with which the model was tuned to follow instructions. Models that
+think before they answer (Qwen3, SmolLM3) are told not to, by `enable_thinking`; by `chat_thinking`
+they are let."""
+
+REVISED = {"chat": "chat-2"}
+"""What stands in identities for templates that have once meant something else."""
+
+
+class Answer(NamedTuple):
+    """What follows a prompt where its answer is known.
+
+    Attributes:
+        text: the answer; of a chat with what ends the assistant's turn.
+        closed: whether the text ends the turn itself; if not, an end-of-sequence token does.
+    """
+
+    text: str
+    closed: bool
 
 
 def _alpaca(row: Instruction) -> str:
@@ -40,37 +57,68 @@ def prompt(row: Instruction, template: Template, tokenizer: Any = None) -> str:
     Raises:
         Refusal: see `check_template`.
     """
-    if template == "chat":
-        return _chat(row, tokenizer)
-    return _TEMPLATES[template](row)
+    if template in _TEMPLATES:
+        return _TEMPLATES[template](row)
+    return _chat(_asked(row), template, tokenizer)
+
+
+def answer(row: Instruction, template: Template, tokenizer: Any = None) -> Answer:
+    """The row's answer as it follows `prompt`, ended as the template ends it.
+
+    What ends a turn is found out from the template itself, which is given the whole exchange. White
+    space at its end, which stands between two turns and is said by no model, is left out.
+
+    Raises:
+        Refusal: see `check_template`.
+    """
+    if template in _TEMPLATES:
+        return Answer(row.output, closed=False)
+    turns = [*_asked(row), {"role": "assistant", "content": row.output}]
+    asked, whole = prompt(row, template, tokenizer), _chat(turns, template, tokenizer)
+    said = row.output.strip()
+    if not whole.startswith(asked):  # it opens a turn otherwise than it writes one down
+        place = whole.rfind(said)
+        whole = asked + whole[place:] if said and place >= 0 else asked + row.output
+    found = whole[len(asked) :]
+    place = found.rfind(said) if said else 0
+    closed = bool(found[place + len(said) :].strip()) if place >= 0 else True
+    return Answer(found.rstrip(), True) if closed else Answer(row.output, False)
 
 
 def check_template(template: Template, tokenizer: Any) -> None:
     """Raises: Refusal: the tokenizer, a base model's, has no chat template, or one that fails."""
-    if template == "chat":
-        _chat(Instruction("Say hello.", "", ""), tokenizer)
+    if template not in _TEMPLATES:
+        answer(Instruction("Say hello.", "", "Hello."), template, tokenizer)
 
 
 def tokenizing(template: Template) -> dict[str, bool]:
     """Options of a tokenizer's call: a chat template brings its first token itself."""
-    return {"add_special_tokens": False} if template == "chat" else {}
+    return {} if template in _TEMPLATES else {"add_special_tokens": False}
 
 
-def _chat(row: Instruction, tokenizer: Any) -> str:
+def _asked(row: Instruction) -> list[dict[str, str]]:
     """One turn of a user: the instruction and, after a blank line, its input."""
+    said = f"{row.instruction}\n\n{row.input}" if row.input.strip() else row.instruction
+    return [{"role": "user", "content": said}]
+
+
+def _chat(turns: list[dict[str, str]], template: Template, tokenizer: Any) -> str:
+    """The turns as the tokenizer's template writes them; behind a user's, the next is opened."""
     if not getattr(tokenizer, "chat_template", None):
         reason = (
             "the model's tokenizer has no chat template, as base models' have none; give alpaca or "
             "unnatural, or an instruction-tuned model"
         )
-        raise Refusal("template", "chat", reason)
-    said = f"{row.instruction}\n\n{row.input}" if row.input.strip() else row.instruction
+        raise Refusal("template", template, reason)
     try:
         found: str = tokenizer.apply_chat_template(
-            [{"role": "user", "content": said}], tokenize=False, add_generation_prompt=True
+            turns,
+            tokenize=False,
+            add_generation_prompt=turns[-1]["role"] == "user",
+            enable_thinking=template == "chat_thinking",
         )
     except Exception as error:  # a template is a program of its own, and fails as it likes
         first = (str(error).splitlines() or [type(error).__name__])[0]
         reason = f"the chat template of the model's tokenizer fails ({first})"
-        raise Refusal("template", "chat", reason) from error
+        raise Refusal("template", template, reason) from error
     return found

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweep import size
-from sweep.card import UNFIT
+from sweep.card import JOINT, UNFIT
 from sweep.explain import FULL, explain
 from sweep.export import bitmask, upload
 from sweep.export.kept import Kept, find
@@ -94,6 +94,7 @@ def _sizes(kept: Kept) -> list[str]:
     return [
         f"all tensors, dense: {found.dense:,} bytes; compressed linears as bitmasks: "
         f"{found.bitmask:,} bytes ({found.bitmask / found.dense:.1%})",
+        *([JOINT] if size.has_joint_experts(kept.folder.model) else []),
         UNFIT,
     ]
 

@@ -54,7 +54,7 @@ def generate(
         subject: model and tokenizer.
         prompts: what comes before the answers.
         max_new_tokens: length limit of an answer in tokens.
-        stop: strings that end an answer; they are not part of it.
+        stop: strings that end an answer, special tokens among them; they are not part of it.
         name: what the progress bar says.
         options: of the tokenizer's call.
         gold: an answer to each prompt, of which only the length is used.
@@ -66,18 +66,19 @@ def generate(
     batches = [order[i : i + subject.batch_size] for i in range(0, len(order), subject.batch_size)]
     answers: dict[int, Answer] = {}
     enders = _ends(model, tokenizer)
+    special = _special(tokenizer) if stop else []
     with _greedy(model, tokenizer, max_new_tokens):
         for batch in subject.progress(batches, name, len(batches)):
             texts = [prompts[i] for i in batch]
             asked = tokenizer(texts, return_tensors="pt", padding=True, **told)
             asked = {key: asked[key].to(subject.device) for key in ("input_ids", "attention_mask")}
             start = asked["input_ids"].shape[1]
-            ends = [_stopped(tokenizer, stop, start)] if stop else []
+            ends = [_stopped(tokenizer, stop, special, start)] if stop else []
             numbers = [_numbers(model, name, start)]
             said = model.generate(**asked, stopping_criteria=ends, logits_processor=numbers)
             said = said[:, start:]
             for i, ids in zip(batch, said.tolist(), strict=True):
-                answers[i] = _answer(tokenizer, ids, enders, max_new_tokens, stop)
+                answers[i] = _answer(tokenizer, ids, enders, max_new_tokens, stop, special)
     return [answers[i] for i in range(len(prompts))]
 
 
@@ -117,7 +118,7 @@ def _greedy(model: Any, tokenizer: Any, max_new_tokens: int) -> Iterator[None]:
 
 
 def _stopped(
-    tokenizer: Any, stop: Sequence[str], start: int
+    tokenizer: Any, stop: Sequence[str], special: Sequence[str], start: int
 ) -> Callable[..., Bool[Tensor, " batch"]]:
     """Tells which answers hold a stop string; the prompt, which ends at `start`, is not searched.
 
@@ -125,8 +126,8 @@ def _stopped(
     """
 
     def stopped(ids: Int[Tensor, "batch time"], scores: object) -> Bool[Tensor, " batch"]:
-        texts = tokenizer.batch_decode(ids[:, start:], skip_special_tokens=True)
-        found = [any(string in text for string in stop) for text in texts]
+        said = [_before_stop(tokenizer, one, stop, special) for one in ids[:, start:].tolist()]
+        found = [text is not None for text in said]
         return torch.tensor(found, device=ids.device)
 
     return stopped
@@ -160,15 +161,46 @@ def _ends(model: Any, tokenizer: Any) -> list[int]:
 
 
 def _answer(
-    tokenizer: Any, ids: list[int], ends: Sequence[int], limit: int, stop: Sequence[str]
+    tokenizer: Any,
+    ids: list[int],
+    ends: Sequence[int],
+    limit: int,
+    stop: Sequence[str],
+    special: Sequence[str],
 ) -> Answer:
     end = next((place for place, token in enumerate(ids) if token in ends), None)
     ended = end is not None
     tokens = ids[:limit] if end is None else ids[:end]
+    text = _before_stop(tokenizer, tokens, stop, special)
+    if text is None:
+        said = tokenizer.decode(tokens, skip_special_tokens=True)
+        return Answer(tokens, said.strip(), full=not ended)
+    while tokens[-1] == tokenizer.pad_token_id:  # filled up beside longer answers
+        tokens.pop()
+    return Answer(tokens, text.strip(), full=False)
+
+
+def _before_stop(
+    tokenizer: Any, tokens: list[int], stop: Sequence[str], special: Sequence[str]
+) -> str | None:
+    """What is said before the first stop string; None: there is none.
+
+    Special tokens are no part of a text, but may be one of a stop string: such strings are looked
+    for in the text with special tokens.
+    """
     text = tokenizer.decode(tokens, skip_special_tokens=True)
-    cuts = [place for place in (text.find(string) for string in stop) if place >= 0]
-    if cuts:
-        text = text[: min(cuts)]
-        while tokens[-1] == tokenizer.pad_token_id:  # filled up beside longer answers
-            tokens.pop()
-    return Answer(tokens, text.strip(), full=not ended and not cuts)
+    found = [text[: text.find(string)] for string in stop if string in text]
+    marked = [string for string in stop if any(token in string for token in special)]
+    if marked:
+        text = tokenizer.decode(tokens, skip_special_tokens=False)
+        for before in (text[: text.find(string)] for string in marked if string in text):
+            for token in special:
+                before = before.replace(token, "")
+            found.append(before)
+    return min(found, key=len, default=None)
+
+
+def _special(tokenizer: Any) -> list[str]:
+    """What its special tokens look like."""
+    added = tokenizer.added_tokens_decoder.values()
+    return [*{*tokenizer.all_special_tokens, *(str(one) for one in added if one.special)}]

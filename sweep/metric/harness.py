@@ -26,14 +26,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from sweep.data.hub import COMMIT
 from sweep.data.row import Contents, Text
-from sweep.hub import asking
+from sweep.hub import asking, of_the_hub
 from sweep.metric.subject import Subject
 from sweep.model.finite import culprit
 from sweep.refusal import Refusal
 
 SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
 """Those of its command."""
+
+UNSAFE = "runs code that the model writes, which is not done here; leave it out"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,11 @@ class Task:
         """Hashes of its questions."""
         return frozenset(self.documents)
 
+    @cached_property
+    def dataset(self) -> dict[str, str | None]:
+        """Its data set's `dataset_revision` on the hub, if it is from there, and fingerprint."""
+        return _dataset(self.inner)
+
 
 def installed() -> str:
     """Its version.
@@ -100,7 +108,7 @@ def read(names: Sequence[str], include: Path | None, *, chat: bool, tokenizer: A
         loaded = _load(names, include)
     for name, task in loaded["tasks"].items():
         if getattr(task, "UNSAFE_CODE", False):
-            raise Refusal("tasks", name, "runs code that the model writes, which is not done here")
+            raise Refusal("tasks", name, UNSAFE)
         if getattr(task, "MULTIMODAL", False):
             raise Refusal("tasks", name, "asks about images; give tasks of text")
     return [Task(name, task, loaded) for name, task in loaded["tasks"].items()]
@@ -198,6 +206,8 @@ def _load(names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
     """By the user's own task files alone where these suffice: to index its own takes seconds."""
     from lm_eval.tasks import TaskManager
 
+    if include is not None:
+        _check_files(include)
     manager = TaskManager(include_path=include, include_defaults=include is None)
     if include is not None and not set(names) <= set(manager.all_tasks):
         manager = TaskManager(include_path=include)
@@ -208,13 +218,86 @@ def _load(names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
             hint = f"did you mean {', '.join(close)}? " if close else ""
             reason = f"no such task; {hint}lm_eval ls tasks lists all {len(known)}"
             raise Refusal("tasks", name, reason)
+        if (manager.task_index[name].cfg or {}).get("unsafe_code"):
+            raise Refusal("tasks", name, UNSAFE)
     found: Mapping[str, Any]
     with asking("tasks", ",".join(names), "the data of these tasks"):
         try:
             found = manager.load(list(names))
         except KeyError:  # a group of one's own may have tasks that are not
-            found = TaskManager(include_path=include).load(list(names))
+            manager = TaskManager(include_path=include)
+            found = _loaded(manager, names, include)
+        except Exception as error:
+            if of_the_hub(error) and not _is_of_a_file(manager, names):
+                raise
+            found = _loaded(manager, names, include)
     return found
+
+
+def _loaded(manager: Any, names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
+    """The tasks, one after the other first, so that a mistake is told of the one that has it."""
+    for name in names:
+        try:
+            manager.load([name])
+        except Exception as error:  # a task is a program of its own, and fails as it likes
+            if of_the_hub(error) and not _is_of_a_file(manager, [name]):
+                raise
+            file = manager.task_index[name].yaml_path
+            reason = f"cannot be used ({_words(error)})"
+            if include is not None and file is not None and include in Path(file).parents:
+                raise Refusal("include_path", include, f"{file}: {reason}") from error
+            raise Refusal("tasks", name, reason) from error
+    found: Mapping[str, Any] = manager.load(list(names))
+    return found
+
+
+def _is_of_a_file(manager: Any, names: Sequence[str]) -> bool:
+    """Whether the tasks' data are files that the tasks name, and not of the hub."""
+    paths = ((manager.task_index[name].cfg or {}).get("dataset_path") for name in names)
+    return all(path in ("json", "csv", "parquet", "text", "arrow") for path in paths)
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, KeyError):
+        return f"no such key, split or metric: {error}"
+    told = error.__cause__ if error.__cause__ is not None else error
+    return (str(told).splitlines() or [""])[0] or type(told).__name__
+
+
+def _check_files(include: Path) -> None:
+    """Raises: Refusal: a task file that is no YAML, which the harness would pass over."""
+    import yaml
+
+    for file in sorted(include.rglob("*.yaml")):
+        try:
+            node = yaml.compose(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            place = "" if mark is None else f"line {mark.line + 1}: "
+            problem = getattr(error, "problem", None) or _words(error)
+            reason = f"{file}: {place}is no YAML ({problem})"
+            raise Refusal("include_path", include, reason) from error
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for key, value in pairs:
+            included = key.value == "include" and isinstance(value, yaml.ScalarNode)
+            if included and not (file.parent / value.value).is_file():
+                reason = f"{file}: includes {value.value}, which is not there"
+                raise Refusal("include_path", include, reason)
+
+
+def _dataset(task: Any) -> dict[str, str | None]:
+    """Which data a task has asked of: the commit on the hub, and the fingerprint of `datasets`."""
+    splits = getattr(task, "dataset", None) or {}
+    split = task.config.test_split or task.config.validation_split
+    data = splits.get(split) if isinstance(splits, Mapping) else None
+    files = getattr(data, "cache_files", None) or []
+    folders = [Path(file["filename"]).parent.name for file in files]
+    commits = [name for name in folders if COMMIT.fullmatch(name)]
+    return {
+        "dataset_revision": commits[0] if commits else None,
+        "dataset_fingerprint": getattr(data, "_fingerprint", None),
+    }
 
 
 def _set_shots(task: Any, shots: int | None) -> None:

@@ -163,6 +163,7 @@ def _record(task: Task, found: Mapping[str, Any], revision: str) -> dict[str, An
         "location": config.get("dataset_path") or "lm-evaluation-harness",
         "dataset_name": config.get("dataset_name"),
         "revision": revision,
+        **task.dataset,
         "version": found["versions"][task.name],
         "output_type": config.get("output_type"),
         "num_fewshot": found["n-shot"][task.name],

@@ -16,7 +16,7 @@ from torch import Tensor
 from sweep.calib.packing import encode, joined
 from sweep.data.row import Contents, Instruction, Row, Text, Tokens
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template, check_template, prompt, tokenizing
+from sweep.data.template import Template, answer, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
 
 
@@ -117,7 +117,7 @@ def text_windows(
 def responses(
     source: Source, tokenizer: Any, template: Template, n_samples: int | None, seqlen: int | None
 ) -> Scored:
-    """Prompts with their gold responses; only the response and the EOS that ends it are scored.
+    """Prompts with their gold responses; only the response and what ends it are scored.
 
     A sequence is cut at `seqlen`; one whose response lies wholly behind the cut is left out. Both
     are counted.
@@ -186,7 +186,9 @@ def _asks(row: Row) -> bool:
 def _teacher_forced(
     rows: Iterable[Row], tokenizer: Any, template: Template
 ) -> Iterator[tuple[int, list[int]]]:
-    """Where the response begins, and the ids of prompt, response and EOS.
+    """Where the response begins, and the ids of prompt, response and what ends it.
+
+    That is EOS, or in a chat what the template ends the assistant's turn with.
 
     Prompt and response are tokenised together, as the model sees them, if the prompt's own tokens
     are kept by that; else apart.
@@ -196,10 +198,11 @@ def _teacher_forced(
         assert isinstance(row, Instruction)
         asked = prompt(row, template, tokenizer)
         before = tokenizer(asked, **options)["input_ids"]
-        whole = tokenizer(asked + row.output, **options)["input_ids"]
+        text, closed = answer(row, template, tokenizer)
+        whole = tokenizer(asked + text, **options)["input_ids"]
         if whole[: len(before)] != before:
-            whole = before + tokenizer(row.output, add_special_tokens=False)["input_ids"]
-        yield len(before), [*whole, tokenizer.eos_token_id]
+            whole = before + tokenizer(text, add_special_tokens=False)["input_ids"]
+        yield len(before), whole if closed else [*whole, tokenizer.eos_token_id]
 
 
 def _as_they_are(
@@ -215,7 +218,7 @@ def _as_they_are(
 def _closed_by_eos(
     rows: Iterator[Row], tokenizer: Any, n_samples: int | None, seqlen: int
 ) -> tuple[list[list[int]], Iterable[Row]]:
-    tokens = joined(encode(rows, tokenizer, "alpaca"), tokenizer.eos_token_id)
+    tokens = joined(encode(rows, tokenizer, "alpaca"))
     kept = list(islice(tokens, None if n_samples is None else n_samples * seqlen))
     count = len(kept) // seqlen
     kept = kept[: count * seqlen]

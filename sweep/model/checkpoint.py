@@ -6,7 +6,6 @@ had without the weights; `load` is the only expensive call.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
@@ -19,6 +18,7 @@ from torch import nn
 
 from sweep.model.anatomy import prunable
 from sweep.model.causal import SUPPORTED, looks_ahead, why_not
+from sweep.model.contents import SAFETENSORS, VOCABULARIES, matching, weight_files
 from sweep.model.offload import read
 from sweep.model.placement import (
     Attention,
@@ -32,11 +32,6 @@ from sweep.model.placement import (
 from sweep.refusal import Refusal
 
 DType = Literal["float32", "bfloat16", "float16"]
-SAFETENSORS = "model.safetensors"
-"""The file of weights; where there are several, an index beside them is called after it."""
-
-TOKENIZERS = ("tokenizer.json", "*.model", "*vocab*")
-"""Files from which a tokenizer is made, one or several."""
 
 
 class Checkpoint(ABC):
@@ -103,22 +98,6 @@ def check_folder(path: str, pickles: bool) -> Path:
     return folder
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Every file that can change what the model says, sorted by name."""
-    kinds = ("*.safetensors", "*.bin", "*.json", "*.model", "*.py", "*.txt", "*.jinja")
-    return sorted({file for kind in kinds for file in folder.glob(kind)})
-
-
-def fingerprint(folder: Path) -> str:
-    """sha256 over the names and bytes of the folder's files: the same wherever the model lies."""
-    total = hashlib.sha256()
-    for file in weight_files(folder):
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        total.update(f"{file.name} {digest}\n".encode())
-    return total.hexdigest()
-
-
 def read_config(checkpoint: Checkpoint) -> Any:
     """The `transformers` configuration.
 
@@ -158,7 +137,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
             folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
-        if not any(file for kind in TOKENIZERS for file in folder.glob(kind)):
+        if not matching(folder, VOCABULARIES):
             raise checkpoint.wrong("holds no tokenizer.json") from error
         reason = f"its tokenizer cannot be loaded ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
@@ -234,17 +213,11 @@ def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
 
 def _shards(checkpoint: Checkpoint) -> list[str]:
     """The safetensors from which the model is loaded: one, or those that an index names."""
-    folder = checkpoint.folder()
-    index = folder / f"{SAFETENSORS}.index.json"
-    if (folder / SAFETENSORS).is_file():
-        return [SAFETENSORS]
-    if not index.is_file():
-        return []
     try:
-        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"its {index.name} cannot be used ({_first_line(error)})"
-        raise checkpoint.wrong(reason) from error
+        files = weight_files(checkpoint.folder())
+    except ValueError as error:
+        raise checkpoint.wrong(str(error)) from error
+    return [file for file in files if file.endswith(".safetensors")]
 
 
 def _shapes(checkpoint: Checkpoint, file: str) -> dict[str, list[int]]:
@@ -258,7 +231,10 @@ def _shapes(checkpoint: Checkpoint, file: str) -> dict[str, list[int]]:
     except FileNotFoundError as error:
         raise checkpoint.wrong(f"lacks {file}, which its index names") from error
     except (OSError, SafetensorError) as error:
-        reason = f"{file} is damaged or cut short ({_first_line(error)})"
+        reason = (
+            f"{file} is damaged or cut short ({_first_line(error)}); delete it in "
+            f"{checkpoint.folder()} and fetch it again"
+        )
         raise checkpoint.wrong(reason) from error
 
 

@@ -8,13 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, final
 
-from sweep.hub import asking, patiently
+from sweep.hub import FETCH, asking, patiently
 from sweep.model.checkpoint import Checkpoint, DType, check_folder
+from sweep.model.contents import VOCABULARIES, lacking
 from sweep.model.placement import Attention, Device, DeviceMap, check_device_map
 from sweep.refusal import Refusal
 
-FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py")
-"""Of a repository; what lies in its folders is the same model in other formats."""
+FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.py", "merges*", "bpe.codes")
+"""Of a repository, beside vocabularies; in its folders lies the same model in other formats."""
 
 
 @final
@@ -81,16 +82,20 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
     """
     from huggingface_hub import constants, snapshot_download
 
-    files = [*FILES, "*.bin"] if pickles else [*FILES]
+    files = [*FILES, *VOCABULARIES, *(["*.bin"] if pickles else [])]
 
-    def snapshot() -> str:
-        return snapshot_download(
+    def snapshot() -> Path:
+        found = snapshot_download(
             repo,
             revision=revision,
             allow_patterns=files,
             ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
             local_files_only=constants.HF_HUB_OFFLINE,
         )
+        if constants.HF_HUB_OFFLINE and (what := lacking(Path(found), pickles)):
+            reason = f"its copy in the cache, {found}, lacks {what}; {FETCH}"
+            raise Refusal("repo", repo, reason)
+        return Path(found)
 
-    with asking("repo", repo, repo):
-        return Path(patiently(snapshot))
+    with asking("repo", repo, repo, revision):
+        return patiently(snapshot)

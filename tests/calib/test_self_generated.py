@@ -109,12 +109,30 @@ def test_a_text_begins_with_what_ends_one_where_nothing_begins_one(build: Any) -
     assert SelfGenerated(1, 3).windows(words, 0, dense(build())).ids[0, 0] == 2
 
 
-def test_a_model_that_says_no_numbers_is_no_source(build: Any) -> None:
+@pytest.mark.parametrize("wrong", ["nan", "inf"])
+def test_a_model_that_says_no_numbers_is_no_source_and_the_layer_is_named(
+    build: Any, wrong: str
+) -> None:
     model = build()
     with torch.no_grad():
-        model.lm_head.weight[7] = float("nan")
-    with pytest.raises(FloatingPointError, match="logits are NaN at token 1"):
+        model.model.layers[1].mlp.up_proj.weight[3] = float(wrong)
+    place = r"NaN or infinity at token 1; block 1, model\.layers\.1\.mlp\.up_proj makes the first"
+    with pytest.raises(FloatingPointError, match=place):
         SelfGenerated(1, 4).windows(Words(), 0, dense(model))
+
+
+def test_infinity_in_a_logit_is_no_certainty(build: Any) -> None:
+    model = build()
+    with torch.no_grad():
+        model.lm_head.weight[7] = 0
+    sign = [float("inf")]
+    model.lm_head.register_forward_hook(
+        lambda module, given, out: out.index_fill(-1, torch.tensor([7]), sign[0])
+    )
+    with pytest.raises(FloatingPointError, match="NaN or infinity at token 1; lm_head makes the"):
+        SelfGenerated(1, 4).windows(Words(), 0, dense(model))
+    sign[0] = -float("inf")
+    assert 7 not in SelfGenerated(4, 8).windows(Words(), 0, dense(model)).ids
 
 
 def test_without_the_model_nothing_is_known() -> None:

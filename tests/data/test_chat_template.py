@@ -13,7 +13,7 @@ from sweep.calib.packing import pack
 from sweep.cell import make
 from sweep.check import check
 from sweep.data.row import Instruction, Text
-from sweep.data.template import prompt, tokenizing
+from sweep.data.template import Answer, answer, prompt, tokenizing
 from sweep.files import Kept
 from sweep.metric.generate import generate
 from sweep.metric.questions import read_questions
@@ -70,6 +70,70 @@ def test_calibration_rows_are_the_prompt_and_the_answer_with_one_first_token(cha
     other = pack([ROW], chatty, "pad", 1, 64, seed=0, template="unnatural")
     assert other.ids.tolist() != windows.ids.tolist()
     assert other.digests == windows.digests
+
+
+QWEN = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n"
+    "{% endif %}{% endif %}"
+)
+GEMMA = (
+    "{% for m in messages %}<start_of_turn>{{ 'model' if m['role'] == 'assistant' else 'user' }}\n"
+    "{{ m['content'] | trim }}<end_of_turn>\n{% endfor %}"
+    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+LLAMA = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% else %} {{ m['content'] }} {{ eos_token }}{% endif %}{% endfor %}"
+)
+REOPENS = (
+    "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<end>\n{% endfor %}"
+    "{% if add_generation_prompt %}<assistant><think>\n{% endif %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("turns", "template", "asked", "said", "closed"),
+    [
+        (QWEN, "chat", "t\n<think>\n\n</think>\n\n", "a fox<|im_end|>", True),
+        (QWEN, "chat_thinking", "t\n", "<think>\n\n</think>\n\na fox<|im_end|>", True),
+        (GEMMA, "chat", "<start_of_turn>model\n", "a fox<end_of_turn>", True),
+        (LLAMA, "chat", " [/INST]", " a fox <|end|>", True),
+        (REOPENS, "chat", "<assistant><think>\n", "a fox<end>", True),
+        (CHAT, "chat", " [assistant]\n", "a fox", False),
+    ],
+)
+def test_an_answer_ends_as_the_template_ends_an_assistants_turn(
+    chatty: Any, turns: str, template: Any, asked: str, said: str, closed: bool
+) -> None:
+    """As the templates of Qwen3, Gemma, LLaMA 2 and of models that open a thought write it."""
+    chatty.chat_template = turns
+    row = Instruction("Say it.", "", "a fox")
+    said = said.replace("<|end|>", chatty.eos_token)
+    assert prompt(row, template, chatty).endswith(asked)
+    assert answer(row, template, chatty) == Answer(said if turns != CHAT else "a fox", closed)
+    empty = answer(Instruction("Say it.", "", ""), template, chatty)
+    assert empty.text == (said.replace("a fox", "") if turns not in (REOPENS,) else "")
+
+
+def test_turns_that_the_template_ends_get_no_end_of_sequence_as_well(
+    chatty: Any, rows: Any
+) -> None:
+    chatty.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    chatty.chat_template = QWEN
+    end = chatty.convert_tokens_to_ids("<|im_end|>")
+    windows = pack([ROW], chatty, "pad", 1, 128, seed=0, template="chat")
+    assert windows.ids[0][windows.mask[0]].tolist()[-1] == end
+    joined = pack([ROW] * 9, chatty, "concat", 2, 64, seed=0, template="chat")
+    assert chatty.eos_token_id not in joined.ids
+    scored = responses(rows([ROW]), chatty, "chat", None, None)
+    ids = scored.ids[0]
+    answered = ids.roll(-1)[scored.scored[0]].tolist()
+    assert chatty.decode(answered) == "fox<|im_end|>"
+    assert answered[-1] == end
 
 
 def test_documents_know_no_template(chatty: Any) -> None:
@@ -176,6 +240,6 @@ def test_a_base_model_given_a_chat_template_is_refused_by_its_place(
 def test_with_and_without_the_template_are_two_cells(frozen: Any) -> None:
     ids = [
         make(frozen("method=wanda", "calib=alpaca", f"calib.template={template}"), str).id
-        for template in ("alpaca", "unnatural", "chat")
+        for template in ("alpaca", "unnatural", "chat", "chat_thinking")
     ]
     assert all(one != other for one, other in pairwise(sorted(ids)))

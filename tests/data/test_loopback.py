@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -185,9 +186,9 @@ def of_both_parts(reader: Reader, corpus: str) -> list[dict[str, Any]]:
 def test_of_c4_one_shard_is_fetched_and_of_its_validation_one(reader: Reader) -> None:
     found = reader.read("c4")
     assert texts(found) == PROSE
-    assert reader.hub.files_asked() == [SHARD]
+    assert {*reader.hub.files_asked()} == {SHARD}
     assert texts(reader.read("c4", part="evaluation", afresh=False)) == ["Held out.", ""]
-    assert reader.hub.files_asked() == ["en/c4-validation.00000-of-00008.json.gz"]
+    assert {*reader.hub.files_asked()} == {"en/c4-validation.00000-of-00008.json.gz"}
     assert found["origin"] == {
         "corpus": "c4",
         "source": "hub",
@@ -243,7 +244,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(reader: Reader) -> None:
 
 
 def test_an_unchanged_file_of_a_new_commit_is_known_by_its_etag(reader: Reader) -> None:
-    repo, settings = "datasets/allenai/c4", {"revision": "main"}
+    repo, settings = "datasets/allenai/c4", {"revision": "main", "first": None}
     first = reader.read("c4", settings=settings)
     assert SHARD in reader.hub.files_asked()
     reader.hub.commits[repo] = "5" * 40
@@ -339,7 +340,38 @@ def test_a_gated_repository_is_read_with_a_token(reader: Reader) -> None:
 # what goes wrong and passes
 
 
-@pytest.mark.parametrize(("corpus", "file"), [("c4", SHARD), ("alpaca", ALPACA)])
+def test_of_a_large_file_no_more_is_read_than_the_documents_that_are_asked_for(
+    reader: Reader, tmp_path: Path
+) -> None:
+    """Eighteen megabytes of noise, which no compression makes smaller."""
+    noise = random.Random(0)
+    rows = [{"text": f"{i} {noise.randbytes(6000).hex()}"} for i in range(3000)]
+    folder = tmp_path / "c4"
+    (folder / "en").mkdir(parents=True)
+    (folder / SHARD).write_bytes(_lines(rows))
+    size = (folder / SHARD).stat().st_size
+    reader.hub.repos["datasets/allenai/c4"] = folder
+    reader.hub.commits["datasets/allenai/c4"] = "9" * 40
+    settings = {"first": 20, "revision": "9" * 40}
+    found = reader.read("c4", settings=settings, seed=1)
+    assert sorted(texts(found)) == sorted(row["text"] for row in rows[:20])
+    ends = [int(asked.rpartition("-")[2]) for asked in reader.hub.asked if " bytes=" in asked]
+    assert ends
+    assert max(ends) < 0.8 * size  # pieces of five megabytes, and some ahead
+    again = reader.read("c4", settings=settings, seed=1, afresh=False)
+    assert again["rows"] == found["rows"]
+    assert not reader.hub.files_asked()  # what was read is kept
+
+
+def test_a_stream_that_is_cut_off_is_taken_up_again(reader: Reader) -> None:
+    whole = reader.read("c4")
+    reader.hub.faults.append(Fault(f"GET .*{SHARD}", after=100, times=2))
+    found = reader.read("c4")
+    assert found["rows"] == whole["rows"]
+    assert sum(found["waits"]) <= 15
+
+
+@pytest.mark.parametrize(("corpus", "file"), [("code", CODE_FILE), ("alpaca", ALPACA)])
 def test_a_download_that_is_cut_off_goes_on_where_it_was(
     reader: Reader, corpus: str, file: str
 ) -> None:
@@ -387,7 +419,7 @@ def test_a_hub_that_stays_in_trouble_is_one_line(
     assert f"looked in {reader.home} and at {reader.hub.address}" in refused
     assert "python -m sweep.fetch with the words of this command fetches it" in refused
     assert "\n" not in refused
-    assert sum(found["waits"]) <= 60
+    assert sum(found["waits"]) <= 90
 
 
 @pytest.mark.parametrize(("corpus", "repo"), [("c4", "allenai/c4"), ("alpaca", "tatsu-lab/alpaca")])
@@ -441,7 +473,11 @@ def test_a_file_that_is_damaged_is_one_line(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize(
-    ("corpus", "file"), [("c4", f"allenai/c4/{SHARD}"), ("alpaca", f"tatsu-lab/alpaca/{ALPACA}")]
+    ("corpus", "file"),
+    [
+        ("code", f"codeparrot/codeparrot-clean-valid/{CODE_FILE}"),
+        ("alpaca", f"tatsu-lab/alpaca/{ALPACA}"),
+    ],
 )
 def test_a_full_disk_is_one_line(reader: Reader, shelf: Path, corpus: str, file: str) -> None:
     """What is fetched lands on a device on which there is never any room."""

@@ -16,7 +16,7 @@ from sweep import card
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -80,6 +80,23 @@ def test_a_path_is_whole_for_its_owner_and_its_last_part_for_others() -> None:
     assert "model.path=/home/me/it" in (card.command(said) or "")
     shared = card.command(said, shared=True) or ""
     assert shared.endswith("model.path=it calib=local calib.path=rows.jsonl keep=model")
+
+
+def test_the_command_names_the_commits_that_branches_stood_for() -> None:
+    config = {
+        "words": ["model=hub", "model.repo=a/b", "model.revision=main", "calib=unnatural"],
+        "model": {"repo": "a/b", "revision": "c" * 40},
+        "calib": {"source": {"corpus": "unnatural", "revision": "main"}},
+        "metric": {"tasks": {"source": {"gsm8k": {"corpus": "gsm8k", "revision": "e" * 40}}}},
+    }
+    data = [
+        {"corpus": "unnatural", "source": "hub", "revision": "d" * 40},
+        {"corpus": "gsm8k", "source": "hub", "revision": "e" * 40},
+    ]
+    assert card.command({"config": config}, data) == (
+        f"python -m sweep model=hub model.repo=a/b calib=unnatural model.revision={'c' * 40} "
+        f"corpora.unnatural.revision={'d' * 40} keep=model"
+    )
 
 
 def test_a_cell_of_a_study_is_made_again_as_a_grid() -> None:

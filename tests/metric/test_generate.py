@@ -151,6 +151,17 @@ def test_a_stop_string_that_ends_at_the_length_limit_is_no_hit_of_it(
         assert ask(asking, ["a"], limit=limit, stop=("cd",)) == [expected]
 
 
+def test_a_stop_string_may_be_a_special_token(chain: Chain, subject: Any, letters: Any) -> None:
+    model = chain({"a": "b", "b": "<s>", "<s>": "c", "c": "c"})
+    asking = subject(model, tokenizer=letters)
+    (said,) = ask(asking, ["a"], limit=4)
+    assert (said.text, said.full) == ("bcc", True)
+    for stop in ("<s>", "<s>c"):
+        (said,) = ask(asking, ["a"], limit=4, stop=(stop,))
+        assert (said.text, said.full) == ("b", False)
+    assert said.tokens == letters("b<s>c")["input_ids"]
+
+
 def test_the_first_of_several_stop_strings_cuts(chain: Chain, subject: Any, letters: Any) -> None:
     model = chain({"a": "b", "b": "c", "c": "d", "d": "e", "e": ""})
     asking = subject(model, tokenizer=letters)

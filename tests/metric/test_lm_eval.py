@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from math import exp, log
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from sweep.grid import sweep
 from sweep.metric import harness
 from sweep.metric.lm_eval import LmEval
 from sweep.metric.metric import Metric
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.refusal import Refusal
 from sweep.report.entries import Entry
 from sweep.report.generations import exchanges
@@ -414,7 +415,7 @@ class TestBadInput:
 
     def test_data_that_are_not_there(self, tokenizer: Any, tmp_path: Path) -> None:
         (tmp_path / "lost.yaml").write_text(CHOICE.format(name="lost", data="/no/such.jsonl"))
-        with pytest.raises(Refusal, match="tasks=lost: the data of these tasks"):
+        with pytest.raises(Refusal, match=r"lost\.yaml: cannot be used \(Unable to find"):
             LmEval(tasks=("lost",), include_path=str(tmp_path)).load(tokenizer)
 
 
@@ -436,3 +437,77 @@ def test_calibration_rows_that_are_questions_are_refused(
     ):
         sweep([frozen(*words, *chosen, *local)])
     assert not Folder(tmp_path / "outputs", "x-12345678").path.exists()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("task: mine", "task: [mine", r"mine.yaml: line \d+: is no YAML \("),
+        ("task: mine", "include: none.yaml", r"mine.yaml: includes none.yaml, which is not there"),
+        (
+            "test_split: test",
+            "test_split: dev",
+            r"mine.yaml: cannot be used \(no such key, split or",
+        ),
+        (
+            "multiple_choice",
+            "choices",
+            r"mine.yaml: cannot be used \(Got invalid output_type 'choi",
+        ),
+        ("{{question}}", "{{asked}}", r"mine.yaml: cannot be used \('asked' is undefined"),
+        ("fox.jsonl", "cat.jsonl", r"mine.yaml: cannot be used \(Unable to find '.*cat.jsonl'\)"),
+    ],
+)
+def test_a_mistake_in_ones_own_task_is_told_of_its_file_and_not_of_the_hub(
+    own: Path, tmp_path: Path, right: str, wrong: str, said: str
+) -> None:
+    whole = CHOICE.format(name="mine", data=own / "fox.jsonl")
+    assert right in whole
+    (tmp_path / "mine.yaml").write_text(whole.replace(right, wrong))
+    with pytest.raises(Refusal, match=said) as caught:
+        harness.read(["mine"], tmp_path, chat=False, tokenizer=None)
+    assert caught.value.setting == "include_path"
+    assert str(tmp_path / "mine.yaml") in str(caught.value)
+
+
+def test_a_task_that_runs_code_is_refused_before_its_data_are_asked_for(
+    own: Path, tmp_path: Path
+) -> None:
+    whole = CHOICE.format(name="mine", data="/nowhere.jsonl")
+    (tmp_path / "mine.yaml").write_text(whole + "unsafe_code: true\n")
+    with pytest.raises(Refusal, match="tasks=mine: runs code that the model writes, which is not"):
+        harness.read(["mine"], tmp_path, chat=False, tokenizer=None)
+
+
+def test_one_task_needs_no_brackets(frozen: Frozen, own: Path) -> None:
+    rest = ("metric=[lm_eval]", f"metric.lm_eval.include_path={own}")
+    bare, listed = (
+        make(frozen(f"metric.lm_eval.tasks={tasks}", *rest), fingerprint)
+        for tasks in ("fox", "[fox]")
+    )
+    assert bare.parts.metrics["lm_eval"].tasks == ("fox",)  # type: ignore[attr-defined]
+    assert bare.metric_id("lm_eval") == listed.metric_id("lm_eval")
+
+
+def test_a_result_says_which_data_a_task_has_asked_of(own: Path) -> None:
+    (task,) = harness.read(["fox"], own, chat=False, tokenizer=None)
+    fingerprint = task.dataset["dataset_fingerprint"]
+    assert fingerprint
+    assert task.dataset["dataset_revision"] is None  # no commit: a file
+    (other,) = harness.read(["dog"], own, chat=False, tokenizer=None)
+    assert other.dataset["dataset_fingerprint"] != fingerprint
+    data = task.inner.dataset["test"]
+    commit = "c" * 40
+    folder = Path(data.cache_files[0]["filename"]).parent
+
+    class OfTheHub:
+        config = task.inner.config
+        dataset: ClassVar = {
+            "test": SimpleNamespace(
+                cache_files=[{"filename": str(folder.with_name(commit) / "x.arrow")}],
+                _fingerprint="f",
+            )
+        }
+
+    found = harness.Task("x", OfTheHub(), {}).dataset
+    assert found == {"dataset_revision": commit, "dataset_fingerprint": "f"}

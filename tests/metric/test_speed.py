@@ -13,7 +13,7 @@ from sweep.cell import make
 from sweep.grid import sweep
 from sweep.metric import speed
 from sweep.metric.speed import Speed
-from sweep.model.checkpoint import fingerprint
+from sweep.model.contents import fingerprint
 from sweep.refusal import Refusal
 
 Frozen = Callable[..., dict[str, Any]]

@@ -16,12 +16,12 @@ from sweep.model import anatomy
 from sweep.model.causal import SUPPORTED, looks_ahead
 from sweep.model.checkpoint import (
     check_weights,
-    fingerprint,
     load,
     load_tokenizer,
     read_config,
     skeleton,
 )
+from sweep.model.contents import fingerprint
 from sweep.model.local import Local
 from sweep.model.placement import check_device, choose_device
 from sweep.refusal import Refusal
@@ -452,21 +452,43 @@ def test_a_fingerprint_changes_with_config_and_tokenizer(folder: Path, name: str
 
 
 def test_a_fingerprint_knows_which_file_holds_what(folder: Path) -> None:
-    (folder / "a.json").write_text("1")
-    (folder / "b.json").write_text("2")
+    (folder / "vocab.json").write_text("1")
+    (folder / "added_tokens.json").write_text("2")
     before = fingerprint(folder)
-    (folder / "a.json").write_text("2")
-    (folder / "b.json").write_text("1")
+    (folder / "vocab.json").write_text("2")
+    (folder / "added_tokens.json").write_text("1")
     swapped = fingerprint(folder)
     assert swapped != before
-    (folder / "b.json").rename(folder / "c.json")
+    (folder / "added_tokens.json").rename(folder / "special_tokens_map.json")
     assert fingerprint(folder) != swapped
 
 
-def test_a_note_beside_the_model_changes_nothing(folder: Path) -> None:
+def test_what_other_tools_leave_beside_the_model_changes_nothing(folder: Path) -> None:
     before = fingerprint(folder)
-    (folder / "README.md").write_text("A note.")
+    for name in (
+        *("README.md", "LICENSE.txt", "preprocessor_config.json", "trainer_state.json"),
+        *("pytorch_model.bin", "consolidated.safetensors", "model.safetensors.index.json"),
+        "modeling_own.py",
+    ):
+        (folder / name).write_text("not read")
     assert fingerprint(folder) == before
+
+
+def test_of_weights_in_parts_every_part_and_no_other_file_counts(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    places = {name: f"part-{i % 2}.safetensors" for i, name in enumerate(names)}
+    for part in sorted({*places.values()}):
+        save_file({n: weights[n] for n in names if places[n] == part}, folder / part)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": places}))
+    before = fingerprint(folder)
+    save_file({"more": torch.zeros(2)}, folder / "part-2.safetensors")
+    assert fingerprint(folder) == before
+    changed = {name: weights[name] + 1 for name in names if places[name] == "part-1.safetensors"}
+    save_file(changed, folder / "part-1.safetensors")
+    assert fingerprint(folder) != before
 
 
 # the device

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 
+from sweep.cell import Cell, make
+from sweep.model.contents import fingerprint
 from sweep.model.embedded import WEIGHTS
+from sweep.model.hub import Hub, _snapshot
+from sweep.refusal import Refusal
 from tests.loopback_hub import LoopbackHub
 
 WORDS = (
@@ -101,7 +108,10 @@ def test_a_model_by_name_is_fetched_once_and_pickles_where_its_option_says_so(
         (("model=hub",), "model.repo"),
         (("model=hub", "model.repo=made/none"), "the hub has no made/none, or only for those who"),
         (("model=llama2_7b",), "the hub has no meta-llama/Llama-2-7b-hf, or only for those who"),
-        (("model=hub", "model.repo=made/tiny", "model.revision=v9"), "has no such revision"),
+        (
+            ("model=hub", "model.repo=made/tiny", "model.revision=v9"),
+            "model.revision=v9: made/tiny h",
+        ),
         (("model=hub", "model.repo=made/gated"), "made/gated is gated; ask for access on its page"),
         (("model=hub", "model.repo=made/empty"), "model.repo=made/empty: holds no weights"),
     ],
@@ -127,3 +137,65 @@ def test_without_a_hub_the_command_that_fetches_is_named(user: User) -> None:
     assert "made/tiny is neither in the cache nor to be had from the hub" in done.stderr
     assert "python -m sweep.fetch with the words of this command fetches it" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+COMMIT = "4" * 40
+
+
+@pytest.mark.parametrize(
+    ("there", "lacks"),
+    [
+        ((), "config.json"),
+        (("config.json",), "weights (model.safetensors, or its parts with their index)"),
+        (
+            ("config.json", "tokenizer.json", "model.safetensors.index.json", "one.safetensors"),
+            "1 of 2 files of weights, two.safetensors the first",
+        ),
+        (("config.json", "model.safetensors"), "a tokenizer"),
+    ],
+)
+def test_a_cache_that_is_half_full_says_where_it_is_what_it_lacks_and_what_fetches_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], lacks: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    repo = tmp_path / "models--made--half"
+    folder = repo / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(COMMIT)
+    parts = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
+    for name in there:
+        (folder / name).write_text(json.dumps(parts))
+    _snapshot.cache_clear()
+    with pytest.raises(Refusal) as caught:
+        Hub("made/half").folder()
+    assert str(caught.value) == (
+        f"repo=made/half: its copy in the cache, {folder}, lacks {lacks}; where there is a network,"
+        " python -m sweep.fetch with the words of this command fetches it"
+    )
+
+
+def test_the_commit_is_part_of_a_cells_identity_and_other_tools_files_are_not(
+    frozen: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    repo = tmp_path / "models--made--tiny" / "snapshots"
+
+    def made(commit: str) -> Cell:
+        _snapshot.cache_clear()
+        words = ("model=hub", "model.repo=made/tiny", f"model.revision={commit}")
+        config = frozen(*words, "corpora=embedded", "seqlen=256", "method=magnitude")
+        return make(config, fingerprint)
+
+    for commit in ("a" * 40, "b" * 40):
+        shutil.copytree(WEIGHTS, repo / commit)
+    one, other = made("a" * 40), made("b" * 40)
+    assert one.identity["revision"] == "a" * 40
+    assert one.id != other.id
+    for name in ("preprocessor_config.json", "pytorch_model.bin", "modeling_own.py"):
+        (repo / ("a" * 40) / name).write_text("of another tool")
+    assert made("a" * 40).id == one.id

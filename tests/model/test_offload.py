@@ -98,7 +98,8 @@ def test_a_bench_sets_it_back_and_saves_it(
 ) -> None:
     whole, apart = spread(family)
     bench, plain = (
-        Bench(model, None, 4, lambda items, *_: items, Kept(tmp_path)) for model in (apart, whole)
+        Bench(model, None, 4, lambda items, *_: items, Kept(tmp_path), tmp_path)
+        for model in (apart, whole)
     )
     assert bench.weights_sha256() == (dense := plain.weights_sha256())
     with bench.altered():

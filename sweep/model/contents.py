@@ -1,0 +1,123 @@
+"""Which files of a model's folder are read, and the fingerprint over them.
+
+A folder in the hub's cache is filled by several tools, each with what it wants: the same weights in
+other formats, the files of an image processor. What is not read here changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+SAFETENSORS = "model.safetensors"
+"""The file of weights; where there are several, an index beside them is called after it."""
+
+PICKLE = "pytorch_model.bin"
+"""The same, pickled."""
+
+CONFIGS = (
+    "config.json",
+    "generation_config.json",
+    "adapter*",  # read where peft is installed
+    "training.json",  # of the embedded model: how it came to be
+)
+
+VOCABULARIES = ("tokenizer.json", "*.model", "*vocab*", "*.tiktoken", "*.spm", "tekken.json")
+"""Files from which a tokenizer is made, one or several."""
+
+TOKENIZER = (
+    *VOCABULARIES,
+    "tokenizer*",
+    "merges*",
+    "bpe.codes",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+)
+"""All that says how text becomes tokens, and a conversation a text."""
+
+PROCESSOR = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
+"""How pictures and sounds become input, of models that also see or hear; not read here."""
+
+
+def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """The files right in a folder that one of the patterns matches, sorted by name."""
+    found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
+    return sorted(found)
+
+
+def weight_files(folder: Path) -> list[str]:
+    """The files from which the weights are loaded, by name, the index of several left out.
+
+    Safetensors if there are any, as transformers chooses; else pickles.
+
+    Raises:
+        ValueError: an index that cannot be used.
+    """
+    for whole in (SAFETENSORS, PICKLE):
+        index = folder / f"{whole}.index.json"
+        if (folder / whole).is_file():
+            return [whole]
+        if index.is_file():
+            return _indexed(index)
+    return []
+
+
+def _indexed(index: Path) -> list[str]:
+    try:
+        return sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(f"its {index.name} cannot be used ({said[0]})") from error
+
+
+def lacking(folder: Path, pickles: bool) -> str | None:
+    """What a folder lacks to be loaded, by the names of its files; None: nothing.
+
+    Args:
+        folder: a model's.
+        pickles: whether pickled weights count.
+    """
+    if not (folder / "config.json").is_file():
+        return "config.json"
+    try:
+        weights = weight_files(folder)
+    except ValueError:
+        return None  # that is another error, and told where it is met
+    if not weights or (PICKLE in weights[0] and not pickles):
+        return f"weights ({SAFETENSORS}, or its parts with their index)"
+    missing = [name for name in weights if not (folder / name).is_file()]
+    if missing:
+        return f"{len(missing)} of {len(weights)} files of weights, {missing[0]} the first"
+    return None if matching(folder, VOCABULARIES) else "a tokenizer"
+
+
+def files_read(folder: Path) -> list[Path]:
+    """Every file that can change what the model says, sorted by name; without code."""
+    try:
+        weights = [folder / name for name in weight_files(folder)]
+    except ValueError:
+        weights = []  # refused when it is checked
+    there = [file for file in weights if file.is_file()]
+    return sorted({*there, *matching(folder, (*CONFIGS, *TOKENIZER))})
+
+
+def fingerprint(folder: Path) -> str:
+    """sha256 over the names and bytes of the files that are read: the same wherever they lie."""
+    return _hashed(files_read(folder))
+
+
+def code_fingerprint(folder: Path) -> str:
+    """The same of the code that comes with a model, which is run only where that is allowed."""
+    return _hashed(matching(folder, ("*.py",)))
+
+
+def _hashed(files: Iterable[Path]) -> str:
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        total.update(f"{file.name} {digest}\n".encode())
+    return total.hexdigest()

@@ -43,5 +43,5 @@ class Wanda(Method):
         self, weight: Float[Tensor, "out in"], seen: Statistic | None, pattern: Pattern
     ) -> Compressed:
         assert isinstance(seen, ColumnNorm)
-        gone = pattern.drop(weight.abs() * seen.norm, per="row")
+        gone = pattern.drop(weight.abs().mul_(seen.norm), per="row")
         return Compressed(weight.masked_fill(gone, 0.0))

@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TOKENS = 1024
-"""Tokens on which the error is taken, about: as many linears have inputs, a block has outputs."""
+TOKENS = 256
+"""Tokens on which the error is taken, about: each costs two products with the weight, and counts
+with all of its outputs."""
 
 
 class InputSample:

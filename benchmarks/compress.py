@@ -1,4 +1,4 @@
-"""`python -m benchmarks.compress`: the walk and its parts beside the published form, llmcompressor.
+"""`python -m benchmarks.compress`: the walk beside its published form and llmcompressor.
 
 A Llama of four blocks with random weights, eight windows of 256 tokens, fp32; then the parts alone,
 at the sizes of a 7B model. All sides get the same inputs in turns, and their results are compared.

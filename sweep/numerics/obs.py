@@ -40,6 +40,9 @@ PANEL = 512
 """Columns about which those before them are asked in one matrix product: with fewer, a product is
 bound by memory, and is slower on two cores by half."""
 
+CORNER = 256
+"""Columns that are factorised at once, on the diagonal."""
+
 STRIP = 32
 """Columns of a block among which errors are spread one by one; from strip to strip it is a matrix
 product. A strip of a few thousand rows stays in the cache of a core."""
@@ -70,15 +73,16 @@ def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
     Raises:
         FloatingPointError: a Hessian that is not finite, or cannot be factorised at all.
     """
+    if not torch.stack(hessian.aminmax()).isfinite().all():  # either is NaN where anything is
+        raise FloatingPointError("the Hessian of the calibration inputs holds NaN or infinity")
     diagonal = hessian.diagonal().clone()
     dead = diagonal == 0
     diagonal[dead] = 1.0
     mean = diagonal.mean()
-    if not hessian.isfinite().all():
-        raise FloatingPointError("the Hessian of the calibration inputs holds NaN or infinity")
     while True:
-        root = _root(hessian, diagonal + damping * mean)
-        if root is not None:
+        root = hessian.clone()
+        root.diagonal().copy_(diagonal + damping * mean)
+        if _turn_into_root(root):
             return Factor(root, dead, damping)
         if damping >= MOST_DAMPING:
             raise FloatingPointError(
@@ -88,19 +92,27 @@ def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
         damping = min(10 * damping, MOST_DAMPING)
 
 
-def _root(
-    matrix: Float[Tensor, "in in"], diagonal: Float[Tensor, " in"]
-) -> Float[Tensor, "in in"] | None:
-    """Upper triangular `R` with `R R^T` the matrix with another diagonal; None where there is none
-    in this precision."""
-    flipped = matrix.flip(0, 1)
-    flipped.diagonal().copy_(diagonal.flip(0))
-    lower, failed = torch.linalg.cholesky_ex(flipped)
-    del flipped  # of a size that counts
-    if failed or not lower.diagonal().isfinite().all():
-        return None
-    root: Tensor = lower.flip(0, 1)
-    return root
+def _turn_into_root(matrix: Float[Tensor, "in in"]) -> bool:
+    """Upper triangular `R` with `R R^T` the matrix, in its place; False where there is none in this
+    precision.
+
+    Block by block from the last column on, within the memory of the matrix: LAPACK goes from the
+    first column, and would need the matrix turned round, and copies of it on the way.
+    """
+    for stop in range(len(matrix), 0, -CORNER):
+        start = max(stop - CORNER, 0)
+        here = slice(start, stop)
+        lower, failed = torch.linalg.cholesky_ex(matrix[here, here].flip(0, 1))
+        if failed:
+            return False
+        root = matrix[here, here].copy_(lower.flip(0, 1))
+        above = matrix[:start, here]
+        above.copy_(torch.linalg.solve_triangular(root.T, above, upper=False, left=False))
+        for left in range(0, start, PANEL):  # nothing below the diagonal is read again
+            right = min(left + PANEL, start)
+            matrix[:right, left:right].addmm_(above[:right], above[left:right].T, alpha=-1)
+    matrix.triu_()
+    return bool(matrix.diagonal().isfinite().all())
 
 
 def prune_columns(

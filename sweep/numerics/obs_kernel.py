@@ -1,9 +1,10 @@
 """A block of the solver as one kernel, for GPUs: what takes hundreds of launches there takes one.
 
 Rows are independent once the mask of a block is known, and where it is chosen in groups of M
-columns they are so throughout. Each program holds all columns of some rows in registers and goes through
-them. The arithmetic is that of `sweep.numerics.obs.prune_block`, its oracle, in another order of
-summation. Needs triton, which torch's builds for CUDA bring along.
+columns they are so throughout. Each program holds all columns of some rows in registers and goes
+through them. The arithmetic is that of `sweep.numerics.obs.prune_block`, its oracle, in another
+order of summation. Needs triton, which comes with torch for CUDA. It is tested in triton's
+interpreter; how fast it is on a GPU has not been measured.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-CHUNK = 2**22
-"""Scores of which a copy is partitioned at once: 16 MB."""
+CHUNK = 2**19
+"""Scores of which a copy is partitioned at once: 2 MB."""
 
 
 def lowest(scores: Float[Tensor, "groups size"], count: int) -> Bool[Tensor, "groups size"]:

@@ -308,7 +308,7 @@ def test_inputs_that_are_not_finite_are_named(
 def test_a_failing_solver_names_the_layer(
     build: Build, windows: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.numerics.obs._root", lambda matrix, diagonal: None)
+    monkeypatch.setattr("sweep.numerics.obs._turn_into_root", lambda matrix: False)
     with pytest.raises(
         FloatingPointError, match=r"^model\.layers\.0\.self_attn\.q_proj: .*Hessian"
     ):

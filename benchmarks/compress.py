@@ -301,6 +301,9 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="the Python that has llmcompressor")
     parser.add_argument("--side", choices=("ours", "published"), help="one walk, its memory")
     parser.add_argument("--method", choices=tuple(METHODS), default="sparsegpt", help="of --side")
+    parser.add_argument(
+        "--columns", type=int, nargs="*", default=[4096, 11008], help="of the parts"
+    )
     options = parser.parse_args()
     if options.side:
         side(options.side, options.method, options.quick)
@@ -310,8 +313,8 @@ def main() -> None:
     for name in METHODS:
         contests += walks(name, runs, options.quick, options.peers)
         contests.append(memories(name, runs, options.quick))
-    for columns, rows in ((512, 512),) if options.quick else ((4096, 4096), (11008, 4096)):
-        contests += parts(columns, rows, runs)
+    for columns in [512] if options.quick else options.columns:
+        contests += parts(columns, 512 if options.quick else 4096, runs)
     for name in ("SparseGPT", "Wanda"):
         work = f"{name}, a 7B shape on a GPU, 128 x 2048 tokens"
         contests.append(Contest(work, "published, plain", "s", None, note=GPU))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sweep.numerics.obs import Factor, factorise
 
-STRIPE = 512
+STRIPE = 256
 """Rows of a matrix of products that are summed at once, from the diagonal on: with fewer the
 products get slow, with more the half that is known by symmetry is computed too."""
 

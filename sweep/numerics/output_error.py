@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TOKENS = 256
+TOKENS = 128
 """Tokens on which the error is taken, about: each costs two products with the weight, and counts
 with all of its outputs."""
 

@@ -20,7 +20,7 @@ def lowest(scores: Float[Tensor, "groups size"], count: int) -> Bool[Tensor, "gr
         return torch.zeros_like(scores, dtype=torch.bool)
     cutoff = _smallest(scores, count)
     gone = scores <= cutoff
-    if scores.device.type == "cpu" and int(gone.count_nonzero()) == len(scores) * count:
+    if scores.device.type == "cpu" and np.count_nonzero(gone.numpy()) == len(scores) * count:
         return gone  # on a GPU, to ask would be to wait
     below = scores < cutoff
     open_places = count - below.sum(dim=1, keepdim=True)
@@ -35,7 +35,7 @@ def lowest_of_all(scores: Float[Tensor, "rows cols"], count: int) -> Bool[Tensor
     """
     if count and scores.device.type == "cpu" and scores.T.is_contiguous():
         gone = scores <= _smallest(scores.T.reshape(1, -1), count)
-        if int(gone.count_nonzero()) == count:
+        if np.count_nonzero(gone.numpy()) == count:
             return gone
     return lowest(scores.reshape(1, -1), count).reshape(scores.shape)
 

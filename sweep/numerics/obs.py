@@ -117,6 +117,7 @@ def _turn_into_root(matrix: Float[Tensor, "in in"]) -> bool:
     return bool(matrix.diagonal().isfinite().all())
 
 
+@torch.no_grad()
 def prune_columns(
     weights: Sequence[Float[Tensor, "_ in"]],
     factor: Factor,

@@ -15,8 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TOKENS = 1024
-"""Tokens on which the error is taken, about: as many linears have inputs, a block has outputs."""
+FEWEST, MOST, SHARE = 128, 1024, 16
+"""The error is taken on about one token of `SHARE`, within these bounds: each costs two products
+with the weight, as much as a forward pass of two, and counts with all of its outputs."""
+
+ROWS = 512
+"""Outputs that are looked at together: what is between takes a fraction of a weight's memory."""
 
 
 class InputSample:
@@ -27,7 +31,8 @@ class InputSample:
     """
 
     def __init__(self, total: int) -> None:
-        self._stride = math.ceil(max(1, total) / TOKENS)
+        kept = min(max(total // SHARE, FEWEST), MOST)
+        self._stride = math.ceil(max(1, total) / kept)
         self._next = 0  # position of the next token to keep, from the beginning of what comes next
         self._kept: list[Tensor] = []
 
@@ -46,12 +51,15 @@ class InputSample:
 
         None where it differs from a dense output that is zero on all tokens.
         """
-        change = compressed.float() - dense.float()
         difference = before = torch.zeros((), dtype=torch.float64, device=dense.device)
         for x in self._kept:
             tokens = x.float()
-            difference = difference + (tokens @ change.T).double().square().sum()
-            before = before + (tokens @ dense.float().T).double().square().sum()
+            for was, now in zip(
+                torch.split(dense, ROWS), torch.split(compressed, ROWS), strict=True
+            ):
+                change = tokens @ (now.float() - was.float()).T
+                difference = difference + change.double().square().sum()
+                before = before + (tokens @ was.float().T).double().square().sum()
         if float(difference) == 0.0:
             return 0.0
         return math.sqrt(float(difference) / float(before)) if float(before) else None

@@ -19,7 +19,9 @@ from datasets import Dataset
 from llmcompressor import oneshot
 from llmcompressor.modifiers.pruning import SparseGPTModifier, WandaPruningModifier
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 MODIFIERS = {"sparsegpt": SparseGPTModifier, "wanda": WandaPruningModifier}
 
@@ -31,10 +33,14 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
     rows = {"input_ids": ids.tolist(), "attention_mask": torch.ones_like(ids).tolist()}
     modifier = MODIFIERS[name](sparsity=0.5, targets=["Linear"], ignore=["re:.*lm_head"])
+    # it asks for a tokenizer even for token ids, and does not use it
+    words = Tokenizer(WordLevel({"_": 0}, unk_token="_"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="_")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     oneshot(
         model=model,
+        processor=tokenizer,
         dataset=Dataset.from_dict(rows),
         recipe=modifier,
         max_seq_length=ids.shape[1],

@@ -19,6 +19,8 @@ outputs/reports/<sweep>/sweep.json                 which cells the sweep has
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
 outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies,
                                                    what a model said by itself (self)
+outputs/cache/stream/<process>/                    weights that are replaced in a streamed model,
+                                                   as long as its process runs
 outputs/wandb/
 """
 
@@ -271,6 +273,11 @@ def fingerprints(outputs: str | Path) -> dict[str, str]:
 def write_fingerprints(outputs: str | Path, known: Mapping[str, str]) -> None:
     """Remember them: of a large model it takes minutes to read all files."""
     write(Path(outputs) / "cache" / "fingerprints.json", _json(known))
+
+
+def scratch(outputs: str | Path) -> Path:
+    """Where a streamed model has the weights that are replaced in it."""
+    return Path(outputs) / "cache" / "stream"
 
 
 class Kept:

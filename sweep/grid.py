@@ -240,6 +240,7 @@ def quiet() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.getLogger("accelerate").setLevel(logging.ERROR)  # weights elsewhere were asked for
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

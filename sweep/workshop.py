@@ -18,15 +18,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sweep.calib.calibration import Calibration, Windows
 from sweep.calib.packing import fixed
 from sweep.cell import Cell, digest
 from sweep.data.row import Tokens
-from sweep.files import Kept
+from sweep.files import Kept, scratch
 from sweep.metric.subject import Memory, Subject
-from sweep.model import anatomy
+from sweep.model import anatomy, stream
 from sweep.model.checkpoint import (
     Checkpoint,
     check_weights,
@@ -38,6 +38,7 @@ from sweep.model.checkpoint import (
     weight_files,
 )
 from sweep.model.matrix import Matrix
+from sweep.model.original import Copied
 from sweep.progress import EVERY
 from sweep.refusal import under
 
@@ -158,7 +159,7 @@ class Workshop:
         if self._resident is None or self._resident[0] != key:
             self._resident = None
             with under("model"):
-                model = load(cell.parts.checkpoint)
+                model = load(cell.parts.checkpoint, scratch(cell.settings.outputs))
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             memory = Kept(cell.settings.outputs)
             bench = Bench(model, tokenizer, cell.settings.batch_size, self.progress, memory)
@@ -205,16 +206,12 @@ class Bench:
         self.memory = memory
         self.dense = self._subject()
         self.dense.returned = self._returned
-        self._kept: dict[str, Tensor] = {}
+        self._original = stream.original(model) or Copied(model)
 
     @contextmanager
     def altered(self) -> Iterator[Subject]:
         """The model as a subject of its own whose linears may be changed; dense again after."""
-        linears = anatomy.prunable(self.model)
-        if not self._kept:
-            self._kept = {
-                name: linear.weight.detach().cpu().clone() for name, linear in linears.items()
-            }
+        self._original.keep()
         self.dense.leave()
         try:
             yield self._subject()
@@ -225,24 +222,16 @@ class Bench:
     @contextmanager
     def _returned(self) -> Iterator[None]:
         """While altered, the dense weights for a while; then those that were there again."""
-        if not self._kept:  # never altered
-            yield
-            return
-        linears = anatomy.prunable(self.model)
-        there = {name: linear.weight.detach().cpu().clone() for name, linear in linears.items()}
-        self.reset()
-        self.dense.come_back(self.model)
-        try:
-            yield
-        finally:
-            self.dense.leave()
-            for name, linear in linears.items():
-                linear.put(there[name])
+        with self._original.lent():
+            self.dense.come_back(self.model)
+            try:
+                yield
+            finally:
+                self.dense.leave()
 
     def reset(self) -> None:
         """The dense weights, as they were when the model was first altered."""
-        for name, linear in anatomy.prunable(self.model).items():
-            linear.put(self._kept[name])
+        self._original.restore()
 
     def weights_sha256(self) -> str:
         """Hash over the prunable weights as they are now, in the order of their names."""
@@ -255,17 +244,12 @@ class Bench:
 
     def save(self, path: Path) -> None:
         """The model as it is now and its tokenizer, in Hugging Face format, safetensors."""
-        self.model.save_pretrained(path)
+        self._original.save(path)
         self.tokenizer.save_pretrained(path)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:
         """Take the linears' weights from a saved model."""
-        from transformers import AutoModelForCausalLM
-
-        options = {"dtype": self.model.dtype, "trust_remote_code": trust_remote_code}
-        saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(path, **options))
-        for name, linear in anatomy.prunable(self.model).items():
-            linear.put(saved[name].weight)
+        self._original.adopt(path, trust_remote_code)
 
     def _subject(self) -> Subject:
         return Subject(
@@ -279,5 +263,5 @@ class Bench:
 
 def _key(checkpoint: Checkpoint) -> str:
     """One string per model as it is loaded."""
-    placed = [checkpoint.device, checkpoint.device_map, checkpoint.attention]
+    placed = [checkpoint.load, checkpoint.device, checkpoint.device_map, checkpoint.attention]
     return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed])

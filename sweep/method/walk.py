@@ -22,7 +22,7 @@ from sweep.method.magnitude import Magnitude
 from sweep.method.method import Layer, Method
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
-from sweep.model.offload import entrance
+from sweep.model.offload import entrance, resident
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
 from sweep.refusal import Refusal
@@ -207,8 +207,9 @@ def walk(
     places = {name: place for place, name in enumerate(chosen)}
     records: dict[int, LayerRecord] = {}
     model.eval()
-    batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
     blocks = anatomy.blocks(model)
+    with resident(blocks[0]):
+        batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
     left = len(patterns)
     for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
         inside = set(block.modules())
@@ -218,22 +219,23 @@ def walk(
             if matrix.module in inside and places[name] not in records
         }
         here = {name: matrix for name, matrix in within.items() if name in patterns}
-        earlier = finished.restore(number, here) if here else None
-        if earlier is None and here:
-            seen = _observe(batches, block, here, method) if batches else {}
-            earlier = {
-                name: _compress(name, linear, method, patterns[name], seen.pop(name, _Seen()))
-                for name, linear in here.items()
-            }
-            finished.keep(number, here, earlier)
-        done = earlier or {}
-        found = {places[n]: _record(n, x, done.get(n, Outcome())) for n, x in within.items()}
-        told(found)
-        records |= found
-        left -= len(here)
-        if left:  # nothing looks at what comes out of the last block in scope
-            for batch in batches:
-                batch.advance(block)
+        with resident(block):
+            earlier = finished.restore(number, here) if here else None
+            if earlier is None and here:
+                seen = _observe(batches, block, here, method) if batches else {}
+                earlier = {
+                    name: _compress(name, linear, method, patterns[name], seen.pop(name, _Seen()))
+                    for name, linear in here.items()
+                }
+                finished.keep(number, here, earlier)
+            done = earlier or {}
+            found = {places[n]: _record(n, x, done.get(n, Outcome())) for n, x in within.items()}
+            told(found)
+            records |= found
+            left -= len(here)
+            if left:  # nothing looks at what comes out of the last block in scope
+                for batch in batches:
+                    batch.advance(block)
     return [records[place] for place in sorted(records)]
 
 

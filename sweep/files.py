@@ -21,6 +21,7 @@ outputs/cache/<kind>/<key>.json                    what had its price: a judge's
                                                    what a model said by itself (self)
 outputs/cache/stream/<process>/                    weights that are replaced in a streamed model,
                                                    as long as its process runs
+outputs/cache/statistics/<process>/                of the dense model, which cells share, likewise
 outputs/wandb/
 """
 
@@ -275,9 +276,9 @@ def write_fingerprints(outputs: str | Path, known: Mapping[str, str]) -> None:
     write(Path(outputs) / "cache" / "fingerprints.json", _json(known))
 
 
-def scratch(outputs: str | Path) -> Path:
-    """Where a streamed model has the weights that are replaced in it."""
-    return Path(outputs) / "cache" / "stream"
+def scratch(outputs: str | Path, what: str) -> Path:
+    """Where a process has what is larger than memory: `stream` or `statistics`."""
+    return Path(outputs) / "cache" / what
 
 
 class Kept:

@@ -90,6 +90,7 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
         OutOfSpace, Interrupted: see `sweep.run.run`.
         Broken: the device takes no more work; the cell that broke it has failed.
     """
+    workshop.expect(planned.todo)
     queue = deque(planned.todo)
     held: Folder | None = None
     idle = tried = 0

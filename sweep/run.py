@@ -145,6 +145,7 @@ def _compress(
         if there := blocks.there():
             log.info("  goes on from block %d", there)
         with writing(folder.path):
+            gathered = workshop.gathered(cell, windows)
             layers = walk(
                 bench.model,
                 method,
@@ -154,6 +155,7 @@ def _compress(
                 progress=workshop.progress,
                 finished=blocks,
                 told=lambda found: mirror.layers({i: record.layer(x) for i, x in found.items()}),
+                gathered=gathered,
             )
     weights = bench.weights_sha256()
     if earlier is not None:

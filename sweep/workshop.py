@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,8 @@ from sweep.calib.packing import fixed
 from sweep.cell import Cell, digest
 from sweep.data.row import Tokens
 from sweep.files import Kept, scratch
+from sweep.method.gather import OnDisk, gather, kind_of
+from sweep.method.method import from_dense
 from sweep.metric.subject import Memory, Subject
 from sweep.model import anatomy, stream
 from sweep.model.checkpoint import (
@@ -57,6 +59,12 @@ class Workshop:
         self.progress = progress
         self._made: dict[tuple[str, str], Any] = {}
         self._resident: tuple[str, Bench] | None = None
+        self._expected: Sequence[Cell] = ()
+        self._gathered: tuple[str, OnDisk] | None = None
+
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """These cells will come: what is collected for one of them may as well serve the others."""
+        self._expected = cells
 
     def fingerprint(self, folder: Path) -> str:
         """Content hash of a model's folder; read again only when a file's time or size changes."""
@@ -159,12 +167,44 @@ class Workshop:
         if self._resident is None or self._resident[0] != key:
             self._resident = None
             with under("model"):
-                model = load(cell.parts.checkpoint, scratch(cell.settings.outputs))
+                model = load(cell.parts.checkpoint, scratch(cell.settings.outputs, "stream"))
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             memory = Kept(cell.settings.outputs)
             bench = Bench(model, tokenizer, cell.settings.batch_size, self.progress, memory)
             self._resident = (key, bench)
         return self._resident[1]
+
+    def gathered(self, cell: Cell, windows: Windows | None) -> OnDisk | None:
+        """Statistics of the dense model, which the cell's bench must be; None if it has its own.
+
+        Those of one model, calibration, seed and scope are kept at a time.
+        """
+        own = kind_of(cell.parts.method)
+        if windows is None or own is None or not from_dense(cell.parts.method):
+            return None
+        key = _statistics_key(cell)
+        if self._gathered is not None and self._gathered[0] == key:
+            found = self._gathered[1]
+            if own in found.kinds:
+                return found
+        if self._gathered is not None:
+            self._gathered[1].clear()
+            self._gathered = None
+        alike = [
+            other.parts.method
+            for other in (cell, *self._expected)
+            if from_dense(other.parts.method) and _statistics_key(other) == key
+        ]
+        found = gather(
+            self.bench(cell).model,
+            alike,
+            windows=(windows.ids, windows.mask),
+            batch_size=cell.settings.batch_size,
+            progress=self.progress,
+            below=scratch(cell.settings.outputs, "statistics"),
+        )
+        self._gathered = key, found
+        return found
 
     def _once(self, kind: str, key: str, make: Callable[[], T]) -> T:
         if (kind, key) not in self._made:
@@ -259,6 +299,13 @@ class Bench:
             progress=self.progress,
             memory=self.memory,
         )
+
+
+def _statistics_key(cell: Cell) -> str:
+    """Equal for cells whose dense models are fed the same, and looked at in the same places."""
+    config = cell.config
+    fed = [config["calib"], cell.settings.seed, sorted(cell.without), config["method"].get("scope")]
+    return digest([_key(cell.parts.checkpoint), *fed])
 
 
 def _key(checkpoint: Checkpoint) -> str:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sweep.method.magnitude import Magnitude
-from sweep.method.method import Layer, Method
+from sweep.method.method import Layer, Method, from_dense
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import entrance, resident
@@ -104,8 +104,20 @@ class LayerRecord:
     output_error: float | None
 
 
+Observe = Callable[[Layer], Statistic | None]
+"""Gives an empty statistic for a layer."""
+
+
+class Gathered(ABC):
+    """Statistics of the dense model, collected before."""
+
+    @abstractmethod
+    def take(self, number: int, linears: Mapping[str, Matrix], method: Method) -> dict[str, Seen]:
+        """What the matrices of a block were fed, as far as anything was; they may share it."""
+
+
 @dataclass
-class _Seen:
+class Seen:
     """What was seen of a matrix's inputs, and of how many tokens; nothing where none are read."""
 
     statistic: Statistic | None = None
@@ -174,6 +186,7 @@ def walk(
     progress: Progress = silent,
     finished: Finished = Nothing(),  # noqa: B008 - it holds nothing
     told: Callable[[Mapping[int, LayerRecord]], None] = untold,
+    gathered: Gathered | None = None,
 ) -> list[LayerRecord]:
     """Compresses a model in place, and says what became of every linear in the method's scope.
 
@@ -190,6 +203,8 @@ def walk(
         finished: blocks that need not be compressed again; they are only run.
         told: is called after each block with the records of its linears, by their place in the
             list that comes back.
+        gathered: statistics of the dense model that are there already, for a method that wants
+            those (`from_dense`); without them such a method has its own.
 
     Raises:
         Refusal: a scope that matches nothing, a layer that the pattern does not fit, a model that
@@ -208,9 +223,11 @@ def walk(
     records: dict[int, LayerRecord] = {}
     model.eval()
     blocks = anatomy.blocks(model)
+    reads = method.reads_data and gathered is None
     with resident(blocks[0]):
-        batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
+        batches = list(arriving(model, windows, batch_size)) if reads else []
     left = len(patterns)
+    dense = from_dense(method)
     for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
         inside = set(block.modules())
         within = {
@@ -220,11 +237,20 @@ def walk(
         }
         here = {name: matrix for name, matrix in within.items() if name in patterns}
         with resident(block):
+            seen: dict[str, Seen] = {}
+            if dense and batches and here:
+                seen = observe(batches, block, here, method.observe)
+            if dense and left > len(here):
+                for batch in batches:
+                    batch.advance(block)
             earlier = finished.restore(number, here) if here else None
             if earlier is None and here:
-                seen = _observe(batches, block, here, method) if batches else {}
+                if gathered is not None:
+                    seen = gathered.take(number, here, method)
+                elif batches and not dense:
+                    seen = observe(batches, block, here, method.observe)
                 earlier = {
-                    name: _compress(name, linear, method, patterns[name], seen.pop(name, _Seen()))
+                    name: _compress(name, linear, method, patterns[name], seen.pop(name, Seen()))
                     for name, linear in here.items()
                 }
                 finished.keep(number, here, earlier)
@@ -233,13 +259,13 @@ def walk(
             told(found)
             records |= found
             left -= len(here)
-            if left:  # nothing looks at what comes out of the last block in scope
+            if left and not dense:  # nothing looks at what comes out of the last block in scope
                 for batch in batches:
                     batch.advance(block)
     return [records[place] for place in sorted(records)]
 
 
-def _batches(
+def arriving(
     model: nn.Module,
     windows: tuple[Int[Tensor, "n time"], Bool[Tensor, "n time"]] | None,
     batch_size: int,
@@ -299,12 +325,12 @@ def _arrivals(
     return inputs[0], calls
 
 
-def _observe(
-    batches: list[_Batch], block: nn.Module, linears: Mapping[str, Matrix], method: Method
-) -> dict[str, _Seen]:
+def observe(
+    batches: list[_Batch], block: nn.Module, linears: Mapping[str, Matrix], statistic_of: Observe
+) -> dict[str, Seen]:
     """What a block's linears are fed; linears fed by the very same tensor share it."""
     owners: dict[str, str] = {}
-    seen: dict[str, _Seen] = {}
+    seen: dict[str, Seen] = {}
     total = sum(int(batch.mask.sum()) for batch in batches)
     for batch in batches:
         with _recording(linears) as calls:
@@ -320,7 +346,7 @@ def _observe(
                 continue
             if name not in seen:
                 layer = Layer(name, matrix.out_features, matrix.in_features)
-                seen[name] = _Seen(method.observe(layer), InputSample(total))
+                seen[name] = Seen(statistic_of(layer), InputSample(total))
             _add(name, matrix, given, batch, seen[name])
     for name, matrix in linears.items():
         if name not in owners or seen[owners[name]].tokens == 0:
@@ -333,7 +359,7 @@ def _observe(
     return {name: seen[owners[name]] for name in linears if name in owners}
 
 
-def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: _Seen) -> None:
+def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: Seen) -> None:
     """What a matrix was fed in a batch, added to what was seen of its inputs."""
     shown = batch.mask.flatten() if batch.padded else None
     try:
@@ -350,7 +376,7 @@ def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: _Se
         seen.sample.add(tokens)
 
 
-def _compress(name: str, matrix: Matrix, method: Method, pattern: Pattern, seen: _Seen) -> Outcome:
+def _compress(name: str, matrix: Matrix, method: Method, pattern: Pattern, seen: Seen) -> Outcome:
     """Puts the method's weight in place of the layer's, and returns what is known of it."""
     kept = matrix.weight.detach()
     dense = kept.to(kept.device if seen.device is None else seen.device).float().contiguous()

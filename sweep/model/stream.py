@@ -10,15 +10,12 @@ one block, however many there are, and the dense model is always there: in its o
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple, final
+from typing import Any, NamedTuple, final
 
 import torch
 from safetensors import safe_open
@@ -28,6 +25,7 @@ from sweep.model import anatomy
 from sweep.model.offload import KEEPER, Keeper, accelerates
 from sweep.model.original import Original
 from sweep.refusal import Refusal
+from sweep.scratch import own_folder
 
 STREAM = "_weights_stream"
 """The attribute of a streamed model that holds its `Stream`."""
@@ -77,8 +75,8 @@ class Shelf:
         from safetensors.torch import save_file
 
         if self._folder is None:
-            self._folder, lock = _scratch(self._below)
-            weakref.finalize(self, _clear, self._folder, lock)
+            self._folder, clear = own_folder(self._below)
+            weakref.finalize(self, clear)
         file = self._folder / f"{name}.safetensors"
         save_file({name: new.detach().cpu().contiguous()}, file)
         self._replaced[name] = Place(file, name)
@@ -305,21 +303,3 @@ def _save(
     save_file(own, folder / file, {"format": "pt"})
     index |= dict.fromkeys(own, file)
     return sum(tensor.nbytes for tensor in own.values())
-
-
-def _scratch(below: Path) -> tuple[Path, IO[str]]:
-    """A new folder with a lock that lasts as long as the process; those that nobody holds go."""
-    below.mkdir(parents=True, exist_ok=True)
-    for left in below.glob("*/lock"):
-        with suppress(OSError), left.open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(dir=below))
-    lock = (folder / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return folder, lock
-
-
-def _clear(folder: Path, lock: IO[str]) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    lock.close()

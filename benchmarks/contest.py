@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -73,9 +72,16 @@ def turns(
     return spent
 
 
-def peak_memory() -> float:
-    """The most resident memory that this process has had, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def resident(what: str = "VmRSS") -> float:
+    """Memory of this process in MB: now, or with `VmHWM` at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+
+def peak_begins() -> float:
+    """From here on `VmHWM` is counted; the memory in MB at this point."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resident()
 
 
 def machine() -> dict[str, Any]:
@@ -114,7 +120,7 @@ def show(contests: Sequence[Contest], where: dict[str, Any]) -> None:
             console.print(f"{one.work}, against {one.against}: {one.note}", markup=False)
     console.print(
         f"{where['date']}, {where['device']}, {where['cores']} cores, torch {where['torch']}, "
-        f"{where['threads']} threads, peak resident memory {peak_memory():.0f} MB",
+        f"{where['threads']} threads, peak resident memory {resident('VmHWM'):.0f} MB",
         markup=False,
     )
 
@@ -122,5 +128,5 @@ def show(contests: Sequence[Contest], where: dict[str, Any]) -> None:
 def write(name: str, contests: Sequence[Contest], where: dict[str, Any]) -> None:
     """`benchmarks/<name>.json`, from which the README's section is made."""
     rows = [{**vars(one), "ratio": one.ratio} for one in contests]
-    record = {"machine": where, "peak_memory_mb": peak_memory(), "contests": rows}
+    record = {"machine": where, "peak_memory_mb": resident("VmHWM"), "contests": rows}
     (HERE / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -23,6 +23,7 @@ from sweep.method.method import Layer, Method, from_dense
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import entrance, resident
+from sweep.model.placement import sequences_at_once
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
 from sweep.refusal import Refusal
@@ -275,11 +276,10 @@ def arriving(
         raise ValueError("windows: the method reads calibration data, and none were given")
     device = entrance(model)
     ids, mask = (tensor.to(device) for tensor in windows)
+    size = sequences_at_once(batch_size, ids.shape[1], device)
     if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
         raise ValueError("windows: every window must open with a token and be padded on the right")
-    for part, shown in zip(
-        torch.split(ids, batch_size), torch.split(mask, batch_size), strict=True
-    ):
+    for part, shown in zip(torch.split(ids, size), torch.split(mask, size), strict=True):
         hidden, calls = _arrivals(model, part, shown)
         yield _Batch(hidden, shown, not bool(shown.all()), calls)
 

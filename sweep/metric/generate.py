@@ -13,6 +13,9 @@ from torch import Tensor
 from sweep.metric.subject import Subject
 from sweep.model.finite import culprit
 
+ALIKE = 8
+"""Answers whose lengths differ by fewer tokens may end together."""
+
 
 class Answer(NamedTuple):
     """What a model said.
@@ -37,8 +40,12 @@ def generate(
     stop: Sequence[str],
     name: str,
     options: Mapping[str, bool] | None = None,
+    gold: Sequence[str] | None = None,
 ) -> list[Answer]:
     """Greedy continuations, prompts of like length together.
+
+    A batch runs until the last of its answers has ended, so answers that may end together are put
+    together first, as far as gold answers tell.
 
     Prompts are padded on the left, with attention mask and position ids (which `generate` derives
     from the mask), so that a prompt's answer does not depend on what else is in its batch.
@@ -50,11 +57,12 @@ def generate(
         stop: strings that end an answer; they are not part of it.
         name: what the progress bar says.
         options: of the tokenizer's call.
+        gold: an answer to each prompt, of which only the length is used.
     """
     tokenizer, model = subject.tokenizer, subject.model
     told = dict(options or {})
     lengths = [len(ids) for ids in tokenizer(list(prompts), **told)["input_ids"]]
-    order = sorted(range(len(prompts)), key=lambda i: -lengths[i])
+    order = _order(lengths, _steps(tokenizer, gold, max_new_tokens, len(prompts)))
     batches = [order[i : i + subject.batch_size] for i in range(0, len(order), subject.batch_size)]
     answers: dict[int, Answer] = {}
     enders = _ends(model, tokenizer)
@@ -71,6 +79,18 @@ def generate(
             for i, ids in zip(batch, said.tolist(), strict=True):
                 answers[i] = _answer(tokenizer, ids, enders, max_new_tokens, stop)
     return [answers[i] for i in range(len(prompts))]
+
+
+def _steps(tokenizer: Any, gold: Sequence[str] | None, limit: int, count: int) -> list[int]:
+    """How many tokens the answers may have; all the same where nobody knows."""
+    if gold is None:
+        return [limit] * count
+    return [min(len(ids), limit) for ids in tokenizer(list(gold))["input_ids"]]
+
+
+def _order(prompts: Sequence[int], answers: Sequence[int]) -> list[int]:
+    """The longest answers first, in steps of `ALIKE` tokens; among these the longest prompts."""
+    return sorted(range(len(prompts)), key=lambda i: (-(answers[i] // ALIKE), -prompts[i]))
 
 
 @contextmanager

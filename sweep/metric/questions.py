@@ -171,6 +171,7 @@ def answers(subject: Subject, questions: Questions) -> list[Answer]:
             stop=questions.stop,
             name=f"{questions.origin.corpus} answers",
             options=tokenizing(questions.template),
+            gold=[row.output for row in questions.rows],
         ),
     )
 

@@ -21,6 +21,7 @@ from sweep.metric.text import Scored
 from sweep.model.anatomy import decoder
 from sweep.model.finite import culprit
 from sweep.model.offload import entrance
+from sweep.model.placement import sequences_at_once
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterable[T]]
@@ -110,7 +111,8 @@ class Subject:
     def batches(self, text: Scored) -> list[Int[Tensor, " _"]]:
         """Sequence numbers by batch: of like length together, the longest first."""
         order = torch.argsort(text.lengths, descending=True, stable=True)
-        return list(torch.split(order, self.batch_size))
+        size = sequences_at_once(self.batch_size, text.longest, self.device)
+        return list(torch.split(order, size))
 
     def hidden(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
         """The last hidden states at the scored positions, batch by batch, row by row."""

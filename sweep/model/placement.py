@@ -20,6 +20,7 @@ Attention = Literal[
 DeviceMap = str | dict[str, int | str]
 
 Load = Literal["whole", "stream"]
+TOKENS_ON_CPU = 2048
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """How accelerate may spread a model by itself."""
@@ -88,6 +89,17 @@ def check_accelerate(load: Load, device_map: DeviceMap | None) -> None:
             raise Refusal("device_map", device_map, reason)
         if load == "stream":
             raise Refusal("load", load, reason)
+
+
+def sequences_at_once(batch_size: int, seqlen: int, device: torch.device) -> int:
+    """How many sequences go through the model together.
+
+    As many as are asked for; on a CPU no more than make `TOKENS_ON_CPU` tokens: its products are at
+    their full rate with fewer, and the activations between them stay in its cache.
+    """
+    if device.type != "cpu":
+        return batch_size
+    return min(batch_size, max(1, TOKENS_ON_CPU // seqlen))
 
 
 def placed(attention: Attention, device_map: DeviceMap | None) -> dict[str, Any]:

@@ -16,6 +16,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+AT_ONCE_ON_CPU = 2**20
+"""Logits of each model in one go: a few arrays of 4 MB, which stay in or near a cache."""
+
+AT_ONCE = 2**24
+"""The same on an accelerator, where more of them at a time are faster."""
+
 
 class Divergence(NamedTuple):
     """One value per position; divergences and losses in nats."""
@@ -45,26 +51,66 @@ def compare(
 ) -> Divergence:
     """Every measure of the difference between two models' logits at the same positions.
 
-    Equal logits give exactly 0. With `d = ln q - ln p` and `g(d) = ln(m / p) = ln((1 + e^d) / 2)`,
-    the two halves of the JSD are `-p g(d)` and `-q g(-d)`, where `g(0)` is exactly 0 in floating
-    point too, which `logaddexp(p, q) - ln 2` would not be.
+    A few positions at a time, so that the logits are read from memory once and all that is made of
+    them stays in the processor's cache.
     """
-    log_p = dense.float().log_softmax(-1)
-    log_q = compressed.float().log_softmax(-1)
-    p, q = log_p.exp(), log_q.exp()
-    d = log_q - log_p
-    # g(d) = max(d, 0) + rest and g(-d) = max(-d, 0) + rest: no exponential overflows, and ln 2 is
-    # not lost beside a large d
-    rest = torch.log1p(torch.expm1(-d.abs()) / 2)
-    jsd = -(p * (d.clamp(min=0) + rest) + q * (rest - d.clamp(max=0))).sum(-1) / 2
-    position = torch.arange(len(gold), device=gold.device)
+    entries = AT_ONCE_ON_CPU if dense.device.type == "cpu" else AT_ONCE
+    rows = max(1, entries // dense.shape[1])
+    parts = [
+        _compare(*part)
+        for part in zip(*(torch.split(x, rows) for x in (dense, compressed, gold)), strict=True)
+    ]
+    return Divergence(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def _compare(
+    dense: Float[Tensor, "position vocab"],
+    compressed: Float[Tensor, "position vocab"],
+    gold: Int[Tensor, " position"],
+) -> Divergence:
+    """Equal logits give exactly 0.
+
+    With `d = ln q - ln p`, `ln((p + q) / 2) = ln max(p, q) + r` and `r = ln(1 - |q - p| / (2 max(p,
+    q)))`,
+
+        JSD = -sum((p + q) r + min(p, q) |d|) / 2
+
+    whose terms are exactly 0 where `p = q`, which those of entropies would not be. No logarithm of
+    a probability is needed: `d` is the difference of the logits, but for a shift per position.
+    """
+    dense, compressed = dense.float(), compressed.float()
+    p, q = dense.softmax(-1), compressed.softmax(-1)
+    norm_p, norm_q = _log_normaliser(dense, p), _log_normaliser(compressed, q)
+    d = (compressed - dense).sub_((norm_q - norm_p).float())
+    gap = q - p
+    # q - p sums to 0; with it the terms of first order cancel before they are rounded
+    rest = gap.sum(-1)
+    kl_dense_compressed = rest - torch.linalg.vecdot(p, d)
+    kl_compressed_dense = torch.linalg.vecdot(q, d) - rest
+    at = gold[:, None]
+    gold_change = gap.gather(1, at)[:, 0]
+    lower = torch.minimum(p, q)
+    both = p.add_(q)
+    halves = torch.linalg.vecdot(lower, d.abs_())
+    higher = torch.sub(both, lower, out=lower).clamp_(min=torch.finfo(torch.float32).tiny)
+    halves += torch.linalg.vecdot(both, gap.abs_().div_(higher).mul_(-0.5).log1p_())
     return Divergence(
-        jsd=jsd.clamp(min=0),  # rounding may leave -1e-9
-        # q - p sums to 0; with it the terms of first order cancel before they are rounded
-        kl_dense_compressed=(q - p - p * d).sum(-1),
-        kl_compressed_dense=(p - q + q * d).sum(-1),
-        agrees=log_p.argmax(-1) == log_q.argmax(-1),
-        gold_change=q[position, gold] - p[position, gold],
-        loss_dense=-log_p[position, gold],
-        loss_compressed=-log_q[position, gold],
+        jsd=(-halves / 2).clamp(min=0),  # rounding may leave -1e-9
+        kl_dense_compressed=kl_dense_compressed,
+        kl_compressed_dense=kl_compressed_dense,
+        agrees=dense.argmax(-1) == compressed.argmax(-1),
+        gold_change=gold_change,
+        loss_dense=(norm_p - dense.gather(1, at))[:, 0].float(),
+        loss_compressed=(norm_q - compressed.gather(1, at))[:, 0].float(),
     )
+
+
+def _log_normaliser(
+    logits: Float[Tensor, "position vocab"], probabilities: Float[Tensor, "position vocab"]
+) -> Float[Tensor, "position 1"]:
+    """The logarithm of the sum of the logits' exponentials, from the likeliest token.
+
+    In float64: an error here is one of every term of a position, and would not average out.
+    """
+    highest = probabilities.amax(-1, keepdim=True).double().log()
+    return logits.amax(-1, keepdim=True).double() - highest

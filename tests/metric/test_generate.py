@@ -233,6 +233,25 @@ def test_prompts_of_like_length_are_asked_together(
     assert widths == [9, 5, 1]
 
 
+def test_answers_that_may_end_together_are_generated_together(
+    chain: Chain, subject: Any, letters: Any, passes: Any
+) -> None:
+    """An answer as long as its gold one: three long ones in a batch, three that end at once."""
+    model = chain({"a": "a", "b": ""})
+    widths = passes(model)
+    prompts, gold = ["bb", "aa", "b", "a", "bbb", "aaa"], ["", "a" * 20] * 3
+    said = generate(
+        subject(model, tokenizer=letters, batch_size=3),
+        prompts,
+        max_new_tokens=20,
+        stop=(),
+        name="answers",
+        gold=gold,
+    )
+    assert [answer.text for answer in said] == gold
+    assert widths == [3, *[1] * 19, 3]
+
+
 def test_an_answer_that_is_made_of_no_numbers_is_no_answer(
     big: Callable[[str], Any], subject: Callable[..., Subject]
 ) -> None:

@@ -60,7 +60,9 @@ class Said:
         stop: Any,
         name: str,
         options: Any,
+        gold: Sequence[str],
     ) -> list[Answer]:
+        assert len(gold) == len(prompts)
         dense = subject.memo["is", "dense"]
         assert subject.model is not None, "the weights must be there"
         self.asked.append((dense, list(prompts), max_new_tokens, stop))

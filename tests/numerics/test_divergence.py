@@ -52,6 +52,14 @@ def test_a_small_divergence_is_not_lost_in_rounding() -> None:
     np.testing.assert_allclose(found.jsd, jensenshannon(p, q, axis=-1) ** 2, rtol=1e-3)
 
 
+def test_a_position_does_not_depend_on_those_beside_it() -> None:
+    """A large vocabulary is taken few positions at a time; the last part is a smaller one."""
+    dense, compressed, gold = logits(0, vocab=2**16), logits(1, vocab=2**16), torch.arange(7) * 999
+    alone = [compare(dense[[i]], compressed[[i]], gold[[i]]) for i in range(7)]
+    for name, values in compare(dense, compressed, gold)._asdict().items():
+        torch.testing.assert_close(values, torch.cat([getattr(one, name) for one in alone]))
+
+
 @given(seed=st.integers(0, 1000), scale=st.floats(0, 1e6), vocab=st.integers(1, 300))
 def test_equal_logits_give_exactly_zero(seed: int, scale: float, vocab: int) -> None:
     same = logits(seed, vocab=vocab, scale=scale)

@@ -1,0 +1,78 @@
+"""`python -m benchmarks.page`: the README's section on speed and memory, made from the JSON files.
+
+Nothing there is typed by hand: a number on the page is one that a benchmark has written.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contest import HERE, NOT_MEASURED
+
+README = HERE.parent / "README.md"
+OPENING, CLOSING = "<!-- speed -->\n", "<!-- /speed -->"
+NAMES = ("grid", "plan", "compress", "memory", "metrics")
+
+
+def section(records: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table for every benchmark that has been run, by name."""
+    return "\n".join(_table(name, records[name]) for name in NAMES if name in records)
+
+
+def _table(name: str, record: Mapping[str, Any]) -> str:
+    where = record["machine"]
+    lines = [
+        f"`python -m benchmarks.{name}` ({where['date']}, {where['device']}, {where['cores']} "
+        f"cores, torch {where['torch']}, {where['threads']} threads):",
+        "",
+    ]
+    if "contests" in record:
+        lines += ["| work | against | ours | theirs | ratio | must reach | results |"]
+        lines += ["|---|---|---:|---:|---:|---:|---|"]
+        lines += [_contest(one) for one in record["contests"]]
+    else:
+        lines += ["| what | median | min | max | bound |", "|---|---:|---:|---:|---:|"]
+        lines += [_figure(*figure) for figure in record["figures"].items()]
+    return "\n".join([*lines, ""])
+
+
+def _contest(one: Mapping[str, Any]) -> str:
+    sides = [
+        f"{_median(one[side])} {one['unit']}" if one[side] else "" for side in ("ours", "theirs")
+    ]
+    ratio = NOT_MEASURED if one["ratio"] is None else f"{one['ratio']:.2f}"
+    bound = "" if one["bound"] is None else f"{one['bound']:.3g}"
+    cells = [one["work"], one["against"], *sides, ratio, bound, one["agreement"]]
+    return f"| {' | '.join(cells)} |"
+
+
+def _figure(what: str, figure: Mapping[str, Any]) -> str:
+    values, unit = figure["values"], figure["unit"]
+    numbers = [_median(values), f"{min(values):.3g}", f"{max(values):.3g}"]
+    bound = "" if figure["bound"] is None else f"{figure['bound']:g} {unit}"
+    return f"| {what} | {' | '.join(f'{number} {unit}' for number in numbers)} | {bound} |"
+
+
+def _median(values: list[float]) -> str:
+    return f"{statistics.median(values):.3g}"
+
+
+def written(folder: Path = HERE) -> dict[str, Any]:
+    """What the benchmarks have written, by name."""
+    files = [folder / f"{name}.json" for name in NAMES]
+    return {file.stem: json.loads(file.read_text()) for file in files if file.exists()}
+
+
+def main() -> None:
+    """Put the section in place of the old one."""
+    before, _, rest = README.read_text().partition(OPENING)
+    _, _, after = rest.partition(CLOSING)
+    README.write_text(f"{before}{OPENING}{section(written())}{CLOSING}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -60,15 +60,24 @@ class Contest:
 
 
 def turns(
-    ours: Callable[[], object], theirs: Callable[[], object], runs: int
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    runs: int,
+    before: Callable[[], object] = lambda: None,
 ) -> tuple[list[float], list[float]]:
-    """Seconds of both sides, one after the other, `runs` times; who begins changes."""
+    """Seconds of both sides, one after the other, `runs` times; who begins changes.
+
+    `before` sets a side up and is not timed. A side that returns a float has timed itself, in a
+    process of its own.
+    """
     spent: tuple[list[float], list[float]] = ([], [])
     for turn in range(runs):
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            before()
             started = time.perf_counter()
-            (ours, theirs)[side]()
-            spent[side].append(time.perf_counter() - started)
+            told = (ours, theirs)[side]()
+            seconds = time.perf_counter() - started
+            spent[side].append(told if isinstance(told, float) else seconds)
     return spent
 
 

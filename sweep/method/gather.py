@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from sweep.method.method import Layer, Method
-from sweep.method.walk import Gathered, Progress, Seen, arriving, observe
+from sweep.method.walk import Gathered, Kind, Progress, Seen, arriving, observe
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import resident
@@ -147,13 +147,14 @@ def gather(
     with resident(blocks[0]):
         batches = list(arriving(model, windows, batch_size))
     left = len(chosen)
+    orders: dict[Kind, list[str]] = {}
     for number, block in enumerate(progress(blocks, "blocks, dense", len(blocks))):
         inside = set(block.modules())
         here = {name: matrix for name, matrix in chosen.items() if matrix.module in inside}
         left -= len(here)
         with resident(block):
             if here:
-                found.keep(number, observe(batches, block, here, every))
+                found.keep(number, observe(batches, block, here, every, orders))
             if left:
                 for batch in batches:
                     batch.advance(block)

@@ -7,7 +7,7 @@ A method sees weights and statistics. It sees no model, tokenizer, configuration
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -57,6 +57,19 @@ class Propagates(Protocol):
 def from_dense(method: Method) -> bool:
     """Whether its statistics are those of the dense model, which cells can share."""
     return isinstance(method, Propagates) and method.propagate == "dense"
+
+
+@runtime_checkable
+class Together(Protocol):
+    """A method that does better with several layers at once, where these are fed the same."""
+
+    def compress_together(
+        self,
+        weights: Sequence[Float[Tensor, "_ in"]],
+        seen: Statistic | None,
+        patterns: Sequence[Pattern],
+    ) -> list[Compressed]:
+        """What `compress` makes of each, up to rounding; the patterns have the same `width`."""
 
 
 class Method(ABC):

@@ -12,7 +12,7 @@ The solver is `sweep.numerics.obs`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -67,9 +67,17 @@ class SparseGPT(Method):
     def compress(
         self, weight: Float[Tensor, "out in"], seen: Statistic | None, pattern: Pattern
     ) -> Compressed:
+        return self.compress_together([weight], seen, [pattern])[0]
+
+    def compress_together(
+        self,
+        weights: Sequence[Float[Tensor, "_ in"]],
+        seen: Statistic | None,
+        patterns: Sequence[Pattern],
+    ) -> list[Compressed]:
+        """All rows in one solve; the threshold is of each layer."""
         assert isinstance(seen, SecondMoment)
         factor = seen.factor(self.damping)
-        kept = prune_columns(weight, factor, pattern, self.block)
-        if factor.damping == self.damping:
-            return Compressed(kept)
-        return Compressed(kept, (f"damping raised from {self.damping:g} to {factor.damping:g}",))
+        remarks = (f"damping raised from {self.damping:g} to {factor.damping:g}",)
+        kept = prune_columns(weights, factor, patterns, self.block)
+        return [Compressed(own, remarks if factor.damping != self.damping else ()) for own in kept]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sweep.method.magnitude import Magnitude
-from sweep.method.method import Layer, Method, from_dense
+from sweep.method.method import Compressed, Layer, Method, Together, from_dense
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import entrance, resident
@@ -132,6 +132,15 @@ Given = tuple[Any, ...]
 
 
 @final
+class _EnoughSeen(Exception):
+    """Thrown out of a block whose last matrix has got its input: nobody reads what comes out."""
+
+
+Kind = tuple[type[nn.Module], tuple[str, ...]]
+"""A block's class and the matrices that are looked at in it, by their names in the block."""
+
+
+@final
 class _Weights(Mapping[str, Tensor]):
     """The weights of matrices, each read when it is asked for: all may be more than fits."""
 
@@ -227,6 +236,7 @@ def walk(
     reads = method.reads_data and gathered is None
     with resident(blocks[0]):
         batches = list(arriving(model, windows, batch_size)) if reads else []
+    orders: dict[Kind, list[str]] = {}
     left = len(patterns)
     dense = from_dense(method)
     for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
@@ -240,7 +250,7 @@ def walk(
         with resident(block):
             seen: dict[str, Seen] = {}
             if dense and batches and here:
-                seen = observe(batches, block, here, method.observe)
+                seen = observe(batches, block, here, method.observe, orders)
             if dense and left > len(here):
                 for batch in batches:
                     batch.advance(block)
@@ -249,11 +259,17 @@ def walk(
                 if gathered is not None:
                     seen = gathered.take(number, here, method)
                 elif batches and not dense:
-                    seen = observe(batches, block, here, method.observe)
-                earlier = {
-                    name: _compress(name, linear, method, patterns[name], seen.pop(name, Seen()))
-                    for name, linear in here.items()
-                }
+                    seen = observe(batches, block, here, method.observe, orders)
+                earlier = {}
+                for group in _groups(here, method, patterns, seen):
+                    earlier |= _compress(
+                        {name: here[name] for name in group},
+                        method,
+                        [patterns[name] for name in group],
+                        [seen.pop(name, Seen()) for name in group][
+                            -1
+                        ],  # a Hessian goes with its use
+                    )
                 finished.keep(number, here, earlier)
             done = earlier or {}
             found = {places[n]: _record(n, x, done.get(n, Outcome())) for n, x in within.items()}
@@ -279,19 +295,34 @@ def arriving(
     size = sequences_at_once(batch_size, ids.shape[1], device)
     if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
         raise ValueError("windows: every window must open with a token and be padded on the right")
+    *_, like = _arrivals(model, ids[:1, :2], mask[:1, :2], None)
     for part, shown in zip(torch.split(ids, size), torch.split(mask, size), strict=True):
-        hidden, calls = _arrivals(model, part, shown)
+        hidden, calls, _ = _arrivals(model, part, shown, like)
         yield _Batch(hidden, shown, not bool(shown.all()), calls)
 
 
+def _like(hidden: Tensor, answer: Any) -> Callable[[Tensor], Any] | None:
+    """Makes of other hidden states what a block answered to these; None if it is not that alone."""
+    match answer:
+        case Tensor() if answer.shape == hidden.shape:
+            return lambda other: other
+        case (Tensor(),) if isinstance(answer, tuple) and answer[0].shape == hidden.shape:
+            return lambda other: (other,)
+    return None
+
+
 def _arrivals(
-    model: nn.Module, ids: Int[Tensor, "n time"], mask: Bool[Tensor, "n time"]
-) -> tuple[Float[Tensor, "*streams n time hidden"], deque[_Call]]:
-    """The first block's input, and the model's calls of all its blocks.
+    model: nn.Module,
+    ids: Int[Tensor, "n time"],
+    mask: Bool[Tensor, "n time"],
+    like: Callable[[Tensor], Any] | None,
+) -> tuple[Float[Tensor, "*streams n time hidden"], deque[_Call], Callable[[Tensor], Any] | None]:
+    """The first block's input, the model's calls of all its blocks, and what an answer is like.
 
     Blocks may be called differently (models that mix full and sliding attention hand over different
-    masks), so each is asked. Only the first one is run; the others return what it returned: that
-    has the right form, and nothing is made of the states behind.
+    masks), so each is asked. None is run where it is known what an answer is `like`: its form is
+    enough, for nothing is made of the states behind. Else the first one is, and the others return
+    what it returned.
     """
     blocks = anatomy.blocks(model)
     inputs: list[Tensor] = []
@@ -309,7 +340,8 @@ def _arrivals(
             calls.append(_Call(args, kwargs))
             if not answers:
                 inputs.append(hidden)
-                answers.append(forward(hidden, *args, **kwargs))
+                known = None if like is None else like(hidden.clone())
+                answers.append(forward(hidden, *args, **kwargs) if known is None else known)
             return answers[0]
 
         return stand_in
@@ -322,19 +354,31 @@ def _arrivals(
             "order; such a model cannot be calibrated block by block"
         )
         raise Refusal("", "", reason)
-    return inputs[0], calls
+    return inputs[0], calls, _like(inputs[0], answers[0])
 
 
 def observe(
-    batches: list[_Batch], block: nn.Module, linears: Mapping[str, Matrix], statistic_of: Observe
+    batches: list[_Batch],
+    block: nn.Module,
+    linears: Mapping[str, Matrix],
+    statistic_of: Observe,
+    orders: dict[Kind, list[str]],
 ) -> dict[str, Seen]:
-    """What a block's linears are fed; linears fed by the very same tensor share it."""
+    """What a block's linears are fed; linears fed by the very same tensor share it.
+
+    The first batch of a kind of block runs through it and tells the order in which its matrices are
+    fed; all others stop where the last one has been.
+    """
     owners: dict[str, str] = {}
     seen: dict[str, Seen] = {}
     total = sum(int(batch.mask.sum()) for batch in batches)
+    inside = {module: name for name, module in block.named_modules()}
+    local = {inside[matrix.module] for matrix in linears.values()}
+    kind = (type(block), tuple(sorted(local)))
     for batch in batches:
-        with _recording(linears) as calls:
+        with _recording(linears, inside, orders.get(kind)) as (calls, order), suppress(_EnoughSeen):
             batch.run(block)
+        orders.setdefault(kind, order)
         first: dict[tuple[int, ...], str] = {}
         for name, given in calls.items():
             matrix = linears[name]
@@ -376,62 +420,99 @@ def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: See
         seen.sample.add(tokens)
 
 
-def _compress(name: str, matrix: Matrix, method: Method, pattern: Pattern, seen: Seen) -> Outcome:
-    """Puts the method's weight in place of the layer's, and returns what is known of it."""
-    kept = matrix.weight.detach()
-    dense = kept.to(kept.device if seen.device is None else seen.device).float().contiguous()
+def _groups(
+    linears: Iterable[str],
+    method: Method,
+    patterns: Mapping[str, Pattern],
+    seen: Mapping[str, Seen],
+) -> list[list[str]]:
+    """Who is compressed together: whoever is fed the same, where that helps the method."""
+    groups: dict[Any, list[str]] = {}
+    for name in linears:
+        shares = isinstance(method, Together) and name in seen and seen[name].tokens > 0
+        key = (id(seen[name]), patterns[name].width) if shares else name
+        groups.setdefault(key, []).append(name)
+    return list(groups.values())
+
+
+def _compress(
+    matrices: Mapping[str, Matrix], method: Method, patterns: Sequence[Pattern], seen: Seen
+) -> dict[str, Outcome]:
+    """Puts the method's weights in place of the layers', and returns what is known of them."""
+    kept = [matrix.weight.detach() for matrix in matrices.values()]
+    dense = [one.to(seen.device or one.device).float().contiguous() for one in kept]
     unseen = method.reads_data and seen.tokens == 0
     try:
-        if unseen:  # an expert; dense, it would make the model's sparsity depend on the router
-            compressed = Magnitude().compress(dense, None, pattern)
-        else:
-            compressed = method.compress(dense, seen.statistic, pattern)
+        compressed = _compressed(dense, Magnitude() if unseen else method, patterns, seen)
     except FloatingPointError as error:
-        raise FloatingPointError(f"{name}: {error}") from error
-    stored = compressed.weight.to(kept.dtype)
-    _check_finite(stored, f"{name}: its compressed weight")
-    if unseen:
+        raise FloatingPointError(f"{next(iter(matrices))}: {error}") from error
+    outcomes: dict[str, Outcome] = {}
+    for (name, matrix), was, before, after in zip(
+        matrices.items(), kept, dense, compressed, strict=True
+    ):
+        stored = after.weight.to(was.dtype)
+        _check_finite(stored, f"{name}: its compressed weight")
+        if unseen:  # an expert; dense, it would make the model's sparsity depend on the router
+            outcomes[name] = Outcome((*after.remarks, UNSEEN))
+        else:
+            off = None if seen.sample is None else seen.sample.error(before, stored)
+            outcomes[name] = Outcome(after.remarks, off)
         matrix.put(stored)
-        return Outcome((*compressed.remarks, UNSEEN))
-    output_error = None if seen.sample is None else seen.sample.error(dense, stored)
-    matrix.put(stored)
-    return Outcome(compressed.remarks, output_error)
+    return outcomes
+
+
+def _compressed(
+    dense: list[Tensor], method: Method, patterns: Sequence[Pattern], seen: Seen
+) -> list[Compressed]:
+    if len(dense) > 1 and isinstance(method, Together):
+        return method.compress_together(dense, seen.statistic, patterns)
+    pairs = zip(dense, patterns, strict=True)
+    return [method.compress(weight, seen.statistic, pattern) for weight, pattern in pairs]
 
 
 def _record(name: str, linear: Matrix, outcome: Outcome) -> LayerRecord:
     rows, cols = linear.weight.shape
-    zeros = int((linear.weight == 0).sum())
+    zeros = rows * cols - int(linear.weight.count_nonzero())
     return LayerRecord(name, rows, cols, zeros, zeros / (rows * cols), *outcome)
 
 
 def _check_finite(tensor: Tensor, what: str) -> None:
-    if not tensor.isfinite().all():
+    if not torch.stack(tensor.aminmax()).isfinite().all():  # either is NaN where anything is
         raise FloatingPointError(f"{what} holds NaN or infinity")
 
 
 @contextmanager
-def _recording(linears: Mapping[str, Matrix]) -> Iterator[dict[str, list[Given]]]:
+def _recording(
+    linears: Mapping[str, Matrix], inside: Mapping[nn.Module, str], enough: list[str] | None
+) -> Iterator[tuple[dict[str, list[Given]], list[str]]]:
     """What every matrix's module is called with during a forward pass, each tensor alive, so that
-    none has the id of another. Matrices are recorded in the order of their modules' calls."""
+    none has the id of another. Matrices are recorded in the order of their modules' calls.
+
+    Args:
+        linears: the matrices.
+        inside: names of the block's modules.
+        enough: the calls, by these names, after which the pass is stopped, by `_EnoughSeen`.
+    """
     calls: dict[str, list[Given]] = {}
+    order: list[str] = []
     versions: list[tuple[str, Tensor, int]] = []
     names: dict[nn.Module, list[str]] = {}
     for name, matrix in linears.items():
         names.setdefault(matrix.module, []).append(name)
 
-    def record_as(own: list[str]) -> Callable[[nn.Module, Given, dict[str, Any]], None]:
-        def record(_: nn.Module, args: Given, kwargs: dict[str, Any]) -> None:
-            given = (*args, *kwargs.values())
-            for name in own:
-                calls.setdefault(name, []).append(given)
-            versions.append((own[0], given[0], given[0]._version))
-
-        return record
+    def record(module: nn.Module, args: Given, kwargs: dict[str, Any]) -> None:
+        given = (*args, *kwargs.values())
+        for name in names[module]:
+            calls.setdefault(name, []).append(given)
+        versions.append((names[module][0], given[0], given[0]._version))
+        order.append(inside[module])
+        if order == enough:
+            raise _EnoughSeen
 
     with ExitStack() as hooks:
-        for module, own in names.items():
-            hooks.enter_context(module.register_forward_pre_hook(record_as(own), with_kwargs=True))
-        yield calls
+        for module in names:
+            hooks.enter_context(module.register_forward_pre_hook(record, with_kwargs=True))
+        yield calls, order
     for name, tensor, version in versions:
         if tensor._version != version:
             raise RuntimeError(f"{name}: its input is changed in place after it was used")

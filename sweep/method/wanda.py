@@ -49,5 +49,6 @@ class Wanda(Method):
         self, weight: Float[Tensor, "out in"], seen: Statistic | None, pattern: Pattern
     ) -> Compressed:
         assert isinstance(seen, ColumnNorm)
-        gone = pattern.drop(weight.abs() * seen.norm, per="row")
-        return Compressed(weight.masked_fill(gone, 0.0))
+        gone = pattern.drop(weight.abs().mul_(seen.norm), per="row")
+        # where the mask is as good as random, a product is twice as fast as a choice; -0 + 0 is 0
+        return Compressed(weight.mul(~gone).add_(0.0))

@@ -16,6 +16,10 @@ from torch import Tensor
 
 from sweep.numerics.obs import Factor, factorise
 
+STRIPE = 256
+"""Rows of a matrix of products that are summed at once, from the diagonal on: with fewer the
+products get slow, with more the half that is known by symmetry is computed too."""
+
 
 class Statistic(ABC):
     """A sum over the calibration tokens of a linear layer; layers with the same input share one."""
@@ -100,7 +104,8 @@ class ColumnNorm(Statistic):
 class SecondMoment(Statistic):
     """`H = (2 / sequences) * sum(X^T X)`, the Hessian of the layer-wise squared error.
 
-    Holds the factor of its inverse too, so that layers which share it are solved with one
+    It is symmetric, so what lies below the stripes on the diagonal is not summed but copied when it
+    is asked for. Holds its factor too, so that layers which share it are solved with one
     factorisation.
     """
 
@@ -112,14 +117,17 @@ class SecondMoment(Statistic):
     def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
         tokens = x.float()
         if self._products is None:
-            self._products = tokens.T @ tokens
-        else:
-            self._products.addmm_(tokens.T, tokens)
+            size = tokens.shape[1]
+            self._products = torch.zeros(size, size, device=tokens.device)
+        for start in range(0, tokens.shape[1], STRIPE):
+            stripe = tokens[:, start : start + STRIPE]
+            self._products[start : start + STRIPE, start:].addmm_(stripe.T, tokens[:, start:])
         self._sequences += sequences
         self._factors.clear()
 
     def finite(self) -> bool:
-        return bool(self._sum().isfinite().all())
+        # no product is larger than the larger of the squares of its factors
+        return bool(self._summed().diagonal().isfinite().all())
 
     def state(self) -> dict[str, Tensor]:
         """See `Shareable`."""
@@ -144,10 +152,18 @@ class SecondMoment(Statistic):
             FloatingPointError: see `sweep.numerics.obs.factorise`.
         """
         if damping not in self._factors:
-            self._factors[damping] = factorise(self.hessian, damping)
+            # of the bare sum: its scale changes nothing, and a scaled copy would take memory
+            self._factors[damping] = factorise(self._sum(), damping)
         return self._factors[damping]
 
-    def _sum(self) -> Float[Tensor, "in in"]:
+    def _summed(self) -> Float[Tensor, "in in"]:
+        """Right in the stripes from the diagonal on."""
         if self._products is None:
             raise ValueError("no calibration token was added")
         return self._products
+
+    def _sum(self) -> Float[Tensor, "in in"]:
+        whole = self._summed()
+        for stop in range(STRIPE, len(whole), STRIPE):
+            whole[stop:, stop - STRIPE : stop] = whole[stop - STRIPE : stop, stop:].T
+        return whole

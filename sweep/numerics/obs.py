@@ -6,59 +6,86 @@ from the first to the last and lets only later columns make up for one. That tak
 `H[j:, j:]` for all `j`, and one factor holds what is needed of them: with `inv(H) = U^T U` and `U`
 upper triangular, `U[j, j:]` is the first row of the inverse of `H[j:, j:]`, divided by the root of
 its first entry.
+
+`U` itself is never formed. With `H = R R^T` and `R` upper triangular, `U = inv(R)`. Let `E` be the
+errors of the columns, `E_j = w_j / U_jj` where `w_j` goes and zero elsewhere, and `D` what has been
+taken from the weights so far. Then `D = E U`, so `E = D R`; and as the error of a weight that stays
+is zero, `D` of the columns before says what a block of columns has to make up for:
+
+    D[:, block] = - D[:, :block] R[:block, block] inv(R[block, block])
+
+That is a triangular solve. It needs one Cholesky factorisation of `H` from its last column to its
+first, no inverse but those of the blocks on the diagonal, and nearly all of its work is products of
+large matrices; the published loop inverts `H` and factorises the inverse, in which digits are lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 
 MOST_DAMPING = 1.0
 """A Hessian that cannot be factorised with its mean added to its diagonal is beyond repair."""
 
+PANEL = 512
+"""Columns about which those before them are asked in one matrix product: with fewer, a product is
+bound by memory, and is slower on two cores by half."""
+
+CORNER = 256
+"""Columns that are factorised at once, on the diagonal."""
+
+STRIP = 32
+"""Columns of a block among which errors are spread one by one; from strip to strip it is a matrix
+product. A strip of a few thousand rows stays in the cache of a core."""
+
 
 @final
 @dataclass(frozen=True)
 class Factor:
-    """The factor of a damped inverse Hessian.
+    """The factor of a damped Hessian.
 
     Attributes:
-        upper: `U`, upper triangular, with `U^T U = inv(H)`.
+        root: `R`, upper triangular, with `R R^T = H`; its inverse is the `U` of the paper.
         dead: inputs that were zero on every token.
+        has_dead: whether there is one.
         damping: what was added to the diagonal, in units of its mean.
     """
 
-    upper: Float[Tensor, "in in"]
+    root: Float[Tensor, "in in"]
     dead: Bool[Tensor, " in"]
+    has_dead: bool
     damping: float
 
 
 def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
-    """`U` of `hessian` with dead inputs set to one and `damping * mean(diag)` on its diagonal.
+    """`R` of `hessian` with dead inputs set to one and `damping * mean(diag)` on its diagonal.
 
-    Where that fails, the damping is raised tenfold, up to 1; the factor says what it was.
+    Where that fails, the damping is raised tenfold, up to 1; the factor says what it was. A Hessian
+    that is scaled as a whole leads to the same weights.
 
     Raises:
         FloatingPointError: a Hessian that is not finite, or cannot be factorised at all.
     """
-    if not hessian.isfinite().all():
+    if not torch.stack(hessian.aminmax()).isfinite().all():  # either is NaN where anything is
         raise FloatingPointError("the Hessian of the calibration inputs holds NaN or infinity")
-    dead = hessian.diagonal() == 0
-    alive = hessian.clone()
-    alive.diagonal()[dead] = 1.0
-    mean = alive.diagonal().mean()
+    diagonal = hessian.diagonal().clone()
+    dead = diagonal == 0
+    diagonal[dead] = 1.0
+    mean = diagonal.mean()
     while True:
-        damped = alive.clone()
-        damped.diagonal().add_(damping * mean)
-        upper = _inverse_factor(damped)
-        if upper is not None:
-            return Factor(upper, dead, damping)
+        root = hessian.clone()
+        root.diagonal().copy_(diagonal + damping * mean)
+        if _turn_into_root(root):
+            return Factor(root, dead, bool(dead.any()), damping)
         if damping >= MOST_DAMPING:
             raise FloatingPointError(
                 "the Hessian of the calibration inputs cannot be factorised, "
@@ -67,61 +94,185 @@ def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
         damping = min(10 * damping, MOST_DAMPING)
 
 
-def _inverse_factor(matrix: Float[Tensor, "in in"]) -> Float[Tensor, "in in"] | None:
-    """The upper Cholesky factor of the inverse, None where it does not exist in this precision.
+def _turn_into_root(matrix: Float[Tensor, "in in"]) -> bool:
+    """Upper triangular `R` with `R R^T` the matrix, in its place; False where there is none in this
+    precision.
 
-    A Cholesky factorisation from the last column to the first gives `matrix = R R^T` with `R` upper
-    triangular, hence `inv(matrix) = inv(R)^T inv(R)`: half the work of factorising the inverse, and
-    the inverse, in which most digits would be lost, is never formed.
+    Block by block from the last column on, within the memory of the matrix: LAPACK goes from the
+    first column, and would need the matrix turned round, and copies of it on the way.
     """
-    flipped, failed = torch.linalg.cholesky_ex(matrix.flip(0, 1))
-    if failed:
-        return None
-    identity = torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    upper = torch.linalg.solve_triangular(flipped.flip(0, 1), identity, upper=True)
-    return upper if upper.isfinite().all() else None
+    for stop in range(len(matrix), 0, -CORNER):
+        start = max(stop - CORNER, 0)
+        here = slice(start, stop)
+        lower, failed = torch.linalg.cholesky_ex(matrix[here, here].flip(0, 1))
+        if failed:
+            return False
+        root = matrix[here, here].copy_(lower.flip(0, 1))
+        above = matrix[:start, here]
+        above.copy_(torch.linalg.solve_triangular(root.T, above, upper=False, left=False))
+        for left in range(0, start, PANEL):  # nothing below the diagonal is read again
+            right = min(left + PANEL, start)
+            matrix[:right, left:right].addmm_(above[:right], above[left:right].T, alpha=-1)
+    matrix.triu_()
+    return bool(matrix.diagonal().isfinite().all())
 
 
+@torch.no_grad()
 def prune_columns(
-    weight: Float[Tensor, "out in"], factor: Factor, pattern: Pattern, block: int = 128
-) -> Float[Tensor, "out in"]:
-    """The weights in fp32 with zeros where the pattern wants them, and the rest making up for it.
+    weights: Sequence[Float[Tensor, "_ in"]],
+    factor: Factor,
+    patterns: Sequence[Pattern],
+    block: int = 128,
+) -> list[Float[Tensor, "_ in"]]:
+    """The weights in fp32 with zeros where the patterns want them, and the rest making up for it.
 
     The mask is chosen from the weights as updated so far, the lowest `w_j^2 / U_jj^2` first: for a
     block of columns and all rows when the block is reached, or group by group where the pattern
-    decides `width` columns together. The error of a column is spread over its block at once, and
-    over the columns behind the block in one matrix product.
+    decides `width` columns together.
+
+    Args:
+        weights: of linears with the same inputs: all rows are solved at once.
+        factor: of the Hessian of these inputs.
+        patterns: one for each weight, all of the same `width`; a weight's rows are compared with
+            each other only.
+        block: columns whose mask is chosen at once where the pattern has no width.
     """
-    kept = weight.float().clone()
-    kept[:, factor.dead] = 0.0
-    width = pattern.width or block
+    width = patterns[0].width or block
     step = max(block // width, 1) * width  # a block ends where a group ends
-    columns = kept.shape[1]
-    for start in range(0, columns, step):
-        stop = min(start + step, columns)
-        upper = factor.upper[start:stop, start:stop]
-        errors = _prune_block(kept[:, start:stop], upper, pattern, width)
-        kept[:, stop:].addmm_(errors, factor.upper[start:stop, stop:], alpha=-1)
-    kept[:, factor.dead] = 0.0
-    return kept
+    panel = max(PANEL // step, 1) * step
+    rows = [len(weight) for weight in weights]
+    columns = len(factor.root)
+    # D, turned, so that a column's entries are neighbours
+    taken = torch.empty(columns, sum(rows), device=factor.root.device)
+    for left in range(0, columns, panel):
+        right = min(left + panel, columns)
+        torch.mm(factor.root[:left, left:right].T, taken[:left], out=taken[left:right])
+        for start in range(left, right, step):
+            here = slice(start, min(start + step, right))
+            between = factor.root[left:start, here]
+            difference = taken[here].addmm_(between.T, taken[left:start])
+            dense = _turned(weights, here, factor)
+            upper = _inverse(factor.root[here, here])
+            kept = torch.addmm(dense, upper.T, difference)
+            if not _kernel(kept, upper, patterns, rows):
+                prune_block(kept, upper, patterns, rows, width)
+            torch.sub(dense, kept, out=difference)
+    return [
+        _kept(weight, part, factor)
+        for weight, part in zip(weights, torch.split(taken, rows, dim=1), strict=True)
+    ]
 
 
-def _prune_block(
-    kept: Float[Tensor, "out block"],
+def _turned(
+    weights: Sequence[Float[Tensor, "_ in"]], columns: slice, factor: Factor
+) -> Float[Tensor, "columns rows"]:
+    """Some columns of all weights as rows, in fp32, zero for dead inputs."""
+    turned = torch.cat([weight[:, columns].T.float() for weight in weights], dim=1)
+    return turned.masked_fill_(factor.dead[columns, None], 0.0) if factor.has_dead else turned
+
+
+def _kept(
+    weight: Float[Tensor, "out in"], taken: Float[Tensor, "in out"], factor: Factor
+) -> Float[Tensor, "out in"]:
+    """A weight without what is taken from it; of one that goes all is taken, and zero is left."""
+    kept = torch.empty(weight.shape, dtype=taken.dtype, device=taken.device).copy_(taken.T)
+    torch.sub(weight, kept, out=kept)
+    return kept.masked_fill_(factor.dead, 0.0) if factor.has_dead else kept
+
+
+def _inverse(root: Float[Tensor, "block block"]) -> Float[Tensor, "block block"]:
+    identity = torch.eye(len(root), dtype=root.dtype, device=root.device)
+    inverse: Tensor = torch.linalg.solve_triangular(root, identity, upper=True)
+    return inverse
+
+
+def _kernel(
+    kept: Float[Tensor, "block rows"],
     upper: Float[Tensor, "block block"],
-    pattern: Pattern,
+    patterns: Sequence[Pattern],
+    rows: Sequence[int],
+) -> bool:
+    """Does on an NVIDIA GPU with triton what `prune_block` does; False where it does nothing."""
+    if not kept.is_cuda or find_spec("triton") is None:
+        return False
+    from sweep.numerics import obs_kernel
+
+    if len(kept) > obs_kernel.LARGEST:
+        return False
+    one = patterns[0]
+    if one.width is None:
+        scores = (kept / upper.diagonal()[:, None]).square_()
+        obs_kernel.prune_block(kept, upper, _gone(scores, patterns, rows), (0, 0))
+        return True
+    if not isinstance(one, NofM) or any(other != one for other in patterns):
+        return False
+    obs_kernel.prune_block(kept, upper, None, (one.n, one.m))
+    return True
+
+
+def prune_block(
+    kept: Float[Tensor, "block rows"],
+    upper: Float[Tensor, "block block"],
+    patterns: Sequence[Pattern],
+    rows: Sequence[int],
     width: int,
-) -> Float[Tensor, "out block"]:
-    """Prunes the columns of one block in place; returns their errors, each divided by `U_jj`."""
-    scale = upper.diagonal()
-    gone = torch.zeros_like(kept, dtype=torch.bool)
-    errors = torch.zeros_like(kept)
-    for j in range(kept.shape[1]):
-        if j % width == 0:
-            group = slice(j, j + width)
-            scores = (kept[:, group] / scale[group]).square()
-            gone[:, group] = pattern.drop(scores, per="layer")
-        errors[:, j] = torch.where(gone[:, j], kept[:, j] / scale[j], 0.0)
-        kept[:, j:].addr_(errors[:, j], upper[j, j:], alpha=-1)
-        kept[:, j].masked_fill_(gone[:, j], 0.0)  # exact zero, not a rounding residue
-    return errors
+) -> None:
+    """Prunes the columns of one block in place, given as rows: `kept` is turned.
+
+    Each error is gathered when its column is reached, first the errors of all strips before, then
+    those of the groups before in the strip, then those of the columns before in the group.
+    """
+    scale = 1 / upper.diagonal()
+    weighing = torch.empty_like(kept)  # 1 / U_jj where a weight goes, and zero elsewhere
+    errors = torch.empty_like(kept)
+    strip = max(STRIP // width, 1) * width if width < len(kept) else STRIP
+
+    def choose(group: slice) -> None:
+        scores = (kept[group] * scale[group, None]).square_()
+        torch.mul(_gone(scores, patterns, rows), scale[group, None], out=weighing[group])
+
+    def gather(first: int, group: slice) -> None:
+        before = slice(first, group.start)
+        kept[group].addmm_(upper[before, group].T, errors[before], alpha=-1)
+
+    if width >= len(kept):
+        choose(slice(0, len(kept)))
+    for left in range(0, len(kept), strip):
+        right = min(left + strip, len(kept))
+        gather(0, slice(left, right))
+        for start in range(left, right, width):
+            stop = min(start + width, right)
+            if width < len(kept):
+                gather(left, slice(start, stop))
+                choose(slice(start, stop))
+            _spread(
+                kept[start:stop],
+                upper[start:stop, start:stop],
+                weighing[start:stop],
+                errors[start:stop],
+            )
+    kept.mul_(weighing == 0)  # the mask is as good as random: a choice would take twice as long
+
+
+def _spread(
+    kept: Float[Tensor, "group rows"],
+    upper: Float[Tensor, "group group"],
+    weighing: Float[Tensor, "group rows"],
+    errors: Float[Tensor, "group rows"],
+) -> None:
+    """Updates columns one by one by the errors before, and fills in their errors."""
+    factors, before = upper.T.contiguous(), errors.T
+    for j, (column, weigh, error) in enumerate(zip(kept, weighing, errors, strict=True)):
+        if j:
+            column.addmv_(before[:, :j], factors[j, :j], alpha=-1)
+        torch.mul(column, weigh, out=error)
+
+
+def _gone(
+    scores: Float[Tensor, "group rows"], patterns: Sequence[Pattern], rows: Sequence[int]
+) -> Bool[Tensor, "group rows"]:
+    """What each weight's own pattern drops of its rows."""
+    if patterns[0].width is not None and all(one == patterns[0] for one in patterns):
+        return patterns[0].drop(scores.T, per="layer").T  # it decides row by row
+    parts = zip(patterns, torch.split(scores, list(rows), dim=1), strict=True)
+    return torch.cat([pattern.drop(part.T, per="layer").T for pattern, part in parts], dim=1)

@@ -15,8 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-TOKENS = 1024
-"""Tokens on which the error is taken, about: as many linears have inputs, a block has outputs."""
+TOKENS = 128
+"""Tokens on which the error is taken, about: each costs two products with the weight, and counts
+with all of its outputs."""
+
+ROWS = 512
+"""Outputs that are looked at together: what is between takes a fraction of a weight's memory."""
 
 
 class InputSample:
@@ -57,12 +61,15 @@ class InputSample:
 
         None where it differs from a dense output that is zero on all tokens.
         """
-        change = compressed.float() - dense.float()
         difference = before = torch.zeros((), dtype=torch.float64, device=dense.device)
         for x in self._kept:
             tokens = x.float()
-            difference = difference + (tokens @ change.T).double().square().sum()
-            before = before + (tokens @ dense.float().T).double().square().sum()
+            for was, now in zip(
+                torch.split(dense, ROWS), torch.split(compressed, ROWS), strict=True
+            ):
+                change = tokens @ (now.float() - was.float()).T
+                difference = difference + change.double().square().sum()
+                before = before + (tokens @ was.float().T).double().square().sum()
         if float(difference) == 0.0:
             return 0.0
         return math.sqrt(float(difference) / float(before)) if float(before) else None

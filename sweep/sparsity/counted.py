@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sweep.refusal import Refusal
-from sweep.sparsity.lowest import lowest
+from sweep.sparsity.lowest import lowest_of_all
 from sweep.sparsity.pattern import Pattern
 
 
@@ -54,4 +54,4 @@ class Counted(Pattern):
         """Compares all weights with each other, as the count was made, whatever `per` says."""
         if scores.numel() != self.total:
             raise ValueError(f"{scores.numel()} scores were given for total={self.total} weights")
-        return lowest(scores.reshape(1, -1), self.count).reshape(scores.shape)
+        return lowest_of_all(scores, self.count)

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.refusal import Refusal
 from sweep.sparsity.pattern import Pattern
+
+COMPARED = 32
+"""The largest group whose scores are compared two by two."""
 
 
 @final
@@ -71,6 +74,23 @@ class NofM(Pattern):
     def drop(
         self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]
     ) -> Bool[Tensor, "rows cols"]:
-        groups = scores.reshape(len(scores), -1, self.m)
-        gone = groups.argsort(dim=2, stable=True)[..., : self.m - self.n]
-        return torch.zeros_like(groups, dtype=torch.bool).scatter_(2, gone, True).flatten(1)
+        groups = scores.view(len(scores), -1, self.m).movedim(2, 0).contiguous()
+        gone = _ranks(groups) < self.m - self.n
+        return gone.movedim(0, 2).flatten(1)
+
+
+def _ranks(scores: Float[Tensor, "m rows groups"]) -> Int[Tensor, "m rows groups"]:
+    """The place of each score in its group, from the lowest; equal scores go by position.
+
+    Every score is compared with every other: for the few of a group that is several times as fast
+    as sorting, and on a GPU it is a handful of kernels.
+    """
+    m = len(scores)
+    if m > COMPARED:
+        return scores.argsort(dim=0, stable=True).argsort(dim=0)
+    ranks = torch.zeros(scores.shape, dtype=torch.int8, device=scores.device)
+    for i in range(m - 1):
+        goes_later = scores[i] <= scores[i + 1 :]
+        ranks[i + 1 :] += goes_later
+        ranks[i] += m - 1 - i - goes_later.sum(dim=0, dtype=torch.int8)
+    return ranks

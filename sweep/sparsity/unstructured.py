@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sweep.refusal import Refusal
-from sweep.sparsity.lowest import lowest
+from sweep.sparsity.lowest import lowest, lowest_of_all
 from sweep.sparsity.pattern import Pattern
 
 
@@ -51,8 +51,9 @@ class Unstructured(Pattern):
     def drop(
         self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]
     ) -> Bool[Tensor, "rows cols"]:
-        groups = scores if per == "row" else scores.reshape(1, -1)
-        return lowest(groups, self.count(groups.shape[1], per)).reshape(scores.shape)
+        if per == "row":
+            return lowest(scores, self.count(scores.shape[1], per))
+        return lowest_of_all(scores, self.count(scores.numel(), per))
 
     def count(self, total: int, per: Literal["row", "layer"]) -> int:
         """How many of `total` weights that are compared with each other go.

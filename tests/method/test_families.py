@@ -467,7 +467,10 @@ def test_statistics_and_solver_are_in_fp32_whatever_the_model_is_in(
     assert {weight.dtype for weight in model.parameters()} == {dtype}
     for name, matrix in anatomy.prunable(model).items():
         if number(name) == 0:
-            assert matrix.weight.equal(expected[name]), name
+            # layers with one input are solved together, and sums are in another order
+            found = matrix.weight.detach()
+            assert (found == 0).equal(expected[name] == 0), name
+            torch.testing.assert_close(found, expected[name].detach(), msg=name)
 
 
 def test_a_layer_that_is_multiplied_with_and_never_called_is_named_with_what_helps(

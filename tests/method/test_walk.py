@@ -308,7 +308,7 @@ def test_inputs_that_are_not_finite_are_named(
 def test_a_failing_solver_names_the_layer(
     build: Build, windows: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sweep.numerics.obs._inverse_factor", lambda matrix: None)
+    monkeypatch.setattr("sweep.numerics.obs._turn_into_root", lambda matrix: False)
     with pytest.raises(
         FloatingPointError, match=r"^model\.layers\.0\.self_attn\.q_proj: .*Hessian"
     ):
@@ -425,3 +425,21 @@ def test_a_linear_that_is_used_twice_sees_both_inputs(windows: Windows) -> None:
     one, two = listener.heard
     assert len(one.tokens) == 2 * windows[0].numel()
     assert len(two.tokens) == windows[0].numel()
+
+
+def test_the_first_pass_ends_where_the_last_matrix_has_its_input(
+    build: Build, windows: Windows
+) -> None:
+    model = build()
+    ran = [0, 0]
+    for block in model.model.layers:
+        for kind, linear in enumerate((block.mlp.gate_proj, block.mlp.down_proj)):
+
+            def count(module: Any, given: Any, found: Any, kind: int = kind) -> None:
+                ran[kind] += 1
+
+            linear.register_forward_hook(count)
+    walk(model, Wanda(), HALF, windows=windows, batch_size=2)
+    batches, blocks = 3, 3
+    assert ran[0] == (2 * blocks - 1) * batches + 1  # once more to see what a block answers
+    assert ran[1] == (blocks - 1) * batches + 2  # and once to see which matrix is the last

@@ -1,0 +1,328 @@
+"""`python -m benchmarks.compress`: the walk beside its published form and llmcompressor.
+
+A Llama of four blocks with random weights, eight windows of 256 tokens, fp32; then the parts alone,
+at the sizes of a 7B model. All sides get the same inputs in turns, and their results are compared.
+llmcompressor runs in an environment of its own: `--peers PYTHON` names its Python (`pip install
+torch==2.13.0 llmcompressor==0.14.0.1` makes one); without it, its rows say that they were not
+measured. Writes benchmarks/compress.json.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import published
+from benchmarks.contest import Contest, arguments, machine, show, turns, write
+from sweep.method.method import Method
+from sweep.method.sparsegpt import SparseGPT
+from sweep.method.walk import walk
+from sweep.method.wanda import Wanda
+from sweep.numerics.obs import Factor, factorise, prune_columns
+from sweep.sparsity.n_of_m import NofM
+from sweep.sparsity.pattern import Pattern
+from sweep.sparsity.unstructured import Unstructured
+
+METHODS: dict[str, tuple[Method, Any]] = {
+    "sparsegpt": (SparseGPT(), published.SparseGPT),
+    "wanda": (Wanda(), published.Wanda),
+}
+TITLES = {"sparsegpt": "SparseGPT 50 %, the walk", "wanda": "Wanda 50 %, the walk"}
+BATCH = 2
+"""Windows at once: 512 tokens already run at the full rate, and take a quarter of the memory."""
+HALF = Unstructured(0.5)
+GPU = "no GPU was at hand"
+
+
+def llama(quick: bool) -> Any:
+    """Four blocks with random weights, always the same ones."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    hidden, inner = (256, 704) if quick else (1024, 2816)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=2048,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=4,
+        num_attention_heads=16,
+        num_key_value_heads=4,
+    )
+    return LlamaForCausalLM(config).float().eval()
+
+
+def windows() -> Tensor:
+    """Eight times 256 tokens."""
+    return torch.randint(2048, (8, 256), generator=torch.Generator().manual_seed(1))
+
+
+def ours(model: Any, ids: Tensor, method: Method) -> None:
+    """The walk of this project."""
+    shown = torch.ones_like(ids, dtype=torch.bool)
+    walk(model, method, HALF, windows=(ids, shown), batch_size=BATCH)
+
+
+def agreement(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
+    """How alike two results are, over the matrices of all blocks."""
+    names = [name for name in one if name.endswith("proj.weight")]
+    total = sum(one[name].numel() for name in names)
+    same = sum(int(((one[name] == 0) == (other[name] == 0)).sum()) for name in names)
+    squares = sum(float((one[name] - other[name]).double().square().sum()) for name in names)
+    norm = sum(float(other[name].double().square().sum()) for name in names)
+    return f"masks {100 * same / total:.3f} %, weights {(squares / norm) ** 0.5:.1e}"
+
+
+def product_rate(seconds: float = 0.3) -> float:
+    """GFLOP/s of plain products of square fp32 matrices, the best of some."""
+    a, b, out = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.empty(2048, 2048)
+    best, end = 0.0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        started = time.perf_counter()
+        torch.mm(a, b, out=out)
+        best = max(best, 2 * 2048**3 / (time.perf_counter() - started) / 1e9)
+    return best
+
+
+def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest]:
+    """A method's rows: against the published form, the machine's rate, llmcompressor."""
+    method, plain = METHODS[name]
+    model, ids = llama(quick), windows()
+    dense = copy.deepcopy(model.state_dict())
+    reset: Callable[[], object] = lambda: model.load_state_dict(dense)  # noqa: E731
+    rates: list[float] = []
+
+    def mine() -> None:
+        ours(model, ids, method)
+
+    def before() -> None:
+        reset()
+        rates.append(product_rate())
+
+    with FlopCounterMode(display=False) as counted:
+        mine()
+    result = copy.deepcopy(model.state_dict())
+    flops = counted.get_total_flops() / 1e9
+    if name == "sparsegpt":  # factorisations are not counted
+        flops += sum(n**3 / 3 for n in 4 * [*3 * [model.config.hidden_size]]) / 1e9
+        flops += 4 * model.config.intermediate_size**3 / 3 / 1e9
+    spent = turns(mine, lambda: published.walk(model, ids, plain), runs, before)
+    reset()
+    published.walk(model, ids, plain)
+    bound = {"sparsegpt": 4.0, "wanda": 2.0}[name]
+    same = agreement(result, model.state_dict())
+    rows = [Contest(TITLES[name], "published, plain", "s", bound, *spent, agreement=same)]
+    at_rate = [flops / max(rates[2 * i : 2 * i + 2]) for i in range(runs)]
+    rate = statistics.median(rates)
+    note = f"{flops:.0f} GFLOP, a product of 2048 x 2048 matrices runs at {rate:.0f} GFLOP/s; "
+    note += {
+        "sparsegpt": "the rest is the Cholesky factorisation, the columns inside blocks, norms",
+        "wanda": "the rest is attention, norms, activations and scores, bound by memory",
+    }[name]
+    share = 0.8 if name == "wanda" else None
+    against = "its FLOPs at the rate of a plain matrix product"
+    rows.append(Contest(TITLES[name], against, "s", share, spent[0], at_rate, note=note))
+    theirs = "llmcompressor 0.14.0.1"
+    bound = {"sparsegpt": 4.5, "wanda": 2.2}[name]
+    if peers is None:
+        reason = "no --peers environment was given"
+        return [*rows, Contest(TITLES[name], theirs, "s", bound, note=reason)]
+    with tempfile.TemporaryDirectory() as folder:
+        reset()
+        model.save_pretrained(Path(folder) / "model")
+        save_file({"ids": ids}, Path(folder) / "ids.safetensors")
+        memory: list[float] = []
+
+        def other() -> float:
+            said = told([str(peers), str(Path(__file__).with_name("oneshot.py")), folder, name])
+            memory.append(said["memory_mb"])
+            return float(said["seconds"])
+
+        spent = turns(mine, other, runs, reset)
+        same = agreement(result, load_file(Path(folder) / "llmcompressor.safetensors"))
+    note = f"its memory above the weights: {statistics.median(memory):.0f} MB"
+    return [*rows, Contest(TITLES[name], theirs, "s", bound, *spent, agreement=same, note=note)]
+
+
+def told(command: list[str]) -> dict[str, Any]:
+    """What a process says in its last line."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    said: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return said
+
+
+def side(which: str, name: str, quick: bool) -> None:
+    """One walk in this process, and its peak memory above the loaded model."""
+    method, plain = METHODS[name]
+    model, ids = llama(quick), windows()
+    with torch.no_grad():
+        model(ids[:1, :8])  # libraries are loaded
+    before = resident()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins here
+    if which == "ours":
+        ours(model, ids, method)
+    else:
+        published.walk(model, ids, plain)
+    print(json.dumps({"memory_mb": resident("VmHWM") - before}))
+
+
+def resident(what: str = "VmRSS") -> float:
+    """Memory of this process in MB: now, or with `VmHWM` at its peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+
+
+def memories(name: str, runs: int, quick: bool) -> Contest:
+    """Peak resident memory above the weights, each side in a process of its own."""
+    sides: list[list[float]] = [[], []]
+    for _ in range(runs):
+        for which, found in zip(("ours", "published"), sides, strict=True):
+            words = ["--side", which, "--method", name, *(["--quick"] if quick else [])]
+            said = told([sys.executable, "-m", "benchmarks.compress", *words])
+            found.append(said["memory_mb"])
+    return Contest(f"{TITLES[name]}: memory", "published, plain", "MB", 1 / 0.6, *sides)
+
+
+def hessian(columns: int) -> Tensor:
+    """Of inputs that are correlated, as a model's are."""
+    generator = torch.Generator().manual_seed(columns)
+    common = torch.randn(2048, 256, generator=generator)
+    x = common @ torch.randn(256, columns, generator=generator) / 16
+    x += 0.3 * torch.randn(2048, columns, generator=generator)
+    return x.T @ x
+
+
+def parts(columns: int, rows: int, runs: int) -> list[Contest]:
+    """The factor and the solver alone."""
+    h = hessian(columns)
+    weight = 0.02 * torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
+    damp = h.clone()
+    published.damped(damp, weight.clone())
+    root: list[Factor] = []
+    upper: list[Tensor] = []
+
+    def mine() -> None:
+        root[:] = [factorise(h, 0.01)]
+
+    def theirs() -> None:
+        upper[:] = [published.inverse_factor(damp)]
+
+    once = runs if columns < 8192 else 1  # theirs takes minutes
+    spent = turns(mine, theirs, once)
+    identity = torch.eye(columns)
+    started = time.perf_counter()
+    full = torch.linalg.solve_triangular(root[0].root, identity, upper=True)
+    inverting = time.perf_counter() - started
+    off = float((full - upper[0]).norm() / upper[0].norm())
+    rate = product_rate()
+    reached = columns**3 / 3 / statistics.median(spent[0]) / 1e9 / rate
+    found = [
+        Contest(
+            f"factor of the Hessian, {columns} columns",
+            "Cholesky, inverse, Cholesky",
+            "s",
+            1.8,
+            *spent,
+            agreement=f"U {off:.1e}",
+            note=f"R with U = inv(R): the solver needs no more; {100 * reached:.0f} % of the "
+            "product's rate, bound by LAPACK's Cholesky",
+        ),
+        Contest(
+            f"U itself, {columns} columns",
+            "Cholesky, inverse, Cholesky",
+            "s",
+            1.8,
+            [seconds + inverting for seconds in spent[0]],
+            spent[1],
+            agreement=f"U {off:.1e}",
+            note="the same and one triangular inverse, which the walk does without",
+        ),
+    ]
+    cases: list[tuple[Pattern, tuple[int, int] | None]] = [(HALF, None), (NofM(2, 4), (2, 4))]
+    for pattern, n_of_m in cases:
+        found.extend(
+            solvers(weight, root[0], upper[0].contiguous(), pattern, n_of_m, found[0], runs)
+        )
+    return found
+
+
+def solvers(
+    weight: Tensor,
+    factor: Factor,
+    upper: Tensor,
+    pattern: Pattern,
+    n_of_m: tuple[int, int] | None,
+    factors: Contest,
+    runs: int,
+) -> list[Contest]:
+    """The solver given the factor, and both together."""
+    mine = partial(prune_columns, [weight], factor, [pattern])
+    theirs = partial(published.column_loop, weight, upper, n_of_m)
+    one, other = mine()[0], theirs()
+    spent = turns(mine, theirs, runs)
+    same = agreement({"proj.weight": one}, {"proj.weight": other})
+    rows, columns = weight.shape
+    rate = product_rate()
+    reached = rows * columns**2 / statistics.median(spent[0]) / 1e9 / rate
+    work = f"solver, {rows} x {columns}, {pattern.label}"
+    note = (
+        f"{100 * reached:.0f} % of the product's rate ({rate:.0f} GFLOP/s); both sides do the same "
+        f"{rows * columns**2 / 1e9:.0f} GFLOP of matrix products, which bound the ratio at "
+        f"{statistics.median(spent[1]) / (rows * columns**2 / 1e9 / rate):.1f}"
+    )
+    whole = [
+        [seconds + statistics.median(x) for seconds in y]
+        for x, y in zip((factors.ours, factors.theirs), spent, strict=True)
+    ]
+    return [
+        Contest(work, "published column loop", "s", 5, *spent, agreement=same, note=note),
+        Contest(f"{work}, from the Hessian", "published, with its factor", "s", 5, *whole),
+    ]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = arguments(__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=Path, help="the Python that has llmcompressor")
+    parser.add_argument("--side", choices=("ours", "published"), help="one walk, its memory")
+    parser.add_argument("--method", choices=tuple(METHODS), default="sparsegpt", help="of --side")
+    parser.add_argument(
+        "--columns", type=int, nargs="*", default=[4096, 11008], help="of the parts"
+    )
+    options = parser.parse_args()
+    if options.side:
+        side(options.side, options.method, options.quick)
+        return
+    runs = 1 if options.quick else options.runs
+    contests: list[Contest] = []
+    for name in METHODS:
+        contests += walks(name, runs, options.quick, options.peers)
+        contests.append(memories(name, runs, options.quick))
+    for columns in [512] if options.quick else options.columns:
+        contests += parts(columns, 512 if options.quick else 4096, runs)
+    for name in ("SparseGPT", "Wanda"):
+        work = f"{name}, a 7B shape on a GPU, 128 x 2048 tokens"
+        contests.append(Contest(work, "published, plain", "s", None, note=GPU))
+    where = machine()
+    show(contests, where)
+    if not options.quick:
+        write("compress", contests, where)
+
+
+if __name__ == "__main__":
+    main()

@@ -36,6 +36,11 @@ MEASURES = 1
 """Version of the metrics: raised whenever a change of the code may change what they find."""
 
 
+LATER = {"propagate": "compressed"}
+"""Settings of methods that came later, with what was meant before: at that they are left out of the
+identity, so that earlier cells are what they were."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a cell is made of, built and checked, nothing loaded.
@@ -186,6 +191,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         if isinstance(parts.method, Indifferent):
             same = parts.method.indifferent(parts.pattern)
             identity["method"] = {**config["method"], **same}
+        identity["method"] = {k: v for k, v in identity["method"].items() if LATER.get(k) != v}
         identity["sparsity"] = config["sparsity"]
         label.append(parts.pattern.label)
         about |= {"sparsity": parts.pattern.label, "ratio": parts.pattern.sparsity}

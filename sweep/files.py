@@ -20,6 +20,9 @@ outputs/reports/<sweep>/sweep.json                 which cells the sweep has
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
 outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies,
                                                    what a model said by itself (self)
+outputs/cache/stream/<process>/                    weights that are replaced in a streamed model,
+                                                   as long as its process runs
+outputs/cache/statistics/<process>/                of the dense model, which cells share, likewise
 outputs/wandb/
 """
 
@@ -272,6 +275,11 @@ def fingerprints(outputs: str | Path) -> dict[str, str]:
 def write_fingerprints(outputs: str | Path, known: Mapping[str, str]) -> None:
     """Remember them: of a large model it takes minutes to read all files."""
     write(Path(outputs) / "cache" / "fingerprints.json", _json(known))
+
+
+def scratch(outputs: str | Path, what: str) -> Path:
+    """Where a process has what is larger than memory: `stream` or `statistics`."""
+    return Path(outputs) / "cache" / what
 
 
 class Kept:

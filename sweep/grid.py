@@ -90,6 +90,7 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
         OutOfSpace, Interrupted: see `sweep.run.run`.
         Broken: the device takes no more work; the cell that broke it has failed.
     """
+    workshop.expect(planned.todo)
     queue = deque(planned.todo)
     held: Folder | None = None
     idle = tried = 0
@@ -240,6 +241,7 @@ def quiet() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.getLogger("accelerate").setLevel(logging.ERROR)  # weights elsewhere were asked for
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sweep import card, record
 from sweep.blocks import Blocks
 from sweep.cell import Cell
-from sweep.files import Folder
+from sweep.files import Folder, writing
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
 from sweep.refusal import Interrupted, under
@@ -144,16 +144,19 @@ def _compress(
     if method.compresses:
         if there := blocks.there():
             log.info("  goes on from block %d", there)
-        layers = walk(
-            bench.model,
-            method,
-            cell.parts.pattern,
-            windows=None if windows is None else (windows.ids, windows.mask),
-            batch_size=cell.settings.batch_size,
-            progress=workshop.progress,
-            finished=blocks,
-            told=lambda found: mirror.layers({i: record.layer(x) for i, x in found.items()}),
-        )
+        with writing(folder.path):
+            gathered = workshop.gathered(cell, windows)
+            layers = walk(
+                bench.model,
+                method,
+                cell.parts.pattern,
+                windows=None if windows is None else (windows.ids, windows.mask),
+                batch_size=cell.settings.batch_size,
+                progress=workshop.progress,
+                finished=blocks,
+                told=lambda found: mirror.layers({i: record.layer(x) for i, x in found.items()}),
+                gathered=gathered,
+            )
     weights = bench.weights_sha256()
     if earlier is not None:
         if earlier["weights_sha256"] != weights:

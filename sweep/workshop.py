@@ -12,22 +12,24 @@ import json
 import logging
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from sweep.calib.calibration import Calibration, Windows
 from sweep.calib.packing import fixed
 from sweep.cell import Cell, digest
 from sweep.data.row import Tokens
-from sweep.files import Kept
+from sweep.files import Kept, scratch
+from sweep.method.gather import OnDisk, gather, kind_of
+from sweep.method.method import from_dense
 from sweep.metric.subject import Memory, Subject
-from sweep.model import anatomy
+from sweep.model import anatomy, stream
 from sweep.model.checkpoint import (
     Checkpoint,
     check_weights,
@@ -38,6 +40,7 @@ from sweep.model.checkpoint import (
 )
 from sweep.model.contents import PROCESSOR, TOKENIZER, files_read, fingerprint, matching
 from sweep.model.matrix import Matrix
+from sweep.model.original import Copied
 from sweep.progress import EVERY
 from sweep.refusal import under
 
@@ -56,6 +59,12 @@ class Workshop:
         self.progress = progress
         self._made: dict[tuple[str, str], Any] = {}
         self._resident: tuple[str, Bench] | None = None
+        self._expected: Sequence[Cell] = ()
+        self._gathered: tuple[str, OnDisk] | None = None
+
+    def expect(self, cells: Sequence[Cell]) -> None:
+        """These cells will come: what is collected for one of them may as well serve the others."""
+        self._expected = cells
 
     def fingerprint(self, folder: Path) -> str:
         """Content hash of a model's folder; read again only when a file's time or size changes."""
@@ -157,13 +166,45 @@ class Workshop:
         if self._resident is None or self._resident[0] != key:
             self._resident = None
             with under("model"):
-                model = load(cell.parts.checkpoint)
+                model = load(cell.parts.checkpoint, scratch(cell.settings.outputs, "stream"))
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             memory = Kept(cell.settings.outputs)
             size, folder = cell.settings.batch_size, cell.parts.checkpoint.folder()
             bench = Bench(model, tokenizer, size, self.progress, memory, folder)
             self._resident = (key, bench)
         return self._resident[1]
+
+    def gathered(self, cell: Cell, windows: Windows | None) -> OnDisk | None:
+        """Statistics of the dense model, which the cell's bench must be; None if it has its own.
+
+        Those of one model, calibration, seed and scope are kept at a time.
+        """
+        own = kind_of(cell.parts.method)
+        if windows is None or own is None or not from_dense(cell.parts.method):
+            return None
+        key = _statistics_key(cell)
+        if self._gathered is not None and self._gathered[0] == key:
+            found = self._gathered[1]
+            if own in found.kinds:
+                return found
+        if self._gathered is not None:
+            self._gathered[1].clear()
+            self._gathered = None
+        alike = [
+            other.parts.method
+            for other in (cell, *self._expected)
+            if from_dense(other.parts.method) and _statistics_key(other) == key
+        ]
+        found = gather(
+            self.bench(cell).model,
+            alike,
+            windows=(windows.ids, windows.mask),
+            batch_size=cell.settings.batch_size,
+            progress=self.progress,
+            below=scratch(cell.settings.outputs, "statistics"),
+        )
+        self._gathered = key, found
+        return found
 
     def _once(self, kind: str, key: str, make: Callable[[], T]) -> T:
         if (kind, key) not in self._made:
@@ -213,16 +254,12 @@ class Bench:
         self.memory = memory
         self.dense = self._subject()
         self.dense.returned = self._returned
-        self._kept: dict[str, Tensor] = {}
+        self._original = stream.original(model) or Copied(model)
 
     @contextmanager
     def altered(self) -> Iterator[Subject]:
         """The model as a subject of its own whose linears may be changed; dense again after."""
-        linears = anatomy.prunable(self.model)
-        if not self._kept:
-            self._kept = {
-                name: linear.weight.detach().cpu().clone() for name, linear in linears.items()
-            }
+        self._original.keep()
         self.dense.leave()
         try:
             yield self._subject()
@@ -233,24 +270,16 @@ class Bench:
     @contextmanager
     def _returned(self) -> Iterator[None]:
         """While altered, the dense weights for a while; then those that were there again."""
-        if not self._kept:  # never altered
-            yield
-            return
-        linears = anatomy.prunable(self.model)
-        there = {name: linear.weight.detach().cpu().clone() for name, linear in linears.items()}
-        self.reset()
-        self.dense.come_back(self.model)
-        try:
-            yield
-        finally:
-            self.dense.leave()
-            for name, linear in linears.items():
-                linear.put(there[name])
+        with self._original.lent():
+            self.dense.come_back(self.model)
+            try:
+                yield
+            finally:
+                self.dense.leave()
 
     def reset(self) -> None:
         """The dense weights, as they were when the model was first altered."""
-        for name, linear in anatomy.prunable(self.model).items():
-            linear.put(self._kept[name])
+        self._original.restore()
 
     def weights_sha256(self) -> str:
         """Hash over the prunable weights as they are now, in the order of their names."""
@@ -267,18 +296,13 @@ class Bench:
         Beside it lie the files of its tokenizer, and of the processor of a model that also sees, as
         they were: the tokenizer here pads as measuring wants it.
         """
-        self.model.save_pretrained(path)
+        self._original.save(path)
         for file in matching(self.folder, (*TOKENIZER, *PROCESSOR)):
             shutil.copyfile(file, path / file.name)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:
         """Take the linears' weights from a saved model."""
-        from transformers import AutoModelForCausalLM
-
-        options = {"dtype": self.model.dtype, "trust_remote_code": trust_remote_code}
-        saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(path, **options))
-        for name, linear in anatomy.prunable(self.model).items():
-            linear.put(saved[name].weight)
+        self._original.adopt(path, trust_remote_code)
 
     def _subject(self) -> Subject:
         return Subject(
@@ -290,7 +314,14 @@ class Bench:
         )
 
 
+def _statistics_key(cell: Cell) -> str:
+    """Equal for cells whose dense models are fed the same, and looked at in the same places."""
+    config = cell.config
+    fed = [config["calib"], cell.settings.seed, sorted(cell.without), config["method"].get("scope")]
+    return digest([_key(cell.parts.checkpoint), *fed])
+
+
 def _key(checkpoint: Checkpoint) -> str:
     """One string per model as it is loaded."""
-    placed = [checkpoint.device, checkpoint.device_map, checkpoint.attention]
+    placed = [checkpoint.load, checkpoint.device, checkpoint.device_map, checkpoint.attention]
     return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed])

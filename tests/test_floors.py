@@ -16,7 +16,7 @@ SWEEP = ROOT / "sweep"
 FLOORS = (
     {"refusal", "world"},
     {"sparsity"},
-    {"words", "numerics", "hub"},
+    {"words", "numerics", "hub", "scratch"},
     {"data", "model"},
     {"calib"},
     {"method", "metric"},

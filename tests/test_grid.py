@@ -339,7 +339,7 @@ class TestSweep:
 
         loads: list[Any] = []
         load = workshop.load
-        monkeypatch.setattr(workshop, "load", lambda c: loads.append(c) or load(c))
+        monkeypatch.setattr(workshop, "load", lambda c, *more: loads.append(c) or load(c, *more))
         sweep(configs)
         assert len(loads) == 1
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -38,6 +38,25 @@ class Indifferent(Protocol):
 
     def indifferent(self, pattern: Pattern) -> Mapping[str, Any]:
         """Those settings by name, with the value by which all that mean the same are known."""
+
+
+Propagate = Literal["compressed", "dense"]
+"""Which outputs feed the next block while statistics are collected: those of the blocks as they are
+compressed, or those of the dense model."""
+
+
+@runtime_checkable
+class Propagates(Protocol):
+    """A method whose statistics may be those of the dense model."""
+
+    @property
+    def propagate(self) -> Propagate:
+        """Whose outputs feed a block while it is observed."""
+
+
+def from_dense(method: Method) -> bool:
+    """Whether its statistics are those of the dense model, which cells can share."""
+    return isinstance(method, Propagates) and method.propagate == "dense"
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from typing import ClassVar, final
 from jaxtyping import Float
 from torch import Tensor
 
-from sweep.method.method import Compressed, Layer, Method
+from sweep.method.method import Compressed, Layer, Method, Propagate
 from sweep.numerics.moments import SecondMoment, Statistic
 from sweep.numerics.obs import MOST_DAMPING, prune_columns
 from sweep.refusal import Refusal
@@ -36,6 +36,7 @@ class SparseGPT(Method):
         damping: added to the diagonal of the Hessian, in units of its mean; raised where it is not
             enough, with a remark.
         block: columns whose mask is chosen at once, over all rows.
+        propagate: whether statistics are those behind compressed blocks, or of the dense model.
 
     Raises:
         Refusal: damping outside (0, 1], or a block without columns.
@@ -44,6 +45,7 @@ class SparseGPT(Method):
     scope: str = "all"
     damping: float = 0.01
     block: int = 128
+    propagate: Propagate = "compressed"
     reads_data: ClassVar[bool] = True
     compresses: ClassVar[bool] = True
 

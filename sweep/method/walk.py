@@ -19,10 +19,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sweep.method.magnitude import Magnitude
-from sweep.method.method import Compressed, Layer, Method, Together
+from sweep.method.method import Compressed, Layer, Method, Together, from_dense
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
-from sweep.model.offload import entrance
+from sweep.model.offload import entrance, resident
 from sweep.model.placement import sequences_at_once
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
@@ -105,8 +105,20 @@ class LayerRecord:
     output_error: float | None
 
 
+Observe = Callable[[Layer], Statistic | None]
+"""Gives an empty statistic for a layer."""
+
+
+class Gathered(ABC):
+    """Statistics of the dense model, collected before."""
+
+    @abstractmethod
+    def take(self, number: int, linears: Mapping[str, Matrix], method: Method) -> dict[str, Seen]:
+        """What the matrices of a block were fed, as far as anything was; they may share it."""
+
+
 @dataclass
-class _Seen:
+class Seen:
     """What was seen of a matrix's inputs, and of how many tokens; nothing where none are read."""
 
     statistic: Statistic | None = None
@@ -184,6 +196,7 @@ def walk(
     progress: Progress = silent,
     finished: Finished = Nothing(),  # noqa: B008 - it holds nothing
     told: Callable[[Mapping[int, LayerRecord]], None] = untold,
+    gathered: Gathered | None = None,
 ) -> list[LayerRecord]:
     """Compresses a model in place, and says what became of every linear in the method's scope.
 
@@ -200,6 +213,8 @@ def walk(
         finished: blocks that need not be compressed again; they are only run.
         told: is called after each block with the records of its linears, by their place in the
             list that comes back.
+        gathered: statistics of the dense model that are there already, for a method that wants
+            those (`from_dense`); without them such a method has its own.
 
     Raises:
         Refusal: a scope that matches nothing, a layer that the pattern does not fit, a model that
@@ -217,10 +232,13 @@ def walk(
     places = {name: place for place, name in enumerate(chosen)}
     records: dict[int, LayerRecord] = {}
     model.eval()
-    batches = list(_batches(model, windows, batch_size)) if method.reads_data else []
     blocks = anatomy.blocks(model)
+    reads = method.reads_data and gathered is None
+    with resident(blocks[0]):
+        batches = list(arriving(model, windows, batch_size)) if reads else []
     orders: dict[Kind, list[str]] = {}
     left = len(patterns)
+    dense = from_dense(method)
     for number, block in enumerate(progress(blocks, "blocks", len(blocks))):
         inside = set(block.modules())
         within = {
@@ -229,30 +247,42 @@ def walk(
             if matrix.module in inside and places[name] not in records
         }
         here = {name: matrix for name, matrix in within.items() if name in patterns}
-        earlier = finished.restore(number, here) if here else None
-        if earlier is None and here:
-            seen = _observe(batches, block, here, method, orders) if batches else {}
-            earlier = {}
-            for group in _groups(here, method, patterns, seen):
-                earlier |= _compress(
-                    {name: here[name] for name in group},
-                    method,
-                    [patterns[name] for name in group],
-                    [seen.pop(name, _Seen()) for name in group][-1],  # a Hessian goes with its use
-                )
-            finished.keep(number, here, earlier)
-        done = earlier or {}
-        found = {places[n]: _record(n, x, done.get(n, Outcome())) for n, x in within.items()}
-        told(found)
-        records |= found
-        left -= len(here)
-        if left:  # nothing looks at what comes out of the last block in scope
-            for batch in batches:
-                batch.advance(block)
+        with resident(block):
+            seen: dict[str, Seen] = {}
+            if dense and batches and here:
+                seen = observe(batches, block, here, method.observe, orders)
+            if dense and left > len(here):
+                for batch in batches:
+                    batch.advance(block)
+            earlier = finished.restore(number, here) if here else None
+            if earlier is None and here:
+                if gathered is not None:
+                    seen = gathered.take(number, here, method)
+                elif batches and not dense:
+                    seen = observe(batches, block, here, method.observe, orders)
+                earlier = {}
+                for group in _groups(here, method, patterns, seen):
+                    earlier |= _compress(
+                        {name: here[name] for name in group},
+                        method,
+                        [patterns[name] for name in group],
+                        [seen.pop(name, Seen()) for name in group][
+                            -1
+                        ],  # a Hessian goes with its use
+                    )
+                finished.keep(number, here, earlier)
+            done = earlier or {}
+            found = {places[n]: _record(n, x, done.get(n, Outcome())) for n, x in within.items()}
+            told(found)
+            records |= found
+            left -= len(here)
+            if left and not dense:  # nothing looks at what comes out of the last block in scope
+                for batch in batches:
+                    batch.advance(block)
     return [records[place] for place in sorted(records)]
 
 
-def _batches(
+def arriving(
     model: nn.Module,
     windows: tuple[Int[Tensor, "n time"], Bool[Tensor, "n time"]] | None,
     batch_size: int,
@@ -327,20 +357,20 @@ def _arrivals(
     return inputs[0], calls, _like(inputs[0], answers[0])
 
 
-def _observe(
+def observe(
     batches: list[_Batch],
     block: nn.Module,
     linears: Mapping[str, Matrix],
-    method: Method,
+    statistic_of: Observe,
     orders: dict[Kind, list[str]],
-) -> dict[str, _Seen]:
+) -> dict[str, Seen]:
     """What a block's linears are fed; linears fed by the very same tensor share it.
 
     The first batch of a kind of block runs through it and tells the order in which its matrices are
     fed; all others stop where the last one has been.
     """
     owners: dict[str, str] = {}
-    seen: dict[str, _Seen] = {}
+    seen: dict[str, Seen] = {}
     total = sum(int(batch.mask.sum()) for batch in batches)
     inside = {module: name for name, module in block.named_modules()}
     local = {inside[matrix.module] for matrix in linears.values()}
@@ -360,7 +390,7 @@ def _observe(
                 continue
             if name not in seen:
                 layer = Layer(name, matrix.out_features, matrix.in_features)
-                seen[name] = _Seen(method.observe(layer), InputSample(total))
+                seen[name] = Seen(statistic_of(layer), InputSample(total))
             _add(name, matrix, given, batch, seen[name])
     for name, matrix in linears.items():
         if name not in owners or seen[owners[name]].tokens == 0:
@@ -373,7 +403,7 @@ def _observe(
     return {name: seen[owners[name]] for name in linears if name in owners}
 
 
-def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: _Seen) -> None:
+def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: Seen) -> None:
     """What a matrix was fed in a batch, added to what was seen of its inputs."""
     shown = batch.mask.flatten() if batch.padded else None
     try:
@@ -394,7 +424,7 @@ def _groups(
     linears: Iterable[str],
     method: Method,
     patterns: Mapping[str, Pattern],
-    seen: Mapping[str, _Seen],
+    seen: Mapping[str, Seen],
 ) -> list[list[str]]:
     """Who is compressed together: whoever is fed the same, where that helps the method."""
     groups: dict[Any, list[str]] = {}
@@ -406,7 +436,7 @@ def _groups(
 
 
 def _compress(
-    matrices: Mapping[str, Matrix], method: Method, patterns: Sequence[Pattern], seen: _Seen
+    matrices: Mapping[str, Matrix], method: Method, patterns: Sequence[Pattern], seen: Seen
 ) -> dict[str, Outcome]:
     """Puts the method's weights in place of the layers', and returns what is known of them."""
     kept = [matrix.weight.detach() for matrix in matrices.values()]
@@ -432,7 +462,7 @@ def _compress(
 
 
 def _compressed(
-    dense: list[Tensor], method: Method, patterns: Sequence[Pattern], seen: _Seen
+    dense: list[Tensor], method: Method, patterns: Sequence[Pattern], seen: Seen
 ) -> list[Compressed]:
     if len(dense) > 1 and isinstance(method, Together):
         return method.compress_together(dense, seen.statistic, patterns)

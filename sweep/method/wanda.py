@@ -17,7 +17,7 @@ from typing import ClassVar, final
 from jaxtyping import Float
 from torch import Tensor
 
-from sweep.method.method import Compressed, Layer, Method
+from sweep.method.method import Compressed, Layer, Method, Propagate
 from sweep.numerics.moments import ColumnNorm, Statistic
 from sweep.sparsity.pattern import Pattern
 
@@ -25,9 +25,15 @@ from sweep.sparsity.pattern import Pattern
 @final
 @dataclass(frozen=True)
 class Wanda(Method):
-    """Drops the weights that contribute least to each output."""
+    """Drops the weights that contribute least to each output.
+
+    Args:
+        scope: which linears.
+        propagate: whether statistics are those behind compressed blocks, or of the dense model.
+    """
 
     scope: str = "all"
+    propagate: Propagate = "compressed"
     reads_data: ClassVar[bool] = True
     compresses: ClassVar[bool] = True
 

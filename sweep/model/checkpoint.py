@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from sweep.model.anatomy import prunable
+from sweep.model import stream
+from sweep.model.anatomy import blocks, prunable
 from sweep.model.causal import SUPPORTED, looks_ahead, why_not
 from sweep.model.contents import SAFETENSORS, VOCABULARIES, matching, weight_files
 from sweep.model.offload import read
@@ -24,6 +26,7 @@ from sweep.model.placement import (
     Attention,
     Device,
     DeviceMap,
+    Load,
     check_accelerate,
     check_device,
     choose_device,
@@ -41,6 +44,7 @@ class Checkpoint(ABC):
     device: Device
     attention: Attention
     device_map: DeviceMap | None
+    load: Load
     pickles: bool
     trust_remote_code: bool
 
@@ -203,12 +207,29 @@ def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
     if not shards and not checkpoint.pickles:
         reason = f"holds no weights to load (no {SAFETENSORS}, and no index of its parts)"
         raise checkpoint.wrong(reason)
+    found: set[str] = set()
     for file in shards:
         for name, shape in _shapes(checkpoint, file).items():
             # of as many values, it may be a layout that is converted when the model is loaded
             if math.prod(shape) != math.prod(expected.get(name, shape)):
                 reason = f"{file}: {name} is {shape}, by config.json it is {expected[name]}"
                 raise checkpoint.wrong(reason)
+            found.add(name)
+    if checkpoint.load == "stream":
+        _check_streams(found, bones)
+
+
+def _check_streams(found: set[str], bones: nn.Module) -> None:
+    """Raises:
+    Refusal: a weight of a block that the files hold in another layout, or under another name.
+    """
+    inside = set(blocks(bones).modules())
+    prefix = f"{getattr(bones, 'base_model_prefix', '')}."
+    for module_name, module in bones.named_modules():
+        for own, _ in module.named_parameters(recurse=False) if module in inside else ():
+            name = f"{module_name}.{own}"
+            if name not in found and name.removeprefix(prefix) not in found:
+                raise Refusal("load", "stream", stream.not_as_it_is(name))
 
 
 def _shards(checkpoint: Checkpoint) -> list[str]:
@@ -238,8 +259,12 @@ def _shapes(checkpoint: Checkpoint, file: str) -> dict[str, list[int]]:
         raise checkpoint.wrong(reason) from error
 
 
-def load(checkpoint: Checkpoint) -> Any:
+def load(checkpoint: Checkpoint, scratch: Path | None = None) -> Any:
     """The model with its weights, on its device, in eval mode, without gradients.
+
+    Args:
+        checkpoint: the model.
+        scratch: a folder for weights that are replaced in one that is streamed; None: the system's.
 
     Raises:
         Refusal: weights that do not fit the configuration, cannot be read, are packed or are no
@@ -249,6 +274,9 @@ def load(checkpoint: Checkpoint) -> Any:
     from transformers import AutoModelForCausalLM
 
     folder = checkpoint.folder()
+    device = choose_device(checkpoint.device)
+    streams = checkpoint.load == "stream"
+    spread = stream.placement(skeleton(checkpoint), device) if streams else checkpoint.device_map
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -257,7 +285,7 @@ def load(checkpoint: Checkpoint) -> Any:
             use_safetensors=None if checkpoint.pickles else True,
             local_files_only=True,
             output_loading_info=True,
-            **placed(checkpoint.attention, checkpoint.device_map),
+            **placed(checkpoint.attention, spread),
         )
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = f"its weights cannot be loaded ({_first_line(error)})"
@@ -265,8 +293,10 @@ def load(checkpoint: Checkpoint) -> Any:
     missing = sorted(report["missing_keys"])
     if missing:
         raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")
-    if checkpoint.device_map is None:
-        model = model.to(choose_device(checkpoint.device))
+    if streams:
+        stream.attach(model, device, scratch or Path(tempfile.gettempdir()) / "sweep-stream")
+    elif spread is None:
+        model = model.to(device)
     model.eval().requires_grad_(False)
     _check_values(checkpoint, model)
     if looks_ahead(model):
@@ -297,7 +327,7 @@ def check_placement(checkpoint: Checkpoint) -> None:
         Refusal: a device, accelerate, or an implementation of attention.
     """
     check_device(checkpoint.device)
-    check_accelerate(checkpoint.device_map)
+    check_accelerate(checkpoint.load, checkpoint.device_map)
     if checkpoint.attention == "auto":
         return
     from transformers import AutoModelForCausalLM

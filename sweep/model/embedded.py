@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from sweep.model.checkpoint import Checkpoint, DType
-from sweep.model.placement import Attention, Device
+from sweep.model.placement import Attention, Device, Load
 from sweep.refusal import Refusal
 
 WEIGHTS = Path(__file__).parent / "tiny" / "weights"
@@ -26,11 +26,13 @@ class Tiny(Checkpoint):
         dtype: of the weights; they ship in float16 and were trained in float32.
         device: where it runs.
         attention: which implementation computes attention; `auto`: the library's choice.
+        load: `stream` has its blocks come from disk one at a time.
     """
 
     dtype: DType = "float32"
     device: Device = "auto"
     attention: Attention = "auto"
+    load: Load = "whole"
     device_map: ClassVar[None] = None  # type: ignore[misc]
     pickles: ClassVar[bool] = False  # type: ignore[misc]
     trust_remote_code: ClassVar[bool] = False  # type: ignore[misc]

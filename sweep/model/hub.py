@@ -11,7 +11,14 @@ from typing import Any, final
 from sweep.hub import FETCH, asking, patiently
 from sweep.model.checkpoint import Checkpoint, DType, check_folder
 from sweep.model.contents import VOCABULARIES, lacking
-from sweep.model.placement import Attention, Device, DeviceMap, check_device_map
+from sweep.model.placement import (
+    Attention,
+    Device,
+    DeviceMap,
+    Load,
+    check_device_map,
+    check_load,
+)
 from sweep.refusal import Refusal
 
 FILES = ("*.json", "*.safetensors", "*.txt", "*.jinja", "*.py", "merges*", "bpe.codes")
@@ -31,6 +38,7 @@ class Hub(Checkpoint):
         attention: which implementation computes attention; `auto`: the library's choice.
         device_map: how accelerate spreads it over devices, the host's memory and disk; None: it is
             on `device` whole.
+        load: `stream` has its blocks come from disk one at a time.
         pickles: also read pickled weights, which can run code.
         trust_remote_code: also run model code that stands in the repository.
     """
@@ -41,12 +49,14 @@ class Hub(Checkpoint):
     device: Device = "auto"
     attention: Attention = "auto"
     device_map: DeviceMap | None = None
+    load: Load = "whole"
     pickles: bool = False
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        """Raises: Refusal: a device map that cannot be meant."""
+        """Raises: Refusal: a device map that cannot be meant, or streaming beside one."""
         check_device_map(self.device, self.device_map)
+        check_load(self.load, self.device_map, self.pickles)
 
     def folder(self) -> Path:
         """The snapshot in the cache, fetched if it is not there."""

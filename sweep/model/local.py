@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any, final
 
 from sweep.model.checkpoint import Checkpoint, DType, check_folder
-from sweep.model.placement import Attention, Device, DeviceMap, check_device_map
+from sweep.model.placement import (
+    Attention,
+    Device,
+    DeviceMap,
+    Load,
+    check_device_map,
+    check_load,
+)
 from sweep.refusal import Refusal
 
 
@@ -24,6 +31,7 @@ class Local(Checkpoint):
         attention: which implementation computes attention; `auto`: the library's choice.
         device_map: how accelerate spreads it over devices, the host's memory and disk; None: it is
             on `device` whole.
+        load: `stream` has its blocks come from disk one at a time.
         pickles: also read pickled weights, which can run code.
         trust_remote_code: also run model code that stands in the folder.
     """
@@ -33,12 +41,14 @@ class Local(Checkpoint):
     device: Device = "auto"
     attention: Attention = "auto"
     device_map: DeviceMap | None = None
+    load: Load = "whole"
     pickles: bool = False
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        """Raises: Refusal: a device map that cannot be meant."""
+        """Raises: Refusal: a device map that cannot be meant, or streaming beside one."""
         check_device_map(self.device, self.device_map)
+        check_load(self.load, self.device_map, self.pickles)
 
     def folder(self) -> Path:
         """The folder `path`, checked."""

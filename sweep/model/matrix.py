@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sweep.model.offload import read, write
+from sweep.model.offload import changed, read, write
 
 
 @final
@@ -47,6 +47,7 @@ class Matrix:
         whole: Tensor = getattr(self.module, self.parameter)
         if not whole.is_meta:
             self._own(whole).copy_(weight)
+            changed(self.module, self.parameter)
             return
         whole = read(self.module, self.parameter).clone()
         self._own(whole).copy_(weight)

@@ -19,6 +19,7 @@ Attention = Literal[
 ]
 DeviceMap = str | dict[str, int | str]
 
+Load = Literal["whole", "stream"]
 TOKENS_ON_CPU = 2048
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
@@ -62,13 +63,32 @@ def check_device_map(device: Device, device_map: DeviceMap | None) -> None:
         raise Refusal("device", device, reason)
 
 
-def check_accelerate(device_map: DeviceMap | None) -> None:
-    """Raises:
-    Refusal: a device map on a machine without the package that follows it.
+def check_load(load: Load, device_map: DeviceMap | None, pickles: bool) -> None:
+    """For a constructor.
+
+    Raises:
+        Refusal: streaming beside what says otherwise where the weights are.
     """
-    if device_map is not None and find_spec("accelerate") is None:
-        reason = "needs accelerate; pip install 'compression-sweep[accelerate]'"
+    if load != "stream":
+        return
+    if device_map is not None:
+        reason = "says where the weights are, and so does load=stream; leave device_map out"
         raise Refusal("device_map", device_map, reason)
+    if pickles:
+        reason = "are read whole, and load=stream reads safetensors only; convert them"
+        raise Refusal("pickles", pickles, reason)
+
+
+def check_accelerate(load: Load, device_map: DeviceMap | None) -> None:
+    """Raises:
+    Refusal: a device map, or streaming, on a machine without the package that it takes.
+    """
+    if find_spec("accelerate") is None:
+        reason = "needs accelerate; pip install 'compression-sweep[accelerate]'"
+        if device_map is not None:
+            raise Refusal("device_map", device_map, reason)
+        if load == "stream":
+            raise Refusal("load", load, reason)
 
 
 def sequences_at_once(batch_size: int, seqlen: int, device: torch.device) -> int:

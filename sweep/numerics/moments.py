@@ -7,7 +7,8 @@ are given real tokens only: whoever calls `add` has taken the padding out.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import final
+from collections.abc import Iterable, Mapping
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -32,6 +33,37 @@ class Statistic(ABC):
         """Whether the sum is free of NaN and infinity."""
 
 
+@runtime_checkable
+class Shareable(Protocol):
+    """A statistic that several cells share, and that can lie on disk in the meantime."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Its sums, by names that no other kind of statistic has."""
+
+    def fill(self, state: Mapping[str, Tensor]) -> None:
+        """Take over sums of this kind; others may be among them."""
+
+
+@final
+class Several(Statistic):
+    """Statistics of different kinds over the same tokens."""
+
+    def __init__(self, kinds: Iterable[Statistic]) -> None:
+        self._kinds = list(kinds)
+
+    def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
+        for one in self._kinds:
+            one.add(x, sequences)
+
+    def finite(self) -> bool:
+        return all(one.finite() for one in self._kinds)
+
+    def state(self) -> dict[str, Tensor]:
+        """Of all of them that are `Shareable`."""
+        shared = [one.state() for one in self._kinds if isinstance(one, Shareable)]
+        return {name: sums for state in shared for name, sums in state.items()}
+
+
 @final
 class ColumnNorm(Statistic):
     """The 2-norm of every input over all tokens, Wanda's `||X_j||_2`.
@@ -49,6 +81,14 @@ class ColumnNorm(Statistic):
 
     def finite(self) -> bool:
         return bool(self._sum().isfinite().all())
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Shareable`."""
+        return {"squares": self._sum()}
+
+    def fill(self, state: Mapping[str, Tensor]) -> None:
+        """See `Shareable`."""
+        self._squares = state["squares"]
 
     @property
     def norm(self) -> Float[Tensor, " in"]:
@@ -88,6 +128,18 @@ class SecondMoment(Statistic):
     def finite(self) -> bool:
         # no product is larger than the larger of the squares of its factors
         return bool(self._summed().diagonal().isfinite().all())
+
+    def state(self) -> dict[str, Tensor]:
+        """See `Shareable`."""
+        if self._products is None:
+            raise ValueError("no calibration token was added")
+        return {"products": self._products, "sequences": torch.tensor(self._sequences)}
+
+    def fill(self, state: Mapping[str, Tensor]) -> None:
+        """See `Shareable`."""
+        self._products = state["products"]
+        self._sequences = int(state["sequences"])
+        self._factors.clear()
 
     @property
     def hessian(self) -> Float[Tensor, "in in"]:

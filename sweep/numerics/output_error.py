@@ -44,6 +44,17 @@ class InputSample:
             self._next += taken * self._stride
         self._next -= len(x)
 
+    def tokens(self) -> Float[Tensor, "tokens in"]:
+        """What is kept, in one piece."""
+        return torch.cat(self._kept)
+
+    @classmethod
+    def of(cls, tokens: Float[Tensor, "tokens in"]) -> InputSample:
+        """One that is complete."""
+        found = cls(len(tokens))
+        found._kept = [tokens]
+        return found
+
     def error(
         self, dense: Float[Tensor, "out in"], compressed: Float[Tensor, "out in"]
     ) -> float | None:

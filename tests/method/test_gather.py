@@ -1,0 +1,82 @@
+"""Cells that share the statistics of the dense model get what each would get alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sweep.method.gather import OnDisk, gather
+from sweep.method.method import Method
+from sweep.method.sparsegpt import SparseGPT
+from sweep.method.walk import silent, walk
+from sweep.method.wanda import Wanda
+from sweep.model import anatomy
+from sweep.sparsity.n_of_m import NofM
+from sweep.sparsity.pattern import Pattern
+from sweep.sparsity.unstructured import Unstructured
+
+Windows = tuple[Tensor, Tensor]
+WANDA, SPARSEGPT = Wanda(propagate="dense"), SparseGPT(propagate="dense")
+
+
+def _gathered(
+    model: Any, methods: list[Method], windows: Windows, below: Path, batch_size: int = 4
+) -> OnDisk:
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": silent, "below": below}
+    return gather(model, methods, windows=windows, **options)
+
+
+@pytest.mark.parametrize("family", ["llama", "mixtral"])
+def test_one_pass_serves_every_pattern_of_both_methods(
+    build: Callable[..., Any], windows: Windows, family: str, tmp_path: Path
+) -> None:
+    model = build(family)
+    dense = copy.deepcopy(model.state_dict())
+    shared = _gathered(model, [WANDA, SPARSEGPT, WANDA], windows, tmp_path)
+    assert all(weight.equal(dense[name]) for name, weight in model.state_dict().items())
+    cases: list[tuple[Method, Pattern]] = [
+        (method, pattern)
+        for method in (WANDA, SPARSEGPT)
+        for pattern in (Unstructured(0.5), Unstructured(0.6), NofM(2, 4))
+    ]
+    for method, pattern in cases:
+        alone, served = build(family), build(family)
+        own = walk(alone, method, pattern, windows=windows, batch_size=4)
+        same = walk(served, method, pattern, windows=windows, gathered=shared)
+        for one, other in zip(own, same, strict=True):
+            assert (one.name, one.zeros, one.remarks) == (other.name, other.zeros, other.remarks)
+            assert one.output_error == pytest.approx(other.output_error, rel=1e-5)
+        for name, matrix in anatomy.prunable(served).items():
+            assert matrix.weight.equal(anatomy.prunable(alone)[name].weight), name
+
+
+def test_blocks_see_what_dense_blocks_say(build: Callable[..., Any], windows: Windows) -> None:
+    """By its definition: the inputs of the last block's linears, of the untouched model."""
+    model = build()
+    fed: list[Tensor] = []
+    last = model.model.layers[-1].mlp.down_proj
+    last.register_forward_pre_hook(lambda _, args: fed.append(args[0].flatten(0, 1)))
+    with torch.no_grad():
+        model(windows[0])
+    scores = last.weight.detach().abs() * fed[0].norm(dim=0)
+    gone = Unstructured(0.5).drop(scores, per="row")
+    walk(model, WANDA, Unstructured(0.5), windows=windows)
+    assert (model.model.layers[-1].mlp.down_proj.weight == 0).equal(gone)
+    other = build()
+    walk(other, Wanda(), Unstructured(0.5), windows=windows)
+    assert not (other.model.layers[-1].mlp.down_proj.weight == 0).equal(gone)
+
+
+def test_they_go_with_whoever_has_them(
+    build: Callable[..., Any], windows: Windows, tmp_path: Path
+) -> None:
+    shared = _gathered(build(), [WANDA], windows, tmp_path)
+    assert list(tmp_path.rglob("*.safetensors"))
+    shared.clear()
+    assert not list(tmp_path.iterdir())

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.contest import Contest, arguments, machine, show, write
+from benchmarks.contest import Contest, arguments, machine, resident, show, write
 
 BOUND_MB = 6000
 
@@ -96,14 +95,6 @@ def make(shape: Shape, folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(told))
 
 
-def peak() -> float:
-    """The most resident memory of this process, in MB."""
-    status = Path("/proc/self/status").read_text()
-    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
-
-
 def prune(method: str, load: str, shape: Shape, folder: Path) -> dict[str, Any]:
     """In this process: load, compress, and say what it took and what came out.
 
@@ -125,10 +116,10 @@ def prune(method: str, load: str, shape: Shape, folder: Path) -> dict[str, Any]:
     checkpoint = Local(str(folder), dtype="bfloat16", device="cpu", load=load)  # type: ignore[arg-type]
     from transformers import LlamaForCausalLM  # noqa: F401 - loading would import it
 
-    libraries = peak()
+    libraries = resident("VmHWM")
     started = time.perf_counter()
     model = load_model(checkpoint, folder / "scratch")
-    loaded, before = time.perf_counter() - started, peak()
+    loaded, before = time.perf_counter() - started, resident("VmHWM")
     started = time.perf_counter()
     records = walk(
         model,
@@ -136,7 +127,7 @@ def prune(method: str, load: str, shape: Shape, folder: Path) -> dict[str, Any]:
         Unstructured(0.5),
         windows=(ids, torch.ones_like(ids, dtype=torch.bool)),
     )
-    seconds, after = time.perf_counter() - started, peak()
+    seconds, after = time.perf_counter() - started, resident("VmHWM")
     total = hashlib.sha256()
     for matrix in anatomy.prunable(model).values():
         total.update(matrix.weight.contiguous().view(torch.uint8).numpy().data)

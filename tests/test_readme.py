@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -47,7 +46,6 @@ def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words[1:]],
         cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "2"},  # as its numbers: SparseGPT's depend on threads
         capture_output=True,
         text=True,
         check=False,

@@ -238,7 +238,13 @@ class Folder:
     def failure(self) -> str | None:
         """The first line of why the cell failed, if it did and has not succeeded since."""
         file = self.path / "failure.txt"
-        return file.read_text().splitlines()[0] if file.is_file() else None
+        if not file.is_file():
+            return None
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        if not lines:  # the disk was full
+            return "no reason is known"
+        # what a model or a data set says may hold codes that a terminal obeys
+        return "".join(letter if letter.isprintable() else "\ufffd" for letter in lines[0])
 
     def failed_since(self, file: Path) -> bool:
         """Whether the cell failed after a file was written, and has not succeeded."""

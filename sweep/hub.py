@@ -126,8 +126,8 @@ def _reason(repo: str, error: BaseException) -> str:
 
     if _is_full(error):
         return (
-            f"the disk is full, so {repo} could not be kept in {constants.HF_HOME}; make "
-            "room there, or set HF_HOME to a folder on another disk"
+            f"the disk is full, so {repo} could not be kept in {constants.HF_HUB_CACHE}; make "
+            "room there, or set HF_HOME or HF_HUB_CACHE to a folder on another disk"
         )
     for cause in _causes(error):
         if isinstance(cause, FileNotFoundError) and (name := STREAMED.search(str(cause))):
@@ -136,8 +136,8 @@ def _reason(repo: str, error: BaseException) -> str:
         if _is_damage(cause) and not any(map(_tells, _causes(error))):
             *_, root = _causes(cause)
             return (
-                f"{repo} cannot be read ({_first(root)}); if its copy in {constants.HF_HOME} is "
-                f"damaged, delete it there: {FETCH}"
+                f"{repo} cannot be read ({_first(root)}); if its copy in {constants.HF_HUB_CACHE} "
+                f"is damaged, delete it there: {FETCH}"
             )
         if isinstance(cause, GatedRepoError) or _tells_of_a_gate(cause):
             return (
@@ -153,7 +153,7 @@ def _reason(repo: str, error: BaseException) -> str:
     told = next(filter(_tells, _causes(error)), error)
     return (
         f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
-        f"{constants.HF_HOME} and at {constants.ENDPOINT}); {FETCH}"
+        f"{constants.HF_HUB_CACHE} and at {constants.ENDPOINT}); {FETCH}"
     )
 
 

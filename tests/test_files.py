@@ -204,3 +204,19 @@ def test_a_failure_is_kept_until_the_cell_succeeds(tmp_path: Path) -> None:
 def test_csv_quotes_what_needs_it() -> None:
     rows: list[dict[str, Any]] = [{"a": "x,y", "b": 1}, {"a": "z"}]
     assert files.csv_text(["a", "b"], rows) == 'a,b\n"x,y",1\nz,\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no reason is known"),
+        ("KeyError: 'a'\nTraceback …", "KeyError: 'a'"),
+        ("\x1b[31mred\x1b]0;title\x07", "\ufffd[31mred\ufffd]0;title\ufffd"),
+    ],
+)
+def test_why_a_cell_failed_is_one_line_that_a_terminal_only_shows(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    folder = Folder(tmp_path, "cell")
+    folder.write_failure(text)
+    assert folder.failure() == said

@@ -23,6 +23,7 @@ from sweep.calib.packing import fixed
 from sweep.data.row import Tokens
 from sweep.data.source import Origin, Source
 from sweep.model.finite import culprit
+from sweep.model.offload import entrance
 
 AT_ONCE = 2**14
 """Tokens of sequences that are sampled together: their keys and values fill the device."""
@@ -115,7 +116,7 @@ def sample(
     first = tokenizer.bos_token_id
     count, time = drawn.shape
     ids = torch.full((count, time), tokenizer.eos_token_id if first is None else first)
-    ids = ids.to(model.device)
+    ids = ids.to(entrance(model))
     mask = torch.ones_like(ids)
     past = None
     for step in range(1, time):

@@ -41,7 +41,8 @@ BETTER: dict[str, Literal["lower", "higher"]] = {
     "kl_compressed_dense": "lower",
     "agreement": "higher",
 }
-"""Means by which cells are ranked; the losses are perplexity's business."""
+"""Means by which cells are ranked; the compressed model's perplexity on the same text is one more:
+without it a divergence on a task's text would be compared with a perplexity on another text."""
 
 UNITLESS = {"agreement", "gold_probability_change"}
 PERCENTILES = (50, 95, 99)
@@ -120,7 +121,12 @@ def _values(corpus: str, seen: Scan) -> dict[str, Value]:
         assert loss.high is not None
         bounds = (float(np.exp(loss.low)), float(np.exp(loss.high)))
         perplexity = float(np.exp(loss.value))
-        values[name.replace("loss", "perplexity")] = Value(perplexity, "1", n, "tokens", *bounds)
+        values[name.replace("loss", "perplexity")] = Value(
+            *(perplexity, "1", n, "tokens"),
+            *bounds,
+            better="lower" if name == "loss_compressed" else None,
+            mean=Mean(corpus, name, "tokens", exp=True),
+        )
     sums, counts = seen.by_sequence(fields["jsd"])
     means = sums / counts
     bounds = interval(means, np.ones(len(means)))

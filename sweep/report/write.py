@@ -195,6 +195,8 @@ def _link(link: truth.Link) -> dict[str, Any]:
     row |= {"cells": link.cells, "configurations": link.configurations}
     for name in ("spearman", "kendall"):
         found = getattr(link, name)
+        if link.configurations < truth.FEW or (found is not None and found.high <= found.low):
+            found = None  # as in the figure: so few, or so alike, say nothing
         ends = (None, None, None) if found is None else found[:3]
         row |= dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
     return row

@@ -48,6 +48,9 @@ class Documents(Source):
         config: the repository's configuration, where it has several.
         field: the column that holds the text.
         packing: `concat` for documents that are shorter than a window.
+
+    Raises:
+        Refusal: `first` without data files, or a data file in a format that is not read.
     """
 
     corpus: str
@@ -62,6 +65,18 @@ class Documents(Source):
     packing: Packing = "sample"
     is_file: ClassVar[bool] = False
     joint: ClassVar[str | None] = "\n\n"
+
+    def __post_init__(self) -> None:
+        if not self.files:
+            if self.first is not None:
+                reason = "is of data files, and files is false; a split is read whole: leave it out"
+                raise Refusal("first", self.first, reason)
+            return
+        for name in ("calibration", "evaluation"):
+            file: str = getattr(self, name)
+            if Path(file.removesuffix(".gz")).suffix not in FORMATS:
+                reason = f"files is true, so this is a data file: {', '.join(FORMATS)}, also .gz"
+                raise Refusal(name, file, reason)
 
     def origin(self) -> Origin:
         """The commit fixes the rows; a branch or a tag is looked up, in the cache if need be."""

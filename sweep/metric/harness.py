@@ -145,6 +145,7 @@ def evaluate(
             tokenizer=copy.deepcopy(subject.tokenizer),  # it sets what it needs
             batch_size=batch_size or subject.batch_size,
         )
+        model._device = subject.device  # of a model that is spread, the first weight may be nowhere
         for task in tasks:
             _set_shots(task.inner, num_fewshot)
             task.inner.set_fewshot_seed(seed=SEEDS["fewshot"])

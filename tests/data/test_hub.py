@@ -429,3 +429,19 @@ def test_a_hub_behind_a_proxy_is_asked(
     monkeypatch.setattr(hub_module, "getproxies", lambda: {"https": "http://proxy:8080"})
     load()
     assert offline == [(False, False, logging.ERROR)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"first": 10}, "^first=10: is of data files, and files is false"),
+        ({"files": True, "calibration": "train.jsonl.zst"}, "^calibration=train.jsonl.zst: files"),
+        ({"files": True, "calibration": "a.parquet"}, "^evaluation=test: files is true"),
+    ],
+)
+def test_what_says_which_rows_are_read_is_checked_before_they_are(
+    settings: dict[str, Any], said: str
+) -> None:
+    given = {"calibration": "train", "evaluation": "test"} | settings
+    with pytest.raises(Refusal, match=said):
+        Documents("mine", "me/mine", "main", **given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sweep.calib.self_generated import sample
 from sweep.data.row import Tokens
 from sweep.files import Kept
 from sweep.method.magnitude import Magnitude
@@ -163,6 +165,17 @@ def test_metrics_see_no_difference(
         for model in (whole, apart)
     ]
     assert said[0].equal(said[1])
+
+
+def test_it_says_by_itself_what_it_says_whole(spread: Callable[[str], tuple[Any, Any]]) -> None:
+    """Also where the first weights of all, the embedding's, are on disk."""
+    whole, apart = spread("mixtral")
+    drawn = torch.rand(3, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    vocabulary = whole.config.vocab_size
+    tokenizer = type("Vocabulary", (SimpleNamespace,), {"__len__": lambda _: vocabulary})(
+        bos_token_id=1, eos_token_id=2
+    )
+    assert sample(apart, tokenizer, drawn, 1.0).equal(sample(whole, tokenizer, drawn, 1.0))
 
 
 @pytest.mark.parametrize("device_map", ["auto", {"": "cpu"}])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sweep.files import Kept
@@ -162,3 +163,25 @@ def test_what_the_files_hold_in_another_layout_is_refused(
         Local(str(tmp_path), load="stream", device_map="auto")
     with pytest.raises(Refusal, match="pickles=true: are read whole"):
         Local(str(tmp_path), load="stream", pickles=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "golden"), [(SparseGPT(), "sparsegpt-2of4-seed0"), (Wanda(), "wanda-2of4-seed0")]
+)
+def test_a_pretrained_model_gives_the_very_weights_that_it_gives_whole(
+    real: Path, tmp_path: Path, method: Method, golden: str
+) -> None:
+    tokens = load_file(real / "golden" / "tokens.safetensors")["calibration_seed0"]
+    path = str(real / "stories260K")
+    whole = load(Local(path, device="cpu"))
+    streamed = load(Local(path, device="cpu", load="stream"), tmp_path)
+    for model in (whole, streamed):
+        windows = (tokens, torch.ones_like(tokens, dtype=torch.bool))
+        walk(model, method, NofM(2, 4), windows=windows)
+    published = load_file(real / "golden" / f"{golden}.safetensors")
+    expected = anatomy.prunable(whole)
+    same = 0
+    for name, matrix in anatomy.prunable(streamed).items():
+        assert matrix.weight.equal(expected[name].weight), name
+        same += int(((matrix.weight == 0) == (published[f"{name}.weight"] == 0)).sum())
+    assert same >= 0.999 * sum(own.numel() for own in published.values())

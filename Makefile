@@ -20,7 +20,7 @@ demo: .venv/installed
 	$(BIN)/python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not slurm" --numprocesses auto --maxprocesses 8 $(SPREAD)
+	$(BIN)/python -m pytest -m "not slurm" --numprocesses auto --maxprocesses 8 --durations 20 $(SPREAD)
 
 # more than there are processors, because they wait for SLURM much of the time
 test-slurm: .venv/installed-test

@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -126,8 +127,8 @@ def _reason(repo: str, error: BaseException) -> str:
 
     if _is_full(error):
         return (
-            f"the disk is full, so {repo} could not be kept in {constants.HF_HUB_CACHE}; make "
-            "room there, or set HF_HOME or HF_HUB_CACHE to a folder on another disk"
+            f"the disk is full, so {repo} could not be kept in {_caches()}; make "
+            "room there, or set HF_HOME to a folder on another disk"
         )
     for cause in _causes(error):
         if isinstance(cause, FileNotFoundError) and (name := STREAMED.search(str(cause))):
@@ -136,7 +137,7 @@ def _reason(repo: str, error: BaseException) -> str:
         if _is_damage(cause) and not any(map(_tells, _causes(error))):
             *_, root = _causes(cause)
             return (
-                f"{repo} cannot be read ({_first(root)}); if its copy in {constants.HF_HUB_CACHE} "
+                f"{repo} cannot be read ({_first(root)}); if its copy in {_caches()} "
                 f"is damaged, delete it there: {FETCH}"
             )
         if isinstance(cause, GatedRepoError) or _tells_of_a_gate(cause):
@@ -153,8 +154,19 @@ def _reason(repo: str, error: BaseException) -> str:
     told = next(filter(_tells, _causes(error)), error)
     return (
         f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
-        f"{constants.HF_HUB_CACHE} and at {constants.ENDPOINT}); {FETCH}"
+        f"{_caches()} and at {constants.ENDPOINT}); {FETCH}"
     )
+
+
+def _caches() -> str:
+    """Where things that were fetched are kept, as this process is told."""
+    import datasets
+    from huggingface_hub import constants
+
+    caches = [constants.HF_HUB_CACHE, str(datasets.config.HF_DATASETS_CACHE)]
+    if all(Path(cache).is_relative_to(constants.HF_HOME) for cache in caches):
+        return constants.HF_HOME
+    return " and ".join(caches)
 
 
 def _is_of_no_revision(error: BaseException) -> bool:

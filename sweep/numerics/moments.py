@@ -1,8 +1,8 @@
 """What a linear layer was fed, boiled down to what a method needs, one batch at a time.
 
-Statistics are kept in fp32 whatever the model's dtype, and live on the device of their inputs. On CUDA
-their products are fp32 as well: nobody here turns TF32 on, and torch has it off. They are given real
-tokens only: whoever calls `add` has taken the padding out.
+Statistics are kept in fp32 whatever the model's dtype, and live on the device of their inputs. On
+CUDA their products are fp32 too: nobody here turns TF32 on, and torch has it off. They are given
+real tokens only: whoever calls `add` has taken the padding out.
 """
 
 from __future__ import annotations

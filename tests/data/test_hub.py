@@ -445,3 +445,14 @@ def test_what_says_which_rows_are_read_is_checked_before_they_are(
     given = {"calibration": "train", "evaluation": "test"} | settings
     with pytest.raises(Refusal, match=said):
         Documents("mine", "me/mine", "main", **given)
+
+
+def test_a_cache_that_was_moved_is_named_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    assert hub_module._caches() == str(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "/shared/hub")
+    assert hub_module._caches() == f"/shared/hub and {tmp_path / 'datasets'}"

@@ -489,4 +489,4 @@ def test_a_full_disk_is_one_line(reader: Reader, shelf: Path, corpus: str, file:
     (blobs / f"{etag}.{'0' * 8}.incomplete").symlink_to("/dev/full")
     refused = reader.read(corpus, afresh=False)["refused"]
     assert refused.startswith(f"source={corpus}: the disk is full, so {owner}/{name} could not")
-    assert f"be kept in {reader.home / 'hub'}; make room there, or set HF_HOME or" in refused
+    assert f"be kept in {reader.home}; make room there, or set HF_HOME to a folder on" in refused

@@ -270,6 +270,9 @@ class Bench:
     @contextmanager
     def _returned(self) -> Iterator[None]:
         """While altered, the dense weights for a while; then those that were there again."""
+        if not self.dense.away:  # there is nothing to lend: the weights are dense
+            yield
+            return
         with self._original.lent():
             self.dense.come_back(self.model)
             try:

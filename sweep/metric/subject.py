@@ -89,6 +89,11 @@ class Subject:
         """Where token ids go: where the model is, or where it begins."""
         return entrance(self._whole)
 
+    @property
+    def away(self) -> bool:
+        """Whether the weights are another subject's for now."""
+        return self._model is None
+
     def leave(self) -> None:
         """From here on only what is remembered can be had: the weights are about to change."""
         self._model = None

@@ -65,9 +65,6 @@ class Copied(Original):
     @contextmanager
     def lent(self) -> Iterator[None]:
         """See `Original`."""
-        if not self._dense:  # never changed
-            yield
-            return
         there = self._weights()
         self.restore()
         try:

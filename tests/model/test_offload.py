@@ -167,6 +167,21 @@ def test_metrics_see_no_difference(
     assert said[0].equal(said[1])
 
 
+def test_a_dense_model_that_is_lent_what_it_has_stays_dense(
+    build: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Also after it was altered: who measures it may go on."""
+    model = build()
+    bench = Bench(model, None, 4, lambda items, *_: items, Kept(tmp_path), tmp_path)
+    for _ in range(2):
+        with bench.dense.returned():
+            assert bench.dense.model is model
+        assert bench.dense.model is model
+        with bench.altered():
+            walk(model, Magnitude(), NofM(2, 4), windows=None)
+            assert bench.dense.away
+
+
 def test_it_says_by_itself_what_it_says_whole(spread: Callable[[str], tuple[Any, Any]]) -> None:
     """Also where the first weights of all, the embedding's, are on disk."""
     whole, apart = spread("mixtral")

@@ -13,7 +13,7 @@ import re
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -29,8 +29,11 @@ log = logging.getLogger("sweep")
 PATIENCE = 3.0
 """Seconds in which somebody must answer at the hub's address; else the cache alone is asked."""
 
-WAITS = (2.0, 8.0)
+WAITS: tuple[float, ...] = (2.0, 8.0)
 """Seconds before what failed for a while is asked for again; the libraries wait too, inside."""
+
+STREAM_WAITS = WAITS[:1]
+"""The same for what is streamed, where the client below waits 23 s by itself each time."""
 
 BUSY = (408, 429, 500, 502, 503, 504)
 """Statuses that may be another one in a moment."""
@@ -78,9 +81,9 @@ def asking(setting: str, value: str, repo: str, revision: str | None = None) -> 
         raise Refusal(setting, value, _reason(repo, error)) from error
 
 
-def patiently(ask: Callable[[], T]) -> T:
+def patiently(ask: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
     """What `ask` gives; asked again after a while, a few times, where the hub is only busy."""
-    for wait in WAITS:
+    for wait in waits:
         try:
             return ask()
         except Exception as error:

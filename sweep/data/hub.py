@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydantic import Field
 
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
-from sweep.hub import asking, patiently
+from sweep.hub import STREAM_WAITS, WAITS, asking, patiently
 from sweep.refusal import Refusal
 
 HELD_OUT = 0.1
@@ -89,13 +89,15 @@ class Documents(Source):
         """
         where = self.calibration if part == "calibration" else self.evaluation
         commit = self.origin().revision
+        waits = WAITS
         if self.files and self.first is not None:
             read = partial(_beginning, self.repo, commit, where, self.first)
+            waits = STREAM_WAITS
         elif self.files:
             read = partial(_file, self.repo, commit, where)
         else:
             read = partial(_split, self.repo, self.config, commit, where)
-        data = _had(self.corpus, self.repo, read)
+        data = _had(self.corpus, self.repo, read, waits)
         _check_columns(self.repo, data, {"field": self.field})
         for index in _order(len(data), seed):
             row = Text(data[index][self.field] or "")
@@ -197,10 +199,10 @@ def _order(count: int, seed: int | None) -> list[int]:
     return order
 
 
-def _had(corpus: str, repo: str, read: Callable[[], T]) -> T:
+def _had(corpus: str, repo: str, read: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
     """What is read from the hub or its cache; refused by the name of the corpus."""
     with asking("source", corpus, repo):
-        return patiently(read)
+        return patiently(read, waits)
 
 
 def _origin(corpus: str, repo: str, revision: str) -> Origin:

@@ -262,14 +262,10 @@ def walk(
                     seen = observe(batches, block, here, method.observe, orders)
                 earlier = {}
                 for group in _groups(here, method, patterns, seen):
-                    earlier |= _compress(
-                        {name: here[name] for name in group},
-                        method,
-                        [patterns[name] for name in group],
-                        [seen.pop(name, Seen()) for name in group][
-                            -1
-                        ],  # a Hessian goes with its use
-                    )
+                    *_, shared = (seen.pop(name, Seen()) for name in group)  # goes with its use
+                    wanted = [patterns[name] for name in group]
+                    earlier |= _compress({n: here[n] for n in group}, method, wanted, shared)
+                    del shared
                 finished.keep(number, here, earlier)
             done = earlier or {}
             found = {places[n]: _record(n, x, done.get(n, Outcome())) for n, x in within.items()}

@@ -419,7 +419,7 @@ def test_a_hub_that_stays_in_trouble_is_one_line(
     assert f"looked in {reader.home} and at {reader.hub.address}" in refused
     assert "python -m sweep.fetch with the words of this command fetches it" in refused
     assert "\n" not in refused
-    assert sum(found["waits"]) <= 90
+    assert sum(found["waits"]) <= 60
 
 
 @pytest.mark.parametrize(("corpus", "repo"), [("c4", "allenai/c4"), ("alpaca", "tatsu-lab/alpaca")])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "rouge-score")
+OPTIONAL = ("numba", "triton")
+"""With them the solver rounds otherwise."""
 
 
 @cache
@@ -31,10 +33,18 @@ def environment(device: str) -> dict[str, Any]:
         "measures": MEASURES,
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
+        **{name: _version_if_any(name) for name in OPTIONAL},
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "threads": torch.get_num_threads(),
         "host": platform.node(),
     }
+
+
+def _version_if_any(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def device_works() -> bool:

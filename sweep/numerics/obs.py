@@ -21,9 +21,14 @@ large matrices; the published loop inverts `H` and factorises the inverse, in wh
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
+from itertools import accumulate
+from types import ModuleType
 from typing import final
 
 import torch
@@ -40,12 +45,15 @@ PANEL = 512
 """Columns about which those before them are asked in one matrix product: with fewer, a product is
 bound by memory, and is slower on two cores by half."""
 
-CORNER = 256
+CORNER = 384
 """Columns that are factorised at once, on the diagonal."""
 
 STRIP = 32
 """Columns of a block among which errors are spread one by one; from strip to strip it is a matrix
 product. A strip of a few thousand rows stays in the cache of a core."""
+
+WORTH = 2**20
+"""Weights from which on it pays to load compiled code for a CPU."""
 
 
 @final
@@ -142,40 +150,45 @@ def prune_columns(
     panel = max(PANEL // step, 1) * step
     rows = [len(weight) for weight in weights]
     columns = len(factor.root)
-    # D, turned, so that a column's entries are neighbours
-    taken = torch.empty(columns, sum(rows), device=factor.root.device)
+    kernel = _kernel(factor.root.device, columns * sum(rows), step)
+    # D, turned, so that a column's entries are neighbours; what is not reached holds the weights
+    taken = _turned(weights, factor)
     for left in range(0, columns, panel):
         right = min(left + panel, columns)
+        dense = taken[left:right].clone()
         torch.mm(factor.root[:left, left:right].T, taken[:left], out=taken[left:right])
         for start in range(left, right, step):
             here = slice(start, min(start + step, right))
             between = factor.root[left:start, here]
             difference = taken[here].addmm_(between.T, taken[left:start])
-            dense = _turned(weights, here, factor)
+            before = dense[here.start - left : here.stop - left]
             upper = _inverse(factor.root[here, here])
-            kept = torch.addmm(dense, upper.T, difference)
-            if not _kernel(kept, upper, patterns, rows):
+            kept = torch.addmm(before, upper.T, difference)
+            if kernel is None or not _by_kernel(kernel, kept, upper, patterns, rows):
                 prune_block(kept, upper, patterns, rows, width)
-            torch.sub(dense, kept, out=difference)
+            torch.sub(before, kept, out=difference)
     return [
         _kept(weight, part, factor)
         for weight, part in zip(weights, torch.split(taken, rows, dim=1), strict=True)
     ]
 
 
-def _turned(
-    weights: Sequence[Float[Tensor, "_ in"]], columns: slice, factor: Factor
-) -> Float[Tensor, "columns rows"]:
-    """Some columns of all weights as rows, in fp32, zero for dead inputs."""
-    turned = torch.cat([weight[:, columns].T.float() for weight in weights], dim=1)
-    return turned.masked_fill_(factor.dead[columns, None], 0.0) if factor.has_dead else turned
+def _turned(weights: Sequence[Float[Tensor, "_ in"]], factor: Factor) -> Float[Tensor, "in rows"]:
+    """The columns of all weights as rows, in fp32, zero for dead inputs."""
+    turned = []
+    for weight in weights:  # whole: torch turns a whole matrix in tiles, one with gaps it does not
+        empty = torch.empty(weight.shape[::-1], device=weight.device)
+        turned.append(empty.copy_(weight.T))
+    found = torch.cat(turned, dim=1) if len(turned) > 1 else turned[0]
+    return found.masked_fill_(factor.dead[:, None], 0.0) if factor.has_dead else found
 
 
 def _kept(
     weight: Float[Tensor, "out in"], taken: Float[Tensor, "in out"], factor: Factor
 ) -> Float[Tensor, "out in"]:
     """A weight without what is taken from it; of one that goes all is taken, and zero is left."""
-    kept = torch.empty(weight.shape, dtype=taken.dtype, device=taken.device).copy_(taken.T)
+    kept = torch.empty(weight.shape, dtype=taken.dtype, device=taken.device)
+    kept.copy_(taken.contiguous().T)
     torch.sub(weight, kept, out=kept)
     return kept.masked_fill_(factor.dead, 0.0) if factor.has_dead else kept
 
@@ -186,27 +199,49 @@ def _inverse(root: Float[Tensor, "block block"]) -> Float[Tensor, "block block"]
     return inverse
 
 
-def _kernel(
+def _kernel(device: torch.device, weights: int, block: int) -> ModuleType | None:
+    """What does the work of `prune_block` as one kernel there, where there is something.
+
+    On a CPU it is left out where there are so few weights that loading it would take longer.
+    """
+    if device.type == "cpu":
+        kernel = _loaded("numba") if weights >= WORTH else None
+    else:
+        kernel = _loaded("triton") if device.type == "cuda" else None
+    return kernel if kernel is not None and block <= kernel.LARGEST else None
+
+
+@cache
+def _loaded(compiler: str) -> ModuleType | None:
+    """The solver's kernel in a compiler's language, where that compiler is installed and works."""
+    if find_spec(compiler) is None:
+        return None
+    try:
+        return import_module(f"sweep.numerics.obs_{compiler}")
+    except RuntimeError as error:  # numba: no folder to keep what it compiled
+        logging.getLogger(__name__).warning("the solver runs without %s: %s", compiler, error)
+        return None
+
+
+def _by_kernel(
+    kernel: ModuleType,
     kept: Float[Tensor, "block rows"],
     upper: Float[Tensor, "block block"],
     patterns: Sequence[Pattern],
     rows: Sequence[int],
 ) -> bool:
-    """Does on an NVIDIA GPU with triton what `prune_block` does; False where it does nothing."""
-    if not kept.is_cuda or find_spec("triton") is None:
-        return False
-    from sweep.numerics import obs_kernel
-
-    if len(kept) > obs_kernel.LARGEST:
-        return False
+    """Does what `prune_block` does; False where it does nothing: patterns that it does not know."""
     one = patterns[0]
     if one.width is None:
-        scores = (kept / upper.diagonal()[:, None]).square_()
-        obs_kernel.prune_block(kept, upper, _gone(scores, patterns, rows), (0, 0))
+        gone = torch.empty_like(kept, dtype=torch.bool)
+        for pattern, these in _compared(patterns, rows):
+            scores = (kept[:, these] / upper.diagonal()[:, None]).square_()
+            gone[:, these] = pattern.drop(scores.T, per="layer").T
+        kernel.prune_block(kept, upper, gone, (0, 0))
         return True
     if not isinstance(one, NofM) or any(other != one for other in patterns):
         return False
-    obs_kernel.prune_block(kept, upper, None, (one.n, one.m))
+    kernel.prune_block(kept, upper, None, (one.n, one.m))
     return True
 
 
@@ -227,9 +262,13 @@ def prune_block(
     errors = torch.empty_like(kept)
     strip = max(STRIP // width, 1) * width if width < len(kept) else STRIP
 
+    own = _compared(patterns, rows)
+
     def choose(group: slice) -> None:
-        scores = (kept[group] * scale[group, None]).square_()
-        torch.mul(_gone(scores, patterns, rows), scale[group, None], out=weighing[group])
+        for pattern, these in own:
+            scores = (kept[group, these] * scale[group, None]).square_()
+            gone = pattern.drop(scores.T, per="layer").T
+            torch.mul(gone, scale[group, None], out=weighing[group, these])
 
     def gather(first: int, group: slice) -> None:
         before = slice(first, group.start)
@@ -268,11 +307,10 @@ def _spread(
         torch.mul(column, weigh, out=error)
 
 
-def _gone(
-    scores: Float[Tensor, "group rows"], patterns: Sequence[Pattern], rows: Sequence[int]
-) -> Bool[Tensor, "group rows"]:
-    """What each weight's own pattern drops of its rows."""
+def _compared(patterns: Sequence[Pattern], rows: Sequence[int]) -> list[tuple[Pattern, slice]]:
+    """Which rows each pattern decides about: those of its weight, or all where all patterns are the
+    same one and it decides row by row."""
     if patterns[0].width is not None and all(one == patterns[0] for one in patterns):
-        return patterns[0].drop(scores.T, per="layer").T  # it decides row by row
-    parts = zip(patterns, torch.split(scores, list(rows), dim=1), strict=True)
-    return torch.cat([pattern.drop(part.T, per="layer").T for pattern, part in parts], dim=1)
+        return [(patterns[0], slice(0, sum(rows)))]
+    stops = list(accumulate(rows))
+    return [(p, slice(stop - n, stop)) for p, n, stop in zip(patterns, rows, stops, strict=True)]

@@ -63,14 +63,11 @@ class InputSample:
         None where it differs from a dense output that is zero on all tokens.
         """
         difference = before = torch.zeros((), dtype=torch.float64, device=dense.device)
-        for x in self._kept:
-            tokens = x.float()
-            for was, now in zip(
-                torch.split(dense, ROWS), torch.split(compressed, ROWS), strict=True
-            ):
-                change = tokens @ (now.float() - was.float()).T
-                difference = difference + change.double().square().sum()
-                before = before + (tokens @ was.float().T).double().square().sum()
+        tokens = self.tokens().float()
+        for was, now in zip(torch.split(dense, ROWS), torch.split(compressed, ROWS), strict=True):
+            change = tokens @ (now.float() - was.float()).T
+            difference = difference + change.double().square().sum()
+            before = before + (tokens @ was.float().T).double().square().sum()
         if float(difference) == 0.0:
             return 0.0
         return math.sqrt(float(difference) / float(before)) if float(before) else None

@@ -5,13 +5,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numpy import ndarray as Array
 from torch import Tensor
 
-CHUNK = 2**19
-"""Scores of which a copy is partitioned at once: 2 MB."""
+CHUNK = 2**18
+"""Scores of which a copy is partitioned at once: 1 MB, a core's cache."""
+
+SAMPLE, MARGIN = 4096, 160
+"""Of a random sample of 4,096 the rank strays by 32 at the most, on average: by 160 it never does,
+and 8 % of the values are left."""
 
 
 def lowest(scores: Float[Tensor, "groups size"], count: int) -> Bool[Tensor, "groups size"]:
@@ -43,13 +51,41 @@ def lowest_of_all(scores: Float[Tensor, "rows cols"], count: int) -> Bool[Tensor
 def _smallest(scores: Float[Tensor, "groups size"], count: int) -> Float[Tensor, "groups 1"]:
     """The `count`-th smallest score of every group.
 
-    On a CPU by numpy's partition, which is vectorised: more than ten times as fast as torch's
-    selection, to the same value.
+    On a CPU by numpy's partition, which is vectorised: many times as fast as torch's selection, to
+    the same value. Many groups are spread over torch's threads, of one only what may be it is left.
     """
     if scores.device.type != "cpu" or scores.dtype == torch.bfloat16:
         return scores.kthvalue(count, dim=1, keepdim=True).values
-    found = [
-        np.partition(part.numpy(), count - 1, axis=1)[:, count - 1 : count]
-        for part in torch.split(scores.detach(), max(CHUNK // scores.shape[1], 1))
-    ]
-    return torch.from_numpy(np.concatenate(found))
+    values = scores.detach().numpy()
+    if len(values) == 1:
+        return torch.from_numpy(_ranked(values[0], count - 1)).reshape(1, 1)
+    parts = np.array_split(values, max(values.size // CHUNK, 1))
+    if len(parts) == 1:
+        return torch.from_numpy(_ranks(values, count - 1))
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        return torch.from_numpy(np.concatenate([*threads.map(_ranks, parts, repeat(count - 1))]))
+
+
+def _ranks(values: Float[Array, "groups size"], rank: int) -> Float[Array, "groups 1"]:
+    """The value of this rank in each row, as a column."""
+    found: Array = np.partition(values, rank, axis=1)[:, rank : rank + 1]
+    return found
+
+
+def _ranked(values: Float[Array, " size"], rank: int) -> Float[Array, " 1"]:
+    """The value of this rank among all, as an array of one.
+
+    A sorted sample says between which two values it must be, and only what lies there is
+    partitioned; if the sample misled, everything is.
+    """
+    if len(values) > 4 * SAMPLE:
+        sample = np.sort(values[:: len(values) // SAMPLE])
+        at = rank * len(sample) // len(values)
+        low, high = sample[max(at - MARGIN, 0)], sample[min(at + MARGIN, len(sample) - 1)]
+        near = values >= low
+        within = rank - (len(values) - int(np.count_nonzero(near)))
+        near &= values <= high
+        left = values[near]
+        if 0 <= within < len(left):
+            values, rank = left, within
+    return np.partition(values, rank)[rank : rank + 1]

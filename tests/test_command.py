@@ -14,6 +14,7 @@ import pytest
 from sweep import __main__ as command
 from sweep.config import CONF
 from sweep.workshop import Workshop
+from tests.commands import forked
 
 Said = Callable[..., str]
 
@@ -231,30 +232,22 @@ def test_a_study_may_be_asked_for_with_a_plus(said: Said) -> None:
 
 
 def run(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "sweep", *words],
-        cwd=cwd,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked(*words, cwd=cwd, environment={**os.environ, **environment})
 
 
 def test_fetch_reads_what_a_grid_needs_and_runs_nothing(
     tmp_path: Path, files: dict[str, Path]
 ) -> None:
     words = ["method=wanda", f"calib.path={files['text']}", "calib=local", "calib.n_samples=2"]
-    command = [sys.executable, "-m", "sweep.fetch", *words, "hydra/launcher=slurm", "-m"]
-    command += ["hydra.launcher.partition=gpu", f"outputs={tmp_path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words += ["hydra/launcher=slurm", "hydra.launcher.partition=gpu", f"outputs={tmp_path}", "-m"]
+    done = forked(*words, module="sweep.fetch")
     assert done.returncode == 0, done.stderr
     assert f"calib local: {files['text']} at sha256:" in done.stdout
     assert "metric.tasks unnatural: " in done.stdout
     assert "2 cells have what they need" in done.stdout
     assert not (tmp_path / "cells").exists()
-    missing = [*command[:3], "calib=local", "calib.path=/no.txt", f"outputs={tmp_path}"]
-    done = subprocess.run(missing, capture_output=True, text=True, check=False)
+    missing = ["calib=local", "calib.path=/no.txt", f"outputs={tmp_path}"]
+    done = forked(*missing, module="sweep.fetch")
     assert done.returncode == 1
     assert done.stderr == "sweep: calib.path=/no.txt: no such file\n"
 

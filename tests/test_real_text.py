@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import jensenshannon
+
+from tests.commands import forked
 
 LENGTH, WINDOWS = 128, 6
 QUESTIONS = 12
@@ -41,8 +41,7 @@ def swept(real: Path, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
         words += [f"metric.{metric}.source=local", f"metric.{metric}.n_samples={QUESTIONS}"]
         words.append(f"metric.{metric}.path={text / 'user_oriented_instructions.jsonl'}")
     words += ["keep=model", "tracker=none", "report=table", f"outputs={tmp_path / 'outputs'}"]
-    command = [sys.executable, "-m", "sweep", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked(*words)
     assert done.returncode == 0, done.stderr
     (cell,) = (tmp_path / "outputs" / "cells").glob("stories260K-wanda-50-local-*")
     files = (cell / "metrics").glob("*.json")

@@ -18,6 +18,7 @@ import pytest
 
 from sweep.grid import sweep
 from sweep_jobs import local
+from tests.commands import forked
 
 GRID = (
     "method=wanda,sparsegpt",
@@ -31,17 +32,19 @@ GRID = (
 )
 
 
-def command(outputs: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "sweep", *GRID, f"outputs={outputs}", *words]
-
-
 def run(outputs: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(outputs, *words), capture_output=True, text=True, check=False)
+    return forked(*GRID, f"outputs={outputs}", *words)
 
 
 def status(outputs: Path) -> str:
-    words = [sys.executable, "-m", "sweep.status", str(outputs)]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return forked(str(outputs), module="sweep.status").stdout
+
+
+def others_may_look(outputs: Path) -> set[bool]:
+    """Whether anyone but the user may open what belongs to the jobs."""
+    (folder,) = outputs.glob("jobs/*/submitit-*")
+    files = (folder, *folder.iterdir(), *outputs.glob("jobs/*/*.json*"))
+    return {bool(stat.S_IMODE(file.stat().st_mode) & 0o077) for file in files}
 
 
 def table(outputs: Path) -> list[dict[str, str]]:
@@ -52,7 +55,8 @@ def table(outputs: Path) -> list[dict[str, str]]:
 def test_processes_share_a_grid_detached_and_give_what_one_gives(
     tmp_path: Path, frozen: Callable[..., dict[str, Any]]
 ) -> None:
-    first = run(tmp_path / "two", "hydra/launcher=local", "hydra.launcher.wait=false")
+    detached = ("hydra.launcher.wait=false", "hydra.launcher.private=false")
+    first = run(tmp_path / "two", "hydra/launcher=local", *detached)
     assert first.returncode == 0, first.stderr
     assert "submitted 2 jobs" in first.stdout
     assert re.search(r"\d queued|\d running", first.stdout)
@@ -62,6 +66,7 @@ def test_processes_share_a_grid_detached_and_give_what_one_gives(
     assert "5 done" in second.stdout
     for cell in (tmp_path / "two" / "cells").iterdir():
         assert [file.name for file in (cell / "attempts").iterdir()] == ["001.json"]
+    assert others_may_look(tmp_path / "two") == {True}
 
     points = [
         (f"method={m}", f"calib={c}") for m in ("wanda", "sparsegpt") for c in ("c4", "alpaca")
@@ -98,12 +103,10 @@ def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path)
     assert status(tmp_path).endswith("2 done\n")
 
 
-@pytest.mark.parametrize("private", [True, False])
-def test_detached_processes_outlive_the_terminal_and_are_as_private_as_asked(
-    tmp_path: Path, private: bool
-) -> None:
-    words = [*command(tmp_path, "hydra/launcher=local", f"hydra.launcher.private={private}")]
-    words = [*words, "hydra.launcher.wait=false", "hydra.launcher.jobs=1", "method=magnitude"]
+def test_detached_processes_outlive_the_terminal_and_are_private_if_asked(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "sweep", *GRID, f"outputs={tmp_path}", "method=magnitude"]
+    words += ["hydra/launcher=local", "hydra.launcher.private=true"]
+    words += ["hydra.launcher.wait=false", "hydra.launcher.jobs=1"]
     terminal = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
     assert terminal.wait() == 0
     os.killpg(terminal.pid, signal.SIGHUP)
@@ -111,9 +114,7 @@ def test_detached_processes_outlive_the_terminal_and_are_as_private_as_asked(
     while not status(tmp_path).endswith("2 done\n"):
         assert time.monotonic() < deadline, status(tmp_path)
         time.sleep(0.5)
-    (folder,) = tmp_path.glob("jobs/*/submitit-*")
-    for path in (folder, *folder.iterdir(), *tmp_path.glob("jobs/*/*.json*")):
-        assert bool(stat.S_IMODE(path.stat().st_mode) & 0o077) is not private, path
+    assert others_may_look(tmp_path) == {False}
 
 
 def test_settings_are_checked_by_name(tmp_path: Path) -> None:
@@ -128,8 +129,7 @@ def test_settings_are_checked_by_name(tmp_path: Path) -> None:
 
 
 def test_status_of_a_folder_without_cells_says_so(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "sweep.status", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = forked(str(tmp_path), module="sweep.status")
     assert done.returncode == 1
     assert "holds no cells; give a folder of outputs" in done.stderr
 

@@ -199,8 +199,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         with under("calib"):
             data = _fixed(parts.calibration.origins())
         identity |= {"calib": _without_paths(config["calib"]), "data": data}
-        label.append(options["calib"])
-        about["calib"] = options["calib"]
+        about["calib"] = parts.calibration.name() or options["calib"]
+        label.append(about["calib"])
         if parts.calibration.draws():
             identity["seed"] = about["seed"] = settings.seed
             label += [f"seed{settings.seed}"] if settings.seed else []

@@ -121,7 +121,7 @@ def _kept_apart(cell: Cell, workshop: Workshop) -> Cell:
         config = {**cell.config, "without": sorted(cell.without | met)}
         cell = make(config, workshop.fingerprint)
     reason = "has ever more rows that its metrics need; calibrate on another, or evaluate on others"
-    raise Refusal("calib", cell.config["options"]["calib"], reason)
+    raise Refusal("calib", cell.about["calib"], reason)
 
 
 def _check_data(cell: Cell, workshop: Workshop) -> frozenset[str]:

@@ -127,7 +127,7 @@ class Workshop:
         key += digest(sorted(cell.without))
 
         def draw() -> Windows:
-            what = f"reading calib {cell.config['options']['calib']}, seed {cell.settings.seed}"
+            what = f"reading calib {cell.about['calib']}, seed {cell.settings.seed}"
             with _said_if_slow(what), under("calib"):
                 return calibration.windows(tokenizer, cell.settings.seed, without=cell.without)
 

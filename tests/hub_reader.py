@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 
 from sweep.build import build
 from sweep.config import CONF
-from sweep.data import hub
+from sweep.data import repository
 from sweep.data.source import Source
 from sweep.refusal import Refusal
 
@@ -39,7 +39,7 @@ def read(asked: dict[str, Any]) -> dict[str, Any]:
     """What comes of a question."""
     if asked.get("afresh", True):
         shutil.rmtree(constants.HF_HOME, ignore_errors=True)
-    hub._commit.cache_clear()
+    repository._commit.cache_clear()
     node = {**corpora().get(asked["corpus"], {}), **asked.get("settings", {})}
     source = build(node, "source", Source)  # type: ignore[type-abstract]
     try:

@@ -39,7 +39,7 @@ DOORS = {
     "wandb": {"sweep/track/server.py"},
     "wandb_workspaces": {"sweep/dashboard.py"},
     "submitit": set(),
-    "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
+    "datasets": {"sweep/data/repository.py", "sweep/hub.py"},
     "rich": {"sweep/report/typeset.py"},
     "pandas": {"sweep/report/typeset.py"},
     "matplotlib": {"sweep/report/figures.py"},

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweep.data.hub import COMMIT
+from sweep.data.repository import COMMIT
 from sweep.data.row import Contents, Text
 from sweep.hub import asking, of_the_hub
 from sweep.metric.subject import Subject

@@ -107,5 +107,5 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
             raise Refusal("repo", repo, reason)
         return Path(found)
 
-    with asking("repo", repo, repo, revision):
+    with asking("repo", repo, repo, {"revision": revision}):
         return patiently(snapshot)

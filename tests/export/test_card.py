@@ -83,19 +83,25 @@ def test_a_path_is_whole_for_its_owner_and_its_last_part_for_others() -> None:
 
 
 def test_the_command_names_the_commits_that_branches_stood_for() -> None:
+    of_conf = {"_target_": "sweep.data.hub.Instructions", "repo": "a/a"}
+    of_ones_own = {"_target_": "sweep.data.hub.Dataset", "repo": "me/own"}
     config = {
         "words": ["model=hub", "model.repo=a/b", "model.revision=main", "calib=unnatural"],
         "model": {"repo": "a/b", "revision": "c" * 40},
-        "calib": {"source": {"corpus": "unnatural", "revision": "main"}},
-        "metric": {"tasks": {"source": {"gsm8k": {"corpus": "gsm8k", "revision": "e" * 40}}}},
+        "calib": {"source": {**of_conf, "corpus": "unnatural", "revision": "main"}},
+        "metric": {
+            "tasks": {"source": {"gsm8k": {**of_conf, "corpus": "gsm8k", "revision": "e" * 40}}},
+            "divergence": {"source": {"own": {**of_ones_own, "corpus": "own"}}},
+        },
     }
     data = [
         {"corpus": "unnatural", "source": "hub", "revision": "d" * 40},
         {"corpus": "gsm8k", "source": "hub", "revision": "e" * 40},
+        {"corpus": "own", "source": "hub", "revision": "f" * 40},
     ]
     assert card.command({"config": config}, data) == (
         f"python -m sweep model=hub model.repo=a/b calib=unnatural model.revision={'c' * 40} "
-        f"corpora.unnatural.revision={'d' * 40} keep=model"
+        f"corpora.unnatural.revision={'d' * 40} metric.divergence.revision={'f' * 40} keep=model"
     )
 
 

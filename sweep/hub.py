@@ -66,7 +66,11 @@ FETCH = "where there is a network, python -m sweep.fetch with the words of this 
 
 @contextmanager
 def asking(
-    setting: str, value: str, repo: str, beside: Mapping[str, str | None] | None = None
+    setting: str,
+    value: str,
+    repo: str,
+    beside: Mapping[str, str | None] | None = None,
+    half: Callable[[], str | None] = lambda: None,
 ) -> Iterator[None]:
     """Something is asked of the hub or its cache.
 
@@ -75,6 +79,8 @@ def asking(
         repo: that holds it.
         beside: what the settings `revision`, `config` and `split` beside it are, where there are
             such: what is wrong with one of them is told by its name.
+        half: where in the cache a copy is that is not whole, and what it lacks, in words; None:
+            there is none.
 
     Raises:
         Refusal: it is not to be had.
@@ -88,7 +94,7 @@ def asking(
         for name, given in (beside or {}).items():
             if given is not None and _is_of(name, error):
                 setting, value = name, given
-        raise Refusal(setting, value, _reason(repo, error)) from error
+        raise Refusal(setting, value, _reason(repo, error, half)) from error
 
 
 def patiently(ask: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
@@ -128,7 +134,7 @@ def _is_of_the_client(error: BaseException) -> bool:
     return any(kind.__module__.partition(".")[0].startswith("httpx") for kind in type(error).mro())
 
 
-def _reason(repo: str, error: BaseException) -> str:
+def _reason(repo: str, error: BaseException, half: Callable[[], str | None]) -> str:
     """What is wrong and what would be right, by the first cause that is known."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -168,6 +174,11 @@ def _reason(repo: str, error: BaseException) -> str:
         if isinstance(cause, RemoteEntryNotFoundError):
             return f"{repo} holds no such file at this revision ({cause.response.url})"
     told = next(filter(_tells, _causes(error)), error)
+    if there := half():
+        return (
+            f"its copy in the cache, {there}, and the hub does not give it ({_first(told)}; asked "
+            f"at {constants.ENDPOINT}); {FETCH}"
+        )
     return (
         f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
         f"{_caches()} and at {constants.ENDPOINT}); {FETCH}"

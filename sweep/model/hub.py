@@ -90,22 +90,34 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
     Raises:
         Refusal: it is not to be had.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 
     files = [*FILES, *VOCABULARIES, *(["*.bin"] if pickles else [])]
 
     def snapshot() -> Path:
-        found = snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=files,
-            ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
-            local_files_only=constants.HF_HUB_OFFLINE,
+        found = Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=files,
+                ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
+                local_files_only=constants.HF_HUB_OFFLINE,
+            )
         )
-        if constants.HF_HUB_OFFLINE and (what := lacking(Path(found), pickles)):
-            reason = f"its copy in the cache, {found}, lacks {what}; {FETCH}"
-            raise Refusal("repo", repo, reason)
-        return Path(found)
+        if what := lacking(found, pickles):
+            if constants.HF_HUB_OFFLINE:
+                reason = f"its copy in the cache, {found}, lacks {what}; {FETCH}"
+                raise Refusal("repo", repo, reason)
+            # of a hub in trouble, what is in the cache is given out, whole or not: ask it again
+            HfApi().model_info(repo, revision=revision)
+        return found
 
-    with asking("repo", repo, repo, {"revision": revision}):
+    def half() -> str | None:
+        config = try_to_load_from_cache(repo, "config.json", revision=revision)
+        if not isinstance(config, str):
+            return None
+        what = lacking(Path(config).parent, pickles)
+        return what and f"{Path(config).parent}, lacks {what}"
+
+    with asking("repo", repo, repo, {"revision": revision}, half):
         return patiently(snapshot)

@@ -14,8 +14,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.hub_reader import corpora
-from tests.loopback_hub import Fault, LoopbackHub
+from tests.hub_reader import Reader, corpora
+from tests.loopback_hub import Fault
 
 PROSE = [f"Document {i}, found on the web: {'word ' * (i % 9)}and its end." for i in range(60)]
 TASKS = [{"instruction": f"Add {i}.", "input": "1", "output": f"{i + 1}"} for i in range(60)]
@@ -112,25 +111,6 @@ def _repositories() -> dict[str, dict[str, bytes]]:
     }
 
 
-@dataclass
-class Reader:
-    """A user's process that reads corpora; each question finds an empty cache, if not told else."""
-
-    hub: LoopbackHub
-    home: Path
-    process: subprocess.Popen[str] = field(repr=False)
-
-    def read(self, corpus: str, **asked: Any) -> dict[str, Any]:
-        """What came of it: `rows` and `origin`, or `refused`; and `waits`."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.hub.asked.clear()
-        self.process.stdin.write(json.dumps({"corpus": corpus, **asked}) + "\n")
-        self.process.stdin.flush()
-        found: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return found
-
-
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
@@ -141,39 +121,18 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def process(
-    shelf: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[LoopbackHub, Path, subprocess.Popen[str]]]:
-    hub = LoopbackHub({})
-    home = tmp_path_factory.mktemp("user") / "hf"
-    with hub.listening():
-        own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_DATASETS_OFFLINE": ""}
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.hub_reader"],
-            env={**os.environ, **own},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as running:
-            yield hub, home, running
-            assert running.stdin is not None
-            running.stdin.close()
-
-
 @pytest.fixture
-def reader(process: Any, shelf: Path) -> Reader:
+def reader(hub_reader: Reader, shelf: Path) -> Reader:
     """With a hub on which all is well, whose repositories are at the commits of `conf/`."""
-    hub, home, running = process
-    hub.repos = {f"datasets/{repo}": shelf / repo for repo in _repositories()}
-    hub.commits = {
+    hub_reader.hub.repos = {f"datasets/{repo}": shelf / repo for repo in _repositories()}
+    hub_reader.hub.commits = {
         f"datasets/{node['repo']}": node["revision"]
         for node in corpora().values()
         if len(node.get("revision", "")) == 40
     }
-    hub.gated.clear()
-    hub.faults.clear()
-    return Reader(hub, home, running)
+    hub_reader.hub.gated.clear()
+    hub_reader.hub.faults.clear()
+    return hub_reader
 
 
 def texts(found: Mapping[str, Any]) -> list[str]:

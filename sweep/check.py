@@ -205,11 +205,11 @@ def _tokenised(calibration: Calibration | None) -> tuple[str, Origin]:
 
 
 def _ids(data: Any, cell: Cell, workshop: Workshop) -> torch.Tensor | None:
-    """The tokens of a metric's data; of questions, those of their prompts; None: it tells none."""
+    """The tokens of a metric's data; of questions, those of their prompts; None: all are known."""
     if hasattr(data, "ids"):
         found: torch.Tensor = data.ids
         return found
-    if not hasattr(data, "prompts"):  # tasks of another's harness, which tokenises by itself
+    if not workshop.unembedded(cell.parts.checkpoint):
         return None
     tokenizer = workshop.tokenizer(cell.parts.checkpoint)
     prompts = tokenizer(list(data.prompts), verbose=False)["input_ids"]

@@ -89,6 +89,16 @@ class Workshop:
         """The model's tokenizer."""
         return self._once("tokenizer", _key(checkpoint), lambda: load_tokenizer(checkpoint))
 
+    def unembedded(self, checkpoint: Checkpoint) -> bool:
+        """Whether the tokenizer knows tokens for which the model has no embedding."""
+
+        def beyond() -> bool:
+            bones: Any = self.skeleton(checkpoint)
+            entries: int = bones.get_input_embeddings().weight.shape[0]
+            return int(max(self.tokenizer(checkpoint).get_vocab().values())) >= entries
+
+        return self._once("unembedded", _key(checkpoint), beyond)
+
     def skeleton(self, checkpoint: Checkpoint) -> nn.Module:
         """The model's architecture without weights."""
         return self._once("skeleton", _key(checkpoint), lambda: skeleton(checkpoint))

@@ -1,0 +1,338 @@
+"""Tasks of lm-evaluation-harness with their data: found, read, and what identifies them.
+
+Loading is dear: the harness indexes 15,000 tasks, and their data come from the hub. So what is
+loaded is kept for the process, and planning and measuring share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from sweep.data.repository import COMMIT
+from sweep.data.row import Contents, Text
+from sweep.data.source import Origin
+from sweep.hub import asking, of_the_hub, patiently
+from sweep.refusal import Refusal
+
+SEEDS = {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
+"""Those of its command."""
+
+UNSAFE = "runs code that the model writes, which is not done here; leave it out"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task with its questions.
+
+    Attributes:
+        name: the task's.
+        inner: the harness's object.
+        everything: all tasks and groups that were asked for, as the harness evaluates them.
+        shots: examples before each question as the task has it.
+        num_fewshot, limit: as asked for.
+        chat: puts turns into a chat template; None: prompts are asked as they are.
+        longest: 0, since it cuts what is longer than the model takes.
+    """
+
+    name: str
+    inner: Any
+    everything: Mapping[str, Any]
+    shots: int | None = None
+    num_fewshot: int | None = None
+    limit: int | None = None
+    chat: Callable[..., str] | None = None
+    longest: int = 0
+
+    @cached_property
+    def documents(self) -> list[str]:
+        """Hash of every question, in its order, as the harness makes it."""
+        return [_hash(doc) for doc in self.inner.eval_docs]
+
+    @cached_property
+    def contents(self) -> Contents:
+        """Of the texts in its questions."""
+        return Contents.of(
+            Text(value)
+            for doc in self.inner.eval_docs
+            for value in doc.values()
+            if isinstance(value, str) and value.strip()
+        )
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Hashes of its questions."""
+        return frozenset(self.documents)
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """Every text of which the model is asked something, as the harness puts it together."""
+        self.set_shots()
+        with quiet():
+            self.inner.build_all_requests(
+                limit=self.limit,
+                apply_chat_template=self.chat is not None,
+                fewshot_as_multiturn=self.chat is not None,
+                chat_template=self.chat,
+            )
+        asked = (instance.args for instance in self.inner.instances)
+        return [part for parts in asked for part in parts if isinstance(part, str)]
+
+    @property
+    def origin(self) -> Origin:
+        """The harness."""
+        return Origin(self.name, "lm_eval", installed(), "lm-evaluation-harness")
+
+    def set_shots(self) -> None:
+        """As its command does: a task that wants no examples keeps none."""
+        shots = self.shots or 0
+        if self.num_fewshot is not None and self.shots != 0:
+            shots = self.num_fewshot
+        self.inner.set_config(key="num_fewshot", value=shots)
+        self.inner.set_fewshot_seed(seed=SEEDS["fewshot"])
+
+    @cached_property
+    def dataset(self) -> dict[str, str | None]:
+        """Its data set's `dataset_revision` on the hub, if it is from there, and fingerprint."""
+        return _dataset(self.inner)
+
+
+def installed() -> str:
+    """Its version.
+
+    Raises:
+        PackageNotFoundError: it is not installed.
+    """
+    return version("lm-eval")
+
+
+def read(
+    names: Sequence[str],
+    include: Path | None,
+    *,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    chat: bool,
+    tokenizer: Any,
+) -> list[Task]:
+    """The tasks of these names, with their data.
+
+    Args:
+        names: of tasks, groups or tags.
+        include: folder with task files; its own are looked at first.
+        num_fewshot: examples before each question; None: as each task has it, or none.
+        limit: questions of each task; None: all.
+        chat: whether prompts are put into the chat template.
+        tokenizer: must have one, then.
+
+    Raises:
+        Refusal: an unknown name, data that are not to be had, or a task that cannot run here.
+    """
+    if chat and not getattr(tokenizer, "chat_template", None):
+        raise Refusal("apply_chat_template", True, "the model's tokenizer has no chat template")
+    loaded, shots = _kept(tuple(names), include, _files(include))
+    put = partial(_put, tokenizer) if chat else None
+    return [
+        Task(name, task, loaded, shots[name], num_fewshot, limit, put)
+        for name, task in loaded["tasks"].items()
+    ]
+
+
+def _put(tokenizer: Any, turns: Any, add_generation_prompt: bool = True) -> str:
+    """Turns in the tokenizer's chat template, as the harness's own model puts them."""
+    how = {"tokenize": False, "add_generation_prompt": add_generation_prompt}
+    how["continue_final_message"] = not add_generation_prompt
+    text: str
+    try:
+        text = tokenizer.apply_chat_template(turns, **how)
+    except Exception:  # a template is a program of its own; some know no system
+        users = [turn for turn in turns if turn["role"] != "system"]
+        if users == turns:
+            raise
+        text = tokenizer.apply_chat_template(users, **how)
+    return text
+
+
+def commits(names: Sequence[str], include: Path | None) -> dict[str, str]:
+    """The commits of those tasks' data sets that are of the hub, by task.
+
+    Raises:
+        Refusal: as `read`.
+    """
+    loaded, _ = _kept(tuple(names), include, _files(include))
+    found = {name: _dataset(task)["dataset_revision"] for name, task in loaded["tasks"].items()}
+    return {name: commit for name, commit in found.items() if commit is not None}
+
+
+def fingerprint(folder: Path) -> str:
+    """Over the names and bytes of all files in a folder: task files, their code and their data."""
+    total = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if "__pycache__" not in file.parts:
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            total.update(f"{file.relative_to(folder)} {digest}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _files(include: Path | None) -> str:
+    return "" if include is None else fingerprint(include)
+
+
+@cache
+def _kept(
+    names: tuple[str, ...], include: Path | None, files: str
+) -> tuple[Mapping[str, Any], Mapping[str, int | None]]:
+    """Tasks as `_load` gives them, and how many examples each has by itself; once for a process.
+
+    Args:
+        names, include: see `read`.
+        files: a fingerprint of what is in the folder: others are other tasks.
+    """
+    with quiet():
+        loaded = _load(names, include)
+    for name, task in loaded["tasks"].items():
+        if getattr(task, "UNSAFE_CODE", False):
+            raise Refusal("tasks", name, UNSAFE)
+        if getattr(task, "MULTIMODAL", False):
+            raise Refusal("tasks", name, "asks about images; give tasks of text")
+    return loaded, {n: task.get_config("num_fewshot") for n, task in loaded["tasks"].items()}
+
+
+def _load(names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
+    """By the user's own task files alone where these suffice: to index its own takes seconds."""
+    from lm_eval.tasks import TaskManager
+
+    if include is not None:
+        _check_files(include)
+    manager = TaskManager(include_path=include, include_defaults=include is None)
+    if include is not None and not set(names) <= set(manager.all_tasks):
+        manager = TaskManager(include_path=include)
+    known = manager.all_tasks
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {', '.join(close)}? " if close else ""
+            reason = f"no such task; {hint}lm_eval ls tasks lists all {len(known)}"
+            raise Refusal("tasks", name, reason)
+        if (manager.task_index[name].cfg or {}).get("unsafe_code"):
+            raise Refusal("tasks", name, UNSAFE)
+    found: Mapping[str, Any]
+    with asking("tasks", ",".join(names), "the data of these tasks"):
+        try:
+            found = patiently(lambda: manager.load(list(names)))
+        except KeyError:  # a group of one's own may have tasks that are not
+            manager = TaskManager(include_path=include)
+            found = _loaded(manager, names, include)
+        except Exception as error:
+            if of_the_hub(error) and not _is_of_a_file(manager, names):
+                raise
+            found = _loaded(manager, names, include)
+    return found
+
+
+def _loaded(manager: Any, names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
+    """The tasks, one after the other first, so that a mistake is told of the one that has it."""
+    for name in names:
+        try:
+            patiently(partial(manager.load, [name]))
+        except Exception as error:  # a task is a program of its own, and fails as it likes
+            if of_the_hub(error) and not _is_of_a_file(manager, [name]):
+                raise
+            file = manager.task_index[name].yaml_path
+            reason = f"cannot be used ({_words(error)})"
+            if include is not None and file is not None and include in Path(file).parents:
+                raise Refusal("include_path", include, f"{file}: {reason}") from error
+            raise Refusal("tasks", name, reason) from error
+    found: Mapping[str, Any] = manager.load(list(names))
+    return found
+
+
+def _is_of_a_file(manager: Any, names: Sequence[str]) -> bool:
+    """Whether the tasks' data are files that the tasks name, and not of the hub."""
+    paths = ((manager.task_index[name].cfg or {}).get("dataset_path") for name in names)
+    return all(path in ("json", "csv", "parquet", "text", "arrow") for path in paths)
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, KeyError):
+        return f"no such key, split or metric: {error}"
+    told = error.__cause__ if error.__cause__ is not None else error
+    return (str(told).splitlines() or [""])[0] or type(told).__name__
+
+
+def _check_files(include: Path) -> None:
+    """Raises: Refusal: a task file that is no YAML, which the harness would pass over."""
+    import yaml
+
+    for file in sorted(include.rglob("*.yaml")):
+        try:
+            node = yaml.compose(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            place = "" if mark is None else f"line {mark.line + 1}: "
+            problem = getattr(error, "problem", None) or _words(error)
+            reason = f"{file}: {place}is no YAML ({problem})"
+            raise Refusal("include_path", include, reason) from error
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for key, value in pairs:
+            included = key.value == "include" and isinstance(value, yaml.ScalarNode)
+            if included and not (file.parent / value.value).is_file():
+                reason = f"{file}: includes {value.value}, which is not there"
+                raise Refusal("include_path", include, reason)
+
+
+def _dataset(task: Any) -> dict[str, str | None]:
+    """Which data a task has asked of: the commit on the hub, and the fingerprint of `datasets`."""
+    splits = getattr(task, "dataset", None) or {}
+    split = task.config.test_split or task.config.validation_split
+    data = splits.get(split) if isinstance(splits, Mapping) else None
+    files = getattr(data, "cache_files", None) or []
+    folders = [Path(file["filename"]).parent.name for file in files]
+    known = [name for name in folders if COMMIT.fullmatch(name)]
+    return {
+        "dataset_revision": known[0] if known else None,
+        "dataset_fingerprint": getattr(data, "_fingerprint", None),
+    }
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without its bars and remarks."""
+    log = logging.getLogger("lm_eval")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _hash(doc: Any) -> str:
+    from lm_eval.utils import handle_non_serializable
+
+    text = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+__all__ = [
+    "SEEDS",
+    "PackageNotFoundError",
+    "Task",
+    "commits",
+    "fingerprint",
+    "installed",
+    "quiet",
+    "read",
+]

@@ -112,7 +112,8 @@ class Workshop:
         """Share of the weights in the blocks that are in no linear."""
 
         def share() -> float:
-            inside = sum(linear.weight.numel() for linear in self.linears(checkpoint).values())
+            linears = anatomy.matrices(self.skeleton(checkpoint))
+            inside = sum(linear.weight.numel() for linear in linears.values())
             return 1 - inside / anatomy.weights_in_blocks(self.skeleton(checkpoint))
 
         return self._once("outside", _key(checkpoint), share)
@@ -337,4 +338,5 @@ def _statistics_key(cell: Cell) -> str:
 def _key(checkpoint: Checkpoint) -> str:
     """One string per model as it is loaded."""
     placed = [checkpoint.load, checkpoint.device, checkpoint.device_map, checkpoint.attention]
-    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed])
+    read = [checkpoint.blocks, checkpoint.dense]
+    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed, *read])

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from sweep.model import stream
+from sweep.model import anatomy, stream
 from sweep.model.anatomy import blocks, prunable
 from sweep.model.causal import SUPPORTED, looks_ahead, why_not
 from sweep.model.contents import SAFETENSORS, VOCABULARIES, matching, weight_files
@@ -47,6 +47,8 @@ class Checkpoint(ABC):
     load: Load
     pickles: bool
     trust_remote_code: bool
+    blocks: str | None
+    dense: str | None
 
     @abstractmethod
     def folder(self) -> Path:
@@ -180,6 +182,7 @@ def skeleton(checkpoint: Checkpoint) -> nn.Module:
     except Exception as error:  # as in read_config
         reason = f"its config.json makes no causal language model ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
+    anatomy.tell(model, anatomy.Told(checkpoint.blocks, checkpoint.dense))
     try:
         prunable(model)
     except Refusal as refusal:
@@ -290,6 +293,7 @@ def load(checkpoint: Checkpoint, scratch: Path | None = None) -> Any:
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = f"its weights cannot be loaded ({_first_line(error)})"
         raise checkpoint.wrong(reason) from error
+    anatomy.tell(model, anatomy.Told(checkpoint.blocks, checkpoint.dense))
     missing = sorted(report["missing_keys"])
     if missing:
         raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")

@@ -186,6 +186,7 @@ def _metadata(said: Mapping[str, Any], compression: Mapping[str, Any], weights: 
     pruned = said["about"]["compresses"]
     data = ModelCardData(
         base_model=model.get("repo"),
+        **compression.get("license", {}),
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["compression-sweep", *(["pruning", compression["method"]] if pruned else [])],
@@ -212,9 +213,17 @@ def _title(said: Mapping[str, Any], compression: Mapping[str, Any]) -> str:
             f"{100 * compression['sparsity']:.2f} % of the {compression['prunable_weights']:,} "
             f"weights in scope are zero ({compression['weights_in_blocks']:,} are in the blocks). "
             f"Compressed with {compression['method']}; embeddings, norms and head are dense. "
-            "The licence is the dense model's.",
+            f"The licence is the dense model's{_license(compression)}.",
         ]
     )
+
+
+def _license(compression: Mapping[str, Any]) -> str:
+    """What that is, where its card says so."""
+    said = compression.get("license", {})
+    name = said.get("license_name") or said.get("license")
+    link = f" ({said['license_link']})" if "license_link" in said else ""
+    return f": {name}{link}" if name else ""
 
 
 def _sizes(model: Path, compression: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ from sweep.model.checkpoint import (
     read_config,
     skeleton,
 )
-from sweep.model.contents import PROCESSOR, TOKENIZER, files_read, fingerprint, matching
+from sweep.model.contents import CODE, PROCESSOR, TOKENIZER, files_read, fingerprint, matching
 from sweep.model.matrix import Matrix
 from sweep.model.original import Copied
 from sweep.progress import EVERY
@@ -307,11 +307,12 @@ class Bench:
     def save(self, path: Path) -> None:
         """The model as it is now in Hugging Face format, safetensors.
 
-        Beside it lie the files of its tokenizer, and of the processor of a model that also sees, as
-        they were: the tokenizer here pads as measuring wants it.
+        Beside it lie the files of its tokenizer, of the processor of a model that also sees, and
+        its own code if it has such, as they were: the tokenizer here pads as measuring wants it.
         """
         self._original.save(path)
-        for file in matching(self.folder, (*TOKENIZER, *PROCESSOR)):
+        code = CODE if getattr(self.model.config, "auto_map", None) else ()
+        for file in matching(self.folder, (*TOKENIZER, *PROCESSOR, *code)):
             shutil.copyfile(file, path / file.name)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, final
 
 from sweep.hub import FETCH, asking, patiently
 from sweep.model.checkpoint import Checkpoint, DType, check_folder
-from sweep.model.contents import VOCABULARIES, lacking
+from sweep.model.contents import CARD, VOCABULARIES, lacking
 from sweep.model.placement import (
     Attention,
     Device,
@@ -94,7 +95,13 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
     Raises:
         Refusal: it is not to be had.
     """
-    from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+    from huggingface_hub import (
+        HfApi,
+        constants,
+        hf_hub_download,
+        snapshot_download,
+        try_to_load_from_cache,
+    )
 
     files = [*FILES, *VOCABULARIES, *(["*.bin"] if pickles else [])]
 
@@ -114,6 +121,8 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
                 raise Refusal("repo", repo, reason)
             # of a hub in trouble, what is in the cache is given out, whole or not: ask it again
             HfApi().model_info(repo, revision=revision)
+        with suppress(OSError, ValueError):  # its licence stands there; nothing else hangs on it
+            hf_hub_download(repo, CARD, revision=found.name)
         return found
 
     def half() -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from sweep import card
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
-from sweep.model.contents import fingerprint
+from sweep.model.contents import fingerprint, license_of
+from sweep.model.embedded import WEIGHTS
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -140,3 +142,27 @@ def test_a_card_without_the_hash_or_none_at_all_tells_no_weights(tmp_path: Path)
     folder.model.mkdir(parents=True)
     folder.card.write_text("# Mine\n")
     assert card.weights_of(folder) is None
+
+
+def test_the_licence_is_that_of_the_dense_models_card(frozen: Frozen, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(WEIGHTS, model)
+    head = {"license": "other", "license_name": "community", "license_link": "https://a.test/l"}
+    lines = "".join(f"{name}: {value}\n" for name, value in head.items())
+    (model / "README.md").write_text(f"---\n{lines}tags: [x]\n---\n\n# A model\n")
+    words = ("model=local", f"model.path={model}", "corpora=embedded", "seqlen=128")
+    few = ("metric=[perplexity]", "metric.perplexity.n_samples=2", "keep=model")
+    sweep([frozen(*words, "method=magnitude", *few)])
+    (cell,) = (tmp_path / "outputs" / "cells").glob("*magnitude*")
+    found = ModelCard.load(cell / "model" / "README.md")
+    assert found.data.to_dict().items() >= head.items()
+    assert "The licence is the dense model's: community (https://a.test/l)." in found.text
+
+
+@pytest.mark.parametrize(
+    "text", ["# No front\n", "---\nlicense: [\n---\n", "---\na: 1\n---\n", None]
+)
+def test_a_model_whose_card_names_no_licence_has_none(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "README.md").write_text(text)
+    assert license_of(tmp_path) == {}

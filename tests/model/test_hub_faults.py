@@ -156,3 +156,12 @@ def test_a_gated_model_is_told_as_such_and_read_with_a_token(reader: Reader) -> 
         "set HF_TOKEN"
     )
     assert reader.model(settings=SETTINGS, token="hf_of_a_user")["files"] == WHOLE
+
+
+def test_the_models_card_comes_with_it_where_there_is_one(reader: Reader, tmp_path: Path) -> None:
+    """It says the licence; a hub that does not give it is no reason to do without the model."""
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
+    reader.hub.faults.append(Fault("README", status=500, times=1000))
+    assert reader.model(settings=SETTINGS)["files"] == WHOLE
+    reader.hub.faults.clear()
+    assert reader.model(settings=SETTINGS)["files"].keys() == WHOLE.keys() | {"README.md"}

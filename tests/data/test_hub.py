@@ -21,6 +21,7 @@ from sweep import hub as hub_module
 from sweep.data.hub import HELD_OUT, Dataset, Documents, Instructions, held_out
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Part, Source
+from sweep.grid import sweep
 from sweep.refusal import Refusal
 
 ALPACA = datasets.Dataset.from_list(
@@ -293,6 +294,26 @@ def test_a_data_set_of_ones_own_is_read_as_a_file_would_be(hub: Any) -> None:
     first = rows(Dataset("own", "me/own", COMMIT, columns={"output": "input"}), "calibration")[0]
     assert first == Instruction(ALPACA[0]["instruction"], "number 0", "number 0")
     assert rows(Dataset("own", "me/own", COMMIT, field="output"), "evaluation")[3] == Text("3")
+
+
+def test_a_split_on_both_sides_is_calibrated_on_without_the_rows_that_are_measured(
+    hub: Any, frozen: Any, tmp_path: Path
+) -> None:
+    told = "A story of the keeper who came down to the harbour in the year"
+    hub({"train": datasets.Dataset.from_dict({"body": [f"{told} {i}." for i in range(20)]})})
+    commit = "ab" * 20
+    own = {"repo": "me/own", "revision": commit, "field": "body", "n_samples": 4, "seqlen": 32}
+    words = [f"{at}.{name}={v}" for at in ("calib", "metric.perplexity") for name, v in own.items()]
+    command = ("calib=hub", "metric=[perplexity]", "metric.perplexity.source=hub", "method=wanda")
+    sweep([frozen(*command, *words)])
+    (cell,) = (tmp_path / "outputs" / "cells").glob("tiny-wanda-50-own-*")
+    calibration = json.loads((cell / "compression.json").read_text())["calibration"]
+    (data,) = calibration["data"]
+    assert (data["corpus"], data["location"], data["revision"]) == ("own", "me/own", commit)
+    assert calibration["rows_left_to_metrics"] > 0
+    (measured,) = json.loads((cell / "metrics" / "perplexity.json").read_text())["data"]
+    assert (measured["corpus"], measured["location"]) == ("own", "me/own")
+    assert [file.name for file in cell.glob("*/perplexity-*.jsonl")] == ["perplexity-own.jsonl"]
 
 
 def test_mistakes_about_a_data_set_of_ones_own_are_told_by_its_own_settings(hub: Any) -> None:

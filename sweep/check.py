@@ -17,7 +17,7 @@ from sweep.calib.calibration import Calibration
 from sweep.cell import Cell, Parts, digest, make
 from sweep.data.source import Origin
 from sweep.model import anatomy
-from sweep.model.checkpoint import check_placement, text_config
+from sweep.model.reading import check_placement, text_config
 from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
 

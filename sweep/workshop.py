@@ -30,17 +30,12 @@ from sweep.method.gather import OnDisk, gather, kind_of
 from sweep.method.method import from_dense
 from sweep.metric.subject import Memory, Subject
 from sweep.model import anatomy, stream
-from sweep.model.checkpoint import (
-    Checkpoint,
-    check_weights,
-    load,
-    load_tokenizer,
-    read_config,
-    skeleton,
-)
+from sweep.model.checkpoint import Checkpoint
 from sweep.model.contents import CODE, PROCESSOR, TOKENIZER, files_read, fingerprint, matching
 from sweep.model.matrix import Matrix
 from sweep.model.original import Copied
+from sweep.model.reading import load_tokenizer, read_config, skeleton
+from sweep.model.weights import check_weights, load
 from sweep.progress import EVERY
 from sweep.refusal import under
 
@@ -119,7 +114,7 @@ class Workshop:
         return self._once("outside", _key(checkpoint), share)
 
     def check_weights(self, checkpoint: Checkpoint) -> None:
-        """See `sweep.model.checkpoint.check_weights`; once for all cells of the model."""
+        """See `sweep.model.weights.check_weights`; once for all cells of the model."""
         check = partial(check_weights, checkpoint, self.skeleton(checkpoint))
         self._once("weights", _key(checkpoint), check)
 

@@ -75,8 +75,7 @@ class Documents(Source):
         return self._repository().origin(self.corpus)
 
     def _repository(self) -> Repository:
-        place = f"corpora.{self.corpus}"
-        return Repository(self.repo, self.revision, self.config, place, ("source", self.corpus))
+        return _of_conf(self.corpus, self.repo, self.revision, self.config)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The documents of the part's split or file.
@@ -133,8 +132,7 @@ class Instructions(Source):
         return self._repository().origin(self.corpus)
 
     def _repository(self) -> Repository:
-        place = f"corpora.{self.corpus}"
-        return Repository(self.repo, self.revision, self.config, place, ("source", self.corpus))
+        return _of_conf(self.corpus, self.repo, self.revision, self.config)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The rows of the part; where there is one split, a row's content decides."""
@@ -229,6 +227,11 @@ class Dataset(Source):
             first = first or row
             if row is not None and not (isinstance(row, Text) and not row.text.strip()):
                 yield row
+
+
+def _of_conf(corpus: str, repo: str, revision: str, config: str | None) -> Repository:
+    """The repository of a corpus that has its entry in `conf/`, by which mistakes are told."""
+    return Repository(repo, revision, config, f"corpora.{corpus}", ("source", corpus))
 
 
 def held_out(row: Instruction | Text) -> bool:

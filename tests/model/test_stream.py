@@ -20,9 +20,9 @@ from sweep.method.sparsegpt import SparseGPT
 from sweep.method.walk import walk
 from sweep.method.wanda import Wanda
 from sweep.model import anatomy
-from sweep.model.checkpoint import load
 from sweep.model.local import Local
 from sweep.model.offload import resident
+from sweep.model.weights import load
 from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
 from sweep.workshop import Bench

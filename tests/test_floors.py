@@ -46,7 +46,11 @@ DOORS = {
     "jinja2": {"sweep/report/page.py"},
     "openai": {"sweep/metric/judge_endpoint.py"},
     "compressed_tensors": {"sweep/export/bitmask.py"},
-    "lm_eval": {"sweep/metric/harness.py", "sweep/metric/lm_eval_tasks.py"},
+    "lm_eval": {
+        "sweep/metric/harness.py",
+        "sweep/metric/lm_eval_load.py",
+        "sweep/metric/lm_eval_tasks.py",
+    },
     "hydra": {"sweep/__main__.py", "sweep/explain.py"},
 }
 """Packages that only some files may import."""

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sweep.metric.lm_eval_tasks import SEEDS, Task, quiet
+from sweep.metric.lm_eval_load import quiet
+from sweep.metric.lm_eval_tasks import SEEDS, Task
 from sweep.metric.subject import Subject
 from sweep.model.finite import culprit
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, final
 
@@ -64,7 +65,7 @@ class LmEval(Metric[Task]):
         """
         try:
             revision = lm_eval_tasks.installed()
-        except lm_eval_tasks.PackageNotFoundError as error:
+        except PackageNotFoundError as error:
             reason = "lm-evaluation-harness is not here: pip install 'compression-sweep[lm_eval]'"
             raise Refusal("tasks", list(self.tasks), reason) from error
         include = self._include()

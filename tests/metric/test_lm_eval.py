@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from math import exp, log
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,7 @@ from sweep.build import build
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
-from sweep.metric import harness, lm_eval_tasks
+from sweep.metric import harness, lm_eval_load, lm_eval_tasks
 from sweep.metric.lm_eval import LmEval
 from sweep.metric.metric import Metric
 from sweep.model.contents import fingerprint
@@ -439,7 +440,7 @@ class TestBadInput:
         self, monkeypatch: pytest.MonkeyPatch, words: list[str], frozen: Frozen
     ) -> None:
         def none() -> str:
-            raise lm_eval_tasks.PackageNotFoundError("lm-eval")
+            raise PackageNotFoundError("lm-eval")
 
         monkeypatch.setattr(lm_eval_tasks, "installed", none)
         with pytest.raises(Refusal) as refused:
@@ -591,7 +592,7 @@ def test_a_hub_that_is_busy_is_asked_for_a_tasks_data_again(
 
     monkeypatch.setattr(TaskManager, "load", busy)
     monkeypatch.setattr(hub.time, "sleep", waits.append)
-    lm_eval_tasks._kept.cache_clear()
+    lm_eval_load.loaded.cache_clear()
     (task,) = lm_eval_tasks.read(["fox"], own, chat=False, tokenizer=None)
     assert len(task.documents) == 12
     assert waits == [*hub.WAITS]

@@ -106,8 +106,8 @@ def prune(method: str, load: str, shape: Shape, folder: Path) -> dict[str, Any]:
     from sweep.method.walk import walk
     from sweep.method.wanda import Wanda
     from sweep.model import anatomy
-    from sweep.model.checkpoint import load as load_model
     from sweep.model.local import Local
+    from sweep.model.weights import load as load_model
     from sweep.sparsity.unstructured import Unstructured
 
     ids = torch.randint(

@@ -37,8 +37,9 @@ from sweep.metric.scan import CHUNK, scan
 from sweep.metric.subject import Subject
 from sweep.metric.text import Scored, text_windows
 from sweep.model import anatomy
-from sweep.model.checkpoint import load, load_tokenizer
 from sweep.model.embedded import Tiny
+from sweep.model.reading import load_tokenizer
+from sweep.model.weights import load
 from sweep.numerics.divergence import Divergence, compare
 
 VOCABULARY = 32_000

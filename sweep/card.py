@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep import size
+from sweep.build import locate
 from sweep.files import Folder
 from sweep.refusal import Refusal
 
@@ -138,23 +139,33 @@ def _pins(config: Mapping[str, Any], data: Iterable[Mapping[str, Any]]) -> dict[
     """Commits of the model and of those corpora whose configuration names a branch or a tag."""
     model = config.get("model", {})
     pins = {"model.revision": str(model["revision"])} if "repo" in model else {}
-    named = dict(_revisions([config.get("calib"), config.get("metric")]))
-    for one in data:
-        corpus, commit = one["corpus"], one["revision"]
-        if one["source"] == "hub" and named.get(corpus, commit) != commit:
-            pins[f"corpora.{corpus}.revision"] = commit
+    commits = {one["corpus"]: one["revision"] for one in data if one["source"] == "hub"}
+    for setting, corpus, named in _revisions(config):
+        commit = commits.get(corpus, named)
+        if commit != named:
+            pins[setting] = commit
     return pins
 
 
-def _revisions(node: Any) -> Iterator[tuple[str, str]]:
-    """Every corpus of a configuration with the revision that it names."""
-    if isinstance(node, Mapping):
-        if "corpus" in node and "revision" in node:
-            yield node["corpus"], node["revision"]
-        node = list(node.values())
-    if isinstance(node, list):
-        for inner in node:
-            yield from _revisions(inner)
+def _revisions(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Every corpus of the hub with the revision that it names, and the setting that does.
+
+    That is of a corpus of `conf/` its entry there, and else stands beside the source.
+    """
+    calibration, metrics = config.get("calib", {}), config.get("metric", {})
+    parts = calibration.get("parts", {})
+    sources = [("calib", calibration.get("source"))]
+    sources += [(f"calib.parts.{name}", part["source"]) for name, part in parts.items()]
+    sources += [
+        (f"metric.{name}", source)
+        for name, node in metrics.items()
+        for source in node.get("source", {}).values()
+    ]
+    for place, source in sources:
+        if source is not None and "repo" in source:
+            own = "split" in locate(source["_target_"], place).__dataclass_fields__
+            where = place if own else f"corpora.{source['corpus']}"
+            yield f"{where}.revision", source["corpus"], source.get("revision", "main")
 
 
 def _shared(word: str) -> str:
@@ -175,6 +186,7 @@ def _metadata(said: Mapping[str, Any], compression: Mapping[str, Any], weights: 
     pruned = said["about"]["compresses"]
     data = ModelCardData(
         base_model=model.get("repo"),
+        **compression.get("license", {}),
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["compression-sweep", *(["pruning", compression["method"]] if pruned else [])],
@@ -201,9 +213,17 @@ def _title(said: Mapping[str, Any], compression: Mapping[str, Any]) -> str:
             f"{100 * compression['sparsity']:.2f} % of the {compression['prunable_weights']:,} "
             f"weights in scope are zero ({compression['weights_in_blocks']:,} are in the blocks). "
             f"Compressed with {compression['method']}; embeddings, norms and head are dense. "
-            "The licence is the dense model's.",
+            f"The licence is the dense model's{_license(compression)}.",
         ]
     )
+
+
+def _license(compression: Mapping[str, Any]) -> str:
+    """What that is, where its card says so."""
+    said = compression.get("license", {})
+    name = said.get("license_name") or said.get("license")
+    link = f" ({said['license_link']})" if "license_link" in said else ""
+    return f": {name}{link}" if name else ""
 
 
 def _sizes(model: Path, compression: Mapping[str, Any]) -> str:

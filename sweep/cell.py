@@ -193,14 +193,16 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
             identity["method"] = {**config["method"], **same}
         identity["method"] = {k: v for k, v in identity["method"].items() if LATER.get(k) != v}
         identity["sparsity"] = config["sparsity"]
+        told = {"blocks": parts.checkpoint.blocks, "dense": parts.checkpoint.dense}
+        identity |= {name: value for name, value in told.items() if value is not None}
         label.append(parts.pattern.label)
         about |= {"sparsity": parts.pattern.label, "ratio": parts.pattern.sparsity}
     if parts.calibration is not None:
         with under("calib"):
             data = _fixed(parts.calibration.origins())
         identity |= {"calib": _without_paths(config["calib"]), "data": data}
-        label.append(options["calib"])
-        about["calib"] = options["calib"]
+        about["calib"] = parts.calibration.name() or options["calib"]
+        label.append(about["calib"])
         if parts.calibration.draws():
             identity["seed"] = about["seed"] = settings.seed
             label += [f"seed{settings.seed}"] if settings.seed else []

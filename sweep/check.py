@@ -17,7 +17,7 @@ from sweep.calib.calibration import Calibration
 from sweep.cell import Cell, Parts, digest, make
 from sweep.data.source import Origin
 from sweep.model import anatomy
-from sweep.model.checkpoint import check_placement, text_config
+from sweep.model.reading import check_placement, text_config
 from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
 
@@ -121,7 +121,7 @@ def _kept_apart(cell: Cell, workshop: Workshop) -> Cell:
         config = {**cell.config, "without": sorted(cell.without | met)}
         cell = make(config, workshop.fingerprint)
     reason = "has ever more rows that its metrics need; calibrate on another, or evaluate on others"
-    raise Refusal("calib", cell.config["options"]["calib"], reason)
+    raise Refusal("calib", cell.about["calib"], reason)
 
 
 def _check_data(cell: Cell, workshop: Workshop) -> frozenset[str]:
@@ -205,11 +205,11 @@ def _tokenised(calibration: Calibration | None) -> tuple[str, Origin]:
 
 
 def _ids(data: Any, cell: Cell, workshop: Workshop) -> torch.Tensor | None:
-    """The tokens of a metric's data; of questions, those of their prompts; None: it tells none."""
+    """The tokens of a metric's data; of questions, those of their prompts; None: all are known."""
     if hasattr(data, "ids"):
         found: torch.Tensor = data.ids
         return found
-    if not hasattr(data, "prompts"):  # tasks of another's harness, which tokenises by itself
+    if not workshop.unembedded(cell.parts.checkpoint):
         return None
     tokenizer = workshop.tokenizer(cell.parts.checkpoint)
     prompts = tokenizer(list(data.prompts), verbose=False)["input_ids"]

@@ -26,7 +26,7 @@ SWEEPS = ("tracker", "outputs", "name", "report")
 """Keys that belong to the sweep; the others are a cell's."""
 
 OTHERS = ("metric", *SWEEPS, "seed", "batch_size", "keep", "seqlen")
-BESIDE = ("path", "key", "field")
+BESIDE = ("path", "key", "field", "columns", "repo", "config", "split", "first", "revision")
 """Settings that stand beside a `source` and belong to it."""
 
 
@@ -80,7 +80,7 @@ def _metric(
     """A metric with its corpora spelt out: `source` becomes a mapping from name to node."""
     if not isinstance(node, Mapping):
         raise Refusal(where, node, "holds the metric's settings; set one of them by its name")
-    beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
+    beside = _beside(node)
     own = {key: value for key, value in node.items() if key not in BESIDE}
     own = _listed(own, where)
     if "source" not in own:
@@ -91,7 +91,8 @@ def _metric(
     if len(names) > 1 and beside:
         key = next(iter(beside))
         raise Refusal(f"{where}.{key}", beside[key], "belongs to one source, and there are several")
-    own["source"] = {name: _corpus(name, beside, where, corpora) for name in names}
+    found = {name: _corpus(name, beside, where, corpora) for name in names}
+    own["source"] = {node.get("corpus", name): node for name, node in found.items()}
     tokenised = all(_packing(source, where) is None for source in own["source"].values())
     if own.get("seqlen", 0) is None and not tokenised:
         own["seqlen"] = seqlen
@@ -112,8 +113,7 @@ def _calibration(
     own = {key: value for key, value in node.items() if key not in BESIDE}
     packing = None
     if "source" in own:
-        beside = {key: node[key] for key in BESIDE if node.get(key) is not None}
-        own["source"] = _corpus(own["source"], beside, "calib", corpora)
+        own["source"] = _corpus(own["source"], _beside(node), "calib", corpora)
         packing = _packing(own["source"], "calib.source")
         if own.get("packing", 0) is None:
             own["packing"] = packing
@@ -152,8 +152,7 @@ def _part(
             "its own in a grid"
         )
         raise Refusal(f"{where}.source", chosen, reason)
-    beside = {key: part[key] for key in BESIDE if part.get(key) is not None}
-    source = _corpus(chosen, beside, where, corpora)
+    source = _corpus(chosen, _beside(part), where, corpora)
     usual = _packing(source, where)
     own = {key: value for key, value in part.items() if key not in (*BESIDE, "source", "packing")}
     return own | {
@@ -163,18 +162,47 @@ def _part(
     }
 
 
+def _beside(node: Mapping[str, Any]) -> dict[str, Any]:
+    """What is set beside a source; of several in one, those that are."""
+    found: dict[str, Any] = {}
+    for key in BESIDE:
+        value = node.get(key)
+        if isinstance(value, Mapping):
+            value = {name: inner for name, inner in value.items() if inner is not None} or None
+        if value is not None:
+            found[key] = value
+    return found
+
+
 def _corpus(
     name: Any, beside: Mapping[str, Any], where: str, corpora: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """A corpus spelt out; a data set of one's own choice is called as its repository."""
     if name not in corpora:
         raise Refusal(f"{where}.source", name, f"no such corpus; there are: {', '.join(corpora)}")
     fields = _class(corpora[name], f"corpora.{name}").__dataclass_fields__
     for key, value in beside.items():
+        takes = [other for other, node in corpora.items() if _takes(node, key)]
+        belongs = f"belongs to source={' or '.join(takes)}"
+        if "repo" in corpora[name] and key in fields:
+            reason = f"{belongs}; of {name} for all: corpora.{name}.{key}"
+            raise Refusal(f"{where}.{key}", value, reason)
         if key not in fields:
-            raise Refusal(f"{where}.{key}", value, f"the corpus {name} takes no {key}")
-    if "path" in fields and "path" not in beside and "path" not in corpora[name]:
-        raise Refusal(f"{where}.path", "null", f"must be set for source={name}")
-    return {**corpora[name], **beside}
+            reason = f"the corpus {name} takes no {key}; it {belongs}"
+            raise Refusal(f"{where}.{key}", value, reason)
+    found = {**corpora[name], **beside}
+    for key in ("path", "repo"):
+        if key in fields and key not in found:
+            raise Refusal(f"{where}.{key}", "null", f"must be set for source={name}")
+    if "corpus" in fields and "repo" in beside:
+        called = str(found["repo"]).rpartition("/")[2]
+        found["corpus"] = f"{called}-{found['config']}" if found.get("config") else called
+    return found
+
+
+def _takes(node: Mapping[str, Any], key: str) -> bool:
+    """Whether a corpus takes a setting beside the source that names it."""
+    return "repo" not in node and key in _class(node, "corpora").__dataclass_fields__
 
 
 def _packing(source: Mapping[str, Any], where: str) -> str | None:

@@ -135,8 +135,13 @@ def options_with(name: str) -> list[str]:
 
 
 def _holds(file: Path, group: str, keys: Sequence[str]) -> bool:
+    """Whether an option has a key: in its own file, or in that of another on which it builds."""
     text = file.read_text(encoding="utf-8")
     node = yaml.safe_load(text)
+    builds_on = [one.partition("@")[0] for one in node.get("defaults", ()) if isinstance(one, str)]
+    others = [other for name in builds_on if (other := file.with_name(f"{name}.yaml")).is_file()]
+    if any(_holds(other, group, keys) for other in others):
+        return True
     for key in ([group] if "@package _global_" in text else []) + [*keys]:
         if not isinstance(node, Mapping) or key not in node:
             return False

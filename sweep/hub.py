@@ -13,7 +13,7 @@ import re
 import socket
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -43,6 +43,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 STREAMED = re.compile(r"hf://[^\s'\"]+")
 """The address of a file that is read while it comes."""
 
+UNKNOWN = {
+    "configuration": re.compile(r"^BuilderConfig '.*' not found"),
+    "split": re.compile(r"^(Unknown|Bad) split"),
+}
+"""What `datasets` says of a name that a data set has not, and which there are."""
+
 STREAMING = {
     "STREAMING_READ_MAX_RETRIES": 1,
     "STREAMING_READ_RETRY_INTERVAL": 0,
@@ -59,13 +65,22 @@ FETCH = "where there is a network, python -m sweep.fetch with the words of this 
 
 
 @contextmanager
-def asking(setting: str, value: str, repo: str, revision: str | None = None) -> Iterator[None]:
+def asking(
+    setting: str,
+    value: str,
+    repo: str,
+    beside: Mapping[str, str | None] | None = None,
+    half: Callable[[], str | None] = lambda: None,
+) -> Iterator[None]:
     """Something is asked of the hub or its cache.
 
     Args:
         setting, value: by which it was chosen.
         repo: that holds it.
-        revision: what the setting `revision` beside it is; None: there is none that one sets.
+        beside: what the settings `revision`, `config` and `split` beside it are, where there are
+            such: what is wrong with one of them is told by its name.
+        half: where in the cache a copy is that is not whole, and what it lacks, in words; None:
+            there is none.
 
     Raises:
         Refusal: it is not to be had.
@@ -76,9 +91,10 @@ def asking(setting: str, value: str, repo: str, revision: str | None = None) -> 
     except Exception as error:
         if not _is_the_hubs(error):
             raise
-        if revision is not None and _is_of_no_revision(error):
-            setting, value = "revision", revision
-        raise Refusal(setting, value, _reason(repo, error)) from error
+        for name, given in (beside or {}).items():
+            if given is not None and _is_of(name, error):
+                setting, value = name, given
+        raise Refusal(setting, value, _reason(repo, error, half)) from error
 
 
 def patiently(ask: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
@@ -118,7 +134,7 @@ def _is_of_the_client(error: BaseException) -> bool:
     return any(kind.__module__.partition(".")[0].startswith("httpx") for kind in type(error).mro())
 
 
-def _reason(repo: str, error: BaseException) -> str:
+def _reason(repo: str, error: BaseException, half: Callable[[], str | None]) -> str:
     """What is wrong and what would be right, by the first cause that is known."""
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -136,6 +152,9 @@ def _reason(repo: str, error: BaseException) -> str:
     for cause in _causes(error):
         if isinstance(cause, FileNotFoundError) and (name := STREAMED.search(str(cause))):
             return f"{repo} holds no such file at this revision ({name[0]})"
+        for what, said in UNKNOWN.items():
+            if said.search(str(cause)):
+                return f"{repo} has no such {what} ({_first(cause)})"
     for cause in _causes(error):
         if _is_damage(cause) and not any(map(_tells, _causes(error))):
             *_, root = _causes(cause)
@@ -155,6 +174,11 @@ def _reason(repo: str, error: BaseException) -> str:
         if isinstance(cause, RemoteEntryNotFoundError):
             return f"{repo} holds no such file at this revision ({cause.response.url})"
     told = next(filter(_tells, _causes(error)), error)
+    if there := half():
+        return (
+            f"its copy in the cache, {there}, and the hub does not give it ({_first(told)}; asked "
+            f"at {constants.ENDPOINT}); {FETCH}"
+        )
     return (
         f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
         f"{_caches()} and at {constants.ENDPOINT}); {FETCH}"
@@ -172,10 +196,21 @@ def _caches() -> str:
     return " and ".join(caches)
 
 
-def _is_of_no_revision(error: BaseException) -> bool:
-    from huggingface_hub.errors import RevisionNotFoundError
+def _is_of(setting: str, error: BaseException) -> bool:
+    """Whether what the setting names is not there."""
+    from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionNotFoundError
 
-    return any(isinstance(cause, RevisionNotFoundError) for cause in _causes(error))
+    causes = list(_causes(error))
+    if setting == "revision":
+        return any(isinstance(cause, RevisionNotFoundError) for cause in causes)
+    if setting == "config":
+        return any(UNKNOWN["configuration"].search(str(cause)) for cause in causes)
+    return any(
+        isinstance(cause, RemoteEntryNotFoundError)
+        or UNKNOWN["split"].search(str(cause))
+        or (isinstance(cause, FileNotFoundError) and STREAMED.search(str(cause)))
+        for cause in causes
+    )
 
 
 def _is_damage(error: BaseException) -> bool:

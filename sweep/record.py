@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sweep import size
 from sweep.calib.calibration import Windows
 from sweep.cell import Cell
 from sweep.environment import environment
 from sweep.method.walk import LayerRecord
 from sweep.metric.metric import Result
-from sweep.model import anatomy
+from sweep.model import anatomy, saved
+from sweep.model.contents import license_of
 from sweep.workshop import Bench
 
 
@@ -36,6 +38,8 @@ def compression(
     """
     compresses = cell.parts.method.compresses
     zeros, total = sum(r.zeros for r in layers), sum(r.rows * r.cols for r in layers)
+    told = [layer(record) for record in layers]
+    stored = size.of_tensors(saved.headers(bench.model), told)
     return {
         "cell": cell.id,
         "method": cell.config["options"]["method"],
@@ -46,7 +50,9 @@ def compression(
         "weights_in_blocks": anatomy.weights_in_blocks(bench.model),
         "calibration": _calibration(cell, windows),
         "weights_sha256": weights,
-        "layers": [layer(record) for record in layers],
+        "bytes": {"dense": stored.dense, "bitmask": stored.bitmask},
+        "license": license_of(bench.folder),
+        "layers": told,
         "seconds": round(seconds, 3),
         "environment": environment(str(bench.dense.device)),
     }

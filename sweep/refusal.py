@@ -21,16 +21,20 @@ class Refusal(Stop):
         setting: dotted name as typed on the command line, e.g. `calib.path`; may be empty.
         value: what it was set to.
         reason: what is wrong, and what would be right.
+        placed: whether the setting is named from the top of the configuration already.
     """
 
-    def __init__(self, setting: str, value: object, reason: str) -> None:
+    def __init__(self, setting: str, value: object, reason: str, *, placed: bool = False) -> None:
         super().__init__(setting, value, reason)
         self.setting = setting
         self.value = value
         self.reason = reason
+        self.placed = placed
 
     def under(self, prefix: str) -> Refusal:
         """The same refusal, with its setting named as seen from the top of the configuration."""
+        if self.placed:
+            return Refusal(self.setting, self.value, self.reason, placed=True)
         return Refusal(
             f"{prefix}.{self.setting}" if self.setting else prefix, self.value, self.reason
         )

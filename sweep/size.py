@@ -52,17 +52,28 @@ def bitmask_bytes(shape: Sequence[int], zeros: int, width: int) -> int:
 def of_model(folder: Path, layers: Iterable[Mapping[str, Any]]) -> Size:
     """Sizes of a model in safetensors; only the files' headers are read.
 
+    Args:
+        folder: holds it.
+        layers: see `of_tensors`.
+    """
+    return of_tensors(headers(folder), layers)
+
+
+def of_tensors(
+    tensors: Mapping[str, Mapping[str, Any]], layers: Iterable[Mapping[str, Any]]
+) -> Size:
+    """Sizes of a model whose tensors on disk are these.
+
     Experts lie on disk in other pieces than the method sees: gates and projections up as matrices
     of their own, which is counted; or, where a family stores them as one tensor of three dimensions
     (GPT-OSS), which has no bitmask form, dense, zeros and all.
 
     Args:
-        folder: holds it.
+        tensors: `dtype` and `shape` by name, as `headers` gives them.
         layers: `name`, `shape` and `zeros` of every compressed linear, as `compression.json` has
             them.
     """
-    tensors = headers(folder)
-    usual = next(iter(tensors.values()))  # a family may store a linear under another name
+    usual = _usual(tensors)  # a family may store a linear under another name
     dense = sum(prod(tensor["shape"]) * _width(tensor) for tensor in tensors.values())
     linears_dense = linears_bitmask = 0
     for layer in layers:
@@ -77,6 +88,15 @@ def of_model(folder: Path, layers: Iterable[Mapping[str, Any]]) -> Size:
         if stored is None and re.search(r"\.experts\.\d+\.gate_up_proj$", layer["name"]):
             linears_bitmask += len(shape) * _NUMBER  # two matrices, each with its shape
     return Size(dense, dense - linears_dense + linears_bitmask, linears_dense, linears_bitmask)
+
+
+def _usual(tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A tensor of the dtype that most matrices have; norms may have another."""
+    count: dict[str, int] = {}
+    for tensor in tensors.values():
+        if len(tensor["shape"]) > 1:
+            count[tensor["dtype"]] = count.get(tensor["dtype"], 0) + prod(tensor["shape"])
+    return {"dtype": max(count, key=lambda dtype: count[dtype])}
 
 
 def has_joint_experts(folder: Path) -> bool:

@@ -30,17 +30,12 @@ from sweep.method.gather import OnDisk, gather, kind_of
 from sweep.method.method import from_dense
 from sweep.metric.subject import Memory, Subject
 from sweep.model import anatomy, stream
-from sweep.model.checkpoint import (
-    Checkpoint,
-    check_weights,
-    load,
-    load_tokenizer,
-    read_config,
-    skeleton,
-)
-from sweep.model.contents import PROCESSOR, TOKENIZER, files_read, fingerprint, matching
+from sweep.model.checkpoint import Checkpoint
+from sweep.model.contents import CODE, PROCESSOR, TOKENIZER, files_read, fingerprint, matching
 from sweep.model.matrix import Matrix
 from sweep.model.original import Copied
+from sweep.model.reading import load_tokenizer, read_config, skeleton
+from sweep.model.weights import check_weights, load
 from sweep.progress import EVERY
 from sweep.refusal import under
 
@@ -89,6 +84,16 @@ class Workshop:
         """The model's tokenizer."""
         return self._once("tokenizer", _key(checkpoint), lambda: load_tokenizer(checkpoint))
 
+    def unembedded(self, checkpoint: Checkpoint) -> bool:
+        """Whether the tokenizer knows tokens for which the model has no embedding."""
+
+        def beyond() -> bool:
+            bones: Any = self.skeleton(checkpoint)
+            entries: int = bones.get_input_embeddings().weight.shape[0]
+            return int(max(self.tokenizer(checkpoint).get_vocab().values())) >= entries
+
+        return self._once("unembedded", _key(checkpoint), beyond)
+
     def skeleton(self, checkpoint: Checkpoint) -> nn.Module:
         """The model's architecture without weights."""
         return self._once("skeleton", _key(checkpoint), lambda: skeleton(checkpoint))
@@ -102,13 +107,14 @@ class Workshop:
         """Share of the weights in the blocks that are in no linear."""
 
         def share() -> float:
-            inside = sum(linear.weight.numel() for linear in self.linears(checkpoint).values())
+            linears = anatomy.matrices(self.skeleton(checkpoint))
+            inside = sum(linear.weight.numel() for linear in linears.values())
             return 1 - inside / anatomy.weights_in_blocks(self.skeleton(checkpoint))
 
         return self._once("outside", _key(checkpoint), share)
 
     def check_weights(self, checkpoint: Checkpoint) -> None:
-        """See `sweep.model.checkpoint.check_weights`; once for all cells of the model."""
+        """See `sweep.model.weights.check_weights`; once for all cells of the model."""
         check = partial(check_weights, checkpoint, self.skeleton(checkpoint))
         self._once("weights", _key(checkpoint), check)
 
@@ -127,7 +133,7 @@ class Workshop:
         key += digest(sorted(cell.without))
 
         def draw() -> Windows:
-            what = f"reading calib {cell.config['options']['calib']}, seed {cell.settings.seed}"
+            what = f"reading calib {cell.about['calib']}, seed {cell.settings.seed}"
             with _said_if_slow(what), under("calib"):
                 return calibration.windows(tokenizer, cell.settings.seed, without=cell.without)
 
@@ -296,11 +302,12 @@ class Bench:
     def save(self, path: Path) -> None:
         """The model as it is now in Hugging Face format, safetensors.
 
-        Beside it lie the files of its tokenizer, and of the processor of a model that also sees, as
-        they were: the tokenizer here pads as measuring wants it.
+        Beside it lie the files of its tokenizer, of the processor of a model that also sees, and
+        its own code if it has such, as they were: the tokenizer here pads as measuring wants it.
         """
         self._original.save(path)
-        for file in matching(self.folder, (*TOKENIZER, *PROCESSOR)):
+        code = CODE if getattr(self.model.config, "auto_map", None) else ()
+        for file in matching(self.folder, (*TOKENIZER, *PROCESSOR, *code)):
             shutil.copyfile(file, path / file.name)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:
@@ -327,4 +334,5 @@ def _statistics_key(cell: Cell) -> str:
 def _key(checkpoint: Checkpoint) -> str:
     """One string per model as it is loaded."""
     placed = [checkpoint.load, checkpoint.device, checkpoint.device_map, checkpoint.attention]
-    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed])
+    read = [checkpoint.blocks, checkpoint.dense]
+    return json.dumps([str(checkpoint.folder()), checkpoint.dtype, *placed, *read])

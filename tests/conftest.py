@@ -166,6 +166,15 @@ def rows() -> Any:
     return Rows
 
 
+@pytest.fixture(scope="session")
+def hub_reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A user's process that reads from a hub on the loopback address; see tests/hub_reader.py."""
+    from tests.hub_reader import Reader
+
+    with Reader.running(tmp_path_factory.mktemp("user") / "hf") as reader:
+        yield reader
+
+
 @pytest.fixture
 def real() -> Path:
     """The folder of real material; a test that needs it is skipped where there is none."""

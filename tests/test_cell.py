@@ -187,3 +187,18 @@ def test_where_a_model_lies_is_no_part_of_what_it_is(cell, files: dict[str, Path
     assert cell(*local, "model.device_map=auto").id == cell(*local, "model.device=cpu").id
     one, other = (cell(*local, f"model.attention={name}") for name in ("auto", "eager"))
     assert one.about["weights"] != other.about["weights"]
+
+
+def test_what_the_user_says_of_a_model_is_in_the_identity_only_where_it_is_said(
+    cell,  # type: ignore[no-untyped-def]
+    files: dict[str, Path],
+) -> None:
+    """And not in that of the dense cell, which is the same for all."""
+    model = ("model=local", f"model.path={files['model']}", "corpora=embedded", "seqlen=256")
+    plain = cell(*model)
+    assert not {"blocks", "dense"} & plain.identity.keys()
+    said = {"blocks": "model.layers", "dense": "down_proj"}
+    others = {cell(*model, f"model.{name}={value}").id for name, value in said.items()}
+    assert len({plain.id, *others}) == 3
+    dense = [cell(*model, "method=dense", *more).id for more in ((), ("model.dense=down_proj",))]
+    assert dense[0] == dense[1]

@@ -129,6 +129,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["hydra/launcher=basic", "-m"], "hydra/launcher=basic: runs a grid without planning it"),
     (["calib.n_samples=10000000"], "calib.n_samples=10000000: windows of 256 tokens are"),
     (["calib.field=text"], "calib.field"),
+    (["model.pickles=true"], "model.pickles=true: no such key; model=gemma3_4b, model=gpt2, mo"),
     (["method=magnitude", "calib=local", "calib.path=/no"], "calib.path=/no: no such file"),
     (["method=magnitude", "calib.seqlen=4096"], "calib.seqlen=4096: more than the model's 512"),
     (["method=dense", "method.scope=nonsense"], "method.scope=nonsense: matches no linear"),

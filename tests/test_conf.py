@@ -16,8 +16,9 @@ from omegaconf import OmegaConf
 
 from sweep.cell import make
 from sweep.config import CONF
-from sweep.data import hub as data_hub
+from sweep.data import repository
 from sweep.model import hub
+from sweep.refusal import Refusal
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -25,6 +26,7 @@ Frozen = Callable[..., dict[str, Any]]
 NEEDED = {
     "model=local": ["model.path={model}"],
     "model=hub": ["model.repo=a/model"],
+    "calib=hub": ["calib.repo=me/own"],
     "calib=local": ["calib.path={text}"],
     "calib=tokens": ["calib.path={tokens}"],
     "sparsity=n_of_m": ["sparsity.n=1", "sparsity.m=4"],
@@ -45,7 +47,7 @@ def test_every_option_composes_and_builds(
     option: str, frozen: Frozen, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "_snapshot", lambda repo, revision, pickles: files["model"])
-    monkeypatch.setattr(data_hub, "_commit", lambda corpus, repo, revision: revision)
+    monkeypatch.setattr(repository, "_commit", lambda repo, revision: revision)
     needed = [text.format(**files) for text in NEEDED.get(option, [])]
     cell = make(frozen(option, *needed), lambda folder: str(folder))
     assert cell.name.endswith(cell.id[:8])
@@ -127,6 +129,67 @@ def test_a_metrics_source_takes_the_same_names_as_calibration(
     beside = [f"metric.perplexity.path={path}"] if path else []
     config = frozen("metric=[perplexity]", f"metric.perplexity.source={source}", *beside)
     assert list(config["metric"]["perplexity"]["source"]) == [source]
+
+
+def test_a_data_set_of_ones_own_is_called_as_its_repository(
+    frozen: Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "_commit", lambda repo, revision: revision)
+    calib = ("calib=hub", "calib.repo=me/chats", "calib.config=main", "calib.field=messages")
+    beside = ("source=hub", "repo=me/sums", "revision=v2", "split=test", "columns.output=answer")
+    words = (*calib, "metric=[tasks]", *(f"metric.tasks.{word}" for word in beside))
+    cell = make(frozen(*words), lambda folder: str(folder))
+    assert "-chats-main-" in cell.name
+    assert cell.about["calib"] == "chats-main"
+    ((name, source),) = cell.parts.metrics["tasks"].source.items()  # type: ignore[attr-defined]
+    assert name == "sums"
+    assert vars(source) == {
+        "corpus": "sums",
+        "repo": "me/sums",
+        "revision": "v2",
+        "config": None,
+        "split": "test",
+        "first": None,
+        "field": None,
+        "columns": {"output": "answer"},
+    }
+
+
+def test_a_calibration_set_is_called_as_the_corpus_that_it_reads(frozen: Frozen) -> None:
+    cell = make(frozen("calib=c4", "calib.source=alpaca"), lambda folder: str(folder))
+    assert cell.about["calib"] == "alpaca"
+    assert "-alpaca-" in cell.name
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("calib=hub",), "calib.repo=???: must be set"),
+        (("metric.tasks.source=hub",), "metric.tasks.repo=null: must be set for source=hub"),
+        (
+            ("model=gpt2", "metric.tasks.source=alpaca", "metric.tasks.revision=v2"),
+            "metric.tasks.revision=v2: belongs to source=hub; of alpaca for all: corpora.alpaca.r",
+        ),
+        (
+            ("metric.tasks.source=alpaca", "metric.tasks.repo=a/b"),
+            "metric.tasks.repo=a/b: the corpus alpaca takes no repo; it belongs to source=hub",
+        ),
+        (
+            ("metric.tasks.source=[alpaca,hub]", "metric.tasks.repo=a/b"),
+            "metric.tasks.repo=a/b: belongs to one source, and there are several",
+        ),
+        (
+            ("metric.tasks.source=alpaca", "metric.tasks.field=body"),
+            "metric.tasks.field=body: the corpus alpaca takes no field; it belongs to source=hub o",
+        ),
+    ],
+)
+def test_what_stands_beside_a_source_belongs_to_it(
+    words: tuple[str, ...], said: str, frozen: Frozen
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        frozen("metric=[tasks]", *words)
+    assert str(caught.value).startswith(said)
 
 
 def test_a_frozen_configuration_is_plain_data_without_interpolations(frozen: Frozen) -> None:

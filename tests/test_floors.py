@@ -39,14 +39,18 @@ DOORS = {
     "wandb": {"sweep/track/server.py"},
     "wandb_workspaces": {"sweep/dashboard.py"},
     "submitit": set(),
-    "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
+    "datasets": {"sweep/data/repository.py", "sweep/hub.py"},
     "rich": {"sweep/report/typeset.py"},
     "pandas": {"sweep/report/typeset.py"},
     "matplotlib": {"sweep/report/figures.py"},
     "jinja2": {"sweep/report/page.py"},
     "openai": {"sweep/metric/judge_endpoint.py"},
     "compressed_tensors": {"sweep/export/bitmask.py"},
-    "lm_eval": {"sweep/metric/harness.py"},
+    "lm_eval": {
+        "sweep/metric/harness.py",
+        "sweep/metric/lm_eval_load.py",
+        "sweep/metric/lm_eval_tasks.py",
+    },
     "hydra": {"sweep/__main__.py", "sweep/explain.py"},
 }
 """Packages that only some files may import."""

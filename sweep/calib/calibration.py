@@ -102,6 +102,10 @@ class Calibration(ABC):
         """
 
     @abstractmethod
+    def name(self) -> str | None:
+        """What it is called in tables and the cell's name; None: as the configuration's option."""
+
+    @abstractmethod
     def draws(self) -> bool:
         """Whether the seed makes a difference."""
 

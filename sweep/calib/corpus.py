@@ -65,6 +65,10 @@ class Corpus(Calibration):
         rows = left(self.source.rows("calibration", seed), without)
         return pack(rows, tokenizer, self.packing, self.n_samples, self.seqlen, seed, self.template)
 
+    def name(self) -> str:
+        """The corpus's."""
+        return self.source.origin().corpus
+
     def draws(self) -> bool:
         """Not if all windows of a tensor are taken as they stand."""
         return self.packing is not None or self.n_samples is not None

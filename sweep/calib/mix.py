@@ -105,6 +105,9 @@ class Mix(Calibration):
             raise Refusal("source", part.source.origin().corpus, reason)
         return windows
 
+    def name(self) -> None:
+        """The option's."""
+
     def draws(self) -> bool:
         """Always."""
         return True

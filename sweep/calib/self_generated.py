@@ -80,6 +80,9 @@ class SelfGenerated(Calibration):
             rows += [Tokens(tuple(sequence)) for sequence in ids.tolist()]
         return fixed(rows, self.n_samples)
 
+    def name(self) -> None:
+        """The option's."""
+
     def draws(self) -> bool:
         """Always."""
         return True

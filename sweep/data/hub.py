@@ -1,33 +1,25 @@
-"""Rows from the Hugging Face hub, through `datasets`: its cache, its mirrors, its offline mode."""
+"""Rows from the Hugging Face hub: the corpora of `conf/`, and any data set of one's own choice."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import random
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar, final
+from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
 
+from sweep.data.record import Column, Malformed, Reading
+from sweep.data.repository import FORMATS, Repository
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
-from sweep.hub import STREAM_WAITS, WAITS, asking, patiently
 from sweep.refusal import Refusal
 
 HELD_OUT = 0.1
 """Share of a corpus without splits that is kept for evaluation, chosen by content hash."""
-
-FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
-"""How `datasets` calls the formats of data files."""
-
-COMMIT = re.compile("[0-9a-f]{40}")
-"""A revision that fixes the rows."""
-
-T = TypeVar("T")
 
 
 @final
@@ -80,25 +72,23 @@ class Documents(Source):
 
     def origin(self) -> Origin:
         """The commit fixes the rows; a branch or a tag is looked up, in the cache if need be."""
-        return _origin(self.corpus, self.repo, self.revision)
+        return self._repository().origin(self.corpus)
+
+    def _repository(self) -> Repository:
+        return _of_conf(self.corpus, self.repo, self.revision, self.config)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The documents of the part's split or file.
 
         Blank ones count in evaluation: the published perplexities on WikiText join all its rows.
         """
-        where = self.calibration if part == "calibration" else self.evaluation
-        commit = self.origin().revision
-        waits = WAITS
-        if self.files and self.first is not None:
-            read = partial(_beginning, self.repo, commit, where, self.first)
-            waits = STREAM_WAITS
-        elif self.files:
-            read = partial(_file, self.repo, commit, where)
+        where: str = getattr(self, part)
+        repository = self._repository()
+        if self.files:
+            data = repository.file(where, self.first, part)
         else:
-            read = partial(_split, self.repo, self.config, commit, where)
-        data = _had(self.corpus, self.repo, read, waits)
-        _check_columns(self.repo, data, {"field": self.field})
+            data = repository.split(where, None, part)
+        repository.check_columns(data, {"field": self.field})
         for index in _order(len(data), seed):
             row = Text(data[index][self.field] or "")
             if self.calibration == self.evaluation:
@@ -139,17 +129,19 @@ class Instructions(Source):
 
     def origin(self) -> Origin:
         """The commit fixes the rows; a branch or a tag is looked up, in the cache if need be."""
-        return _origin(self.corpus, self.repo, self.revision)
+        return self._repository().origin(self.corpus)
+
+    def _repository(self) -> Repository:
+        return _of_conf(self.corpus, self.repo, self.revision, self.config)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
         """The rows of the part; where there is one split, a row's content decides."""
-        where = self.calibration if part == "calibration" else self.evaluation
-        read = partial(_split, self.repo, self.config, self.origin().revision, where)
-        data = _had(self.corpus, self.repo, read)
+        repository = self._repository()
+        data = repository.split(getattr(self, part), None, part)
         wanted = {"instruction": self.instruction}
         if "instances" not in data.column_names:
             wanted |= {"output": self.output}
-        _check_columns(self.repo, data, wanted)
+        repository.check_columns(data, wanted)
         for index in _order(len(data), seed):
             row = self._row(index, data[index])
             if self.calibration != self.evaluation or held_out(row) == (part == "evaluation"):
@@ -168,9 +160,78 @@ class Instructions(Source):
             )
         if self.output not in answered:
             there = ", ".join(answered)
-            raise Refusal("output", self.output, f"row {index} of {self.repo} has {there}")
+            reason = f"row {index} of {self.repo} has {there}"
+            raise self._repository().wrong("output", self.output, reason)
         texts = (record[self.instruction], answered.get(self.input), answered[self.output])
         return Instruction(*(text or "" for text in texts))
+
+
+@final
+@dataclass(frozen=True)
+class Dataset(Source):
+    """Any data set of the hub: a split as it is, of documents, instructions or conversations.
+
+    Either part is all of it: where one split is on both sides, calibration does without the rows
+    on which a cell is measured, as with every corpus of the hub.
+
+    Attributes:
+        corpus: the name in results.
+        repo: repository on the hub.
+        revision: branch, tag or commit.
+        config: the repository's configuration, where it has several.
+        split: the name of the split.
+        first: the first so many rows are the corpus, and it is streamed no further; None: the whole
+            split, fetched.
+        field, columns: which columns are read, see `sweep.data.local.Local`.
+
+    Raises:
+        Refusal: a field beside columns.
+    """
+
+    corpus: str
+    repo: str
+    revision: str = "main"
+    config: str | None = None
+    split: str = "train"
+    first: Annotated[int, Field(ge=1)] | None = None
+    field: str | None = None
+    columns: dict[Column, str] = dataclasses.field(default_factory=dict)
+    packing: ClassVar[Packing | None] = "concat"
+    is_file: ClassVar[bool] = False
+    joint: ClassVar[str | None] = "\n\n"
+
+    def __post_init__(self) -> None:
+        """See `Reading`."""
+        self._reading()
+
+    def _reading(self) -> Reading:
+        return Reading(self.field, self.columns)
+
+    def _repository(self) -> Repository:
+        return Repository(self.repo, self.revision, self.config, None, ("repo", self.repo))
+
+    def origin(self) -> Origin:
+        """The commit fixes the rows; a branch or a tag is looked up, in the cache if need be."""
+        return self._repository().origin(self.corpus)
+
+    def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
+        """The rows of the split; blank documents and what nobody has answered are none."""
+        reading, first = self._reading(), None
+        data = self._repository().split(self.split, self.first, "split")
+        for index in _order(len(data), seed):
+            record = {name: "" if value is None else value for name, value in data[index].items()}
+            try:
+                row = reading.row(record, f"row {index}", self.repo, first)
+            except Malformed as error:
+                raise Refusal("repo", self.repo, str(error)) from error
+            first = first or row
+            if row is not None and not (isinstance(row, Text) and not row.text.strip()):
+                yield row
+
+
+def _of_conf(corpus: str, repo: str, revision: str, config: str | None) -> Repository:
+    """The repository of a corpus that has its entry in `conf/`, by which mistakes are told."""
+    return Repository(repo, revision, config, f"corpora.{corpus}", ("source", corpus))
 
 
 def held_out(row: Instruction | Text) -> bool:
@@ -184,97 +245,8 @@ def held_out(row: Instruction | Text) -> bool:
     return int.from_bytes(hashlib.sha256(asked.strip().encode()).digest()[:8]) < HELD_OUT * 2**64
 
 
-def _check_columns(repo: str, data: Any, wanted: Mapping[str, str]) -> None:
-    """Raises: Refusal: for the setting that names a column which is not there."""
-    for setting, column in wanted.items():
-        if column not in data.column_names:
-            there = ", ".join(data.column_names)
-            raise Refusal(setting, column, f"{repo} has the columns {there}")
-
-
 def _order(count: int, seed: int | None) -> list[int]:
     order = list(range(count))
     if seed is not None:
         random.Random(seed).shuffle(order)
     return order
-
-
-def _had(corpus: str, repo: str, read: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
-    """What is read from the hub or its cache; refused by the name of the corpus."""
-    with asking("source", corpus, repo):
-        return patiently(read, waits)
-
-
-def _origin(corpus: str, repo: str, revision: str) -> Origin:
-    return Origin(corpus, "hub", _commit(corpus, repo, revision), repo)
-
-
-@cache
-def _commit(corpus: str, repo: str, revision: str) -> str:
-    """The commit that a branch or a tag stands for now; without the hub, in its cache.
-
-    The same for a whole process: what is planned is what is read.
-    """
-    if COMMIT.fullmatch(revision):
-        return revision
-    from huggingface_hub import snapshot_download
-
-    def snapshot() -> str:
-        return snapshot_download(
-            repo, repo_type="dataset", revision=revision, allow_patterns="README.md"
-        )
-
-    return Path(_had(corpus, repo, snapshot)).name
-
-
-def _split(repo: str, config: str | None, revision: str, split: str) -> Any:
-    """A split as `datasets` loads it, if it is of the revision that was asked for.
-
-    Raises:
-        ValueError: where the hub is out of reach, `datasets` takes whatever revision it has.
-    """
-    import datasets
-
-    data = datasets.load_dataset(repo, config, revision=revision, split=split)
-    for file in data.cache_files:
-        found = Path(file["filename"]).parent.name
-        if COMMIT.fullmatch(found) and COMMIT.fullmatch(revision) and found != revision:
-            raise ValueError(f"the cache holds revision {found}, asked for is {revision}")
-    return data
-
-
-def _file(repo: str, revision: str, name: str) -> Any:
-    """A data file, which the hub's cache knows by its name without a network.
-
-    `datasets` does not: its own cache knows a file by what the hub says of it.
-    """
-    import datasets
-    from huggingface_hub import hf_hub_download
-
-    path = hf_hub_download(repo, name, repo_type="dataset", revision=revision)
-    kind = FORMATS[Path(name.removesuffix(".gz")).suffix]
-    return datasets.load_dataset(kind, data_files={"rows": path}, split="rows")
-
-
-def _beginning(repo: str, revision: str, name: str, first: int) -> Any:
-    """The first documents of a data file, streamed; kept in the cache of `datasets`.
-
-    What is kept is known by its name without a network, whichever version of this code made it.
-    """
-    import datasets
-
-    key = hashlib.sha256(f"{repo} {revision} {name} {first}".encode()).hexdigest()[:16]
-    return datasets.Dataset.from_generator(
-        _streamed,
-        gen_kwargs={"repo": repo, "revision": revision, "name": name, "first": first},
-        fingerprint=key,
-    )
-
-
-def _streamed(repo: str, revision: str, name: str, first: int) -> Iterator[dict[str, Any]]:
-    import datasets
-
-    kind = FORMATS[Path(name.removesuffix(".gz")).suffix]
-    files = {"rows": f"hf://datasets/{repo}@{revision}/{name}"}
-    rows = datasets.load_dataset(kind, data_files=files, split="rows", streaming=True)
-    yield from rows.take(first)

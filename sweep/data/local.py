@@ -1,4 +1,4 @@
-"""Rows from a file of the user's: jsonl, json, csv, parquet or txt.
+"""Rows from a file of the user's: jsonl, json, csv, parquet or txt; all but parquet also gzipped.
 
 The readers of the standard library and of pyarrow are used directly, and not `datasets`, because a
 malformed file must be answered with the line at fault.
@@ -7,27 +7,33 @@ malformed file must be answered with the line at fault.
 from __future__ import annotations
 
 import csv
+import dataclasses
+import gzip
 import hashlib
 import json
 import random
 import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from sweep.data.row import Instruction, Row, Text
+from sweep.data.record import Column, Malformed, Reading, Record
+from sweep.data.row import Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
 from sweep.refusal import Refusal
-
-Record = Mapping[str, Any]
 
 PARAGRAPH = re.compile(r"\s*\S.*?(?:\s*\Z|\n\s*\n)", re.DOTALL)
 """A paragraph of a text with the white space that leads to it and the blank lines behind it."""
 
 AROUND = re.compile(r"\A\s*\n|\n\s*\Z")
 """The blank lines around a paragraph; not the white space at the beginning of its first line."""
+
+CUT_SHORT = (gzip.BadGzipFile, EOFError, zlib.error)
+"""What comes of a gzipped file that is none, or not whole."""
 
 ENCODING = "utf-8-sig"  # a byte order mark, as spreadsheets write it, is no part of the text
 
@@ -40,17 +46,31 @@ class Local(Source):
     Attributes:
         path: the file; its ending says how it is read. A txt file's documents are its paragraphs,
             separated by blank lines.
-        field: the column that holds a document's text; None: the Alpaca fields `instruction`,
-            `input` (may be absent) and `output`, or self-instruct's `instances`, of which the
-            first counts; or a column named `text`.
+        field: the column that holds a document's text, or a conversation; None: the Alpaca fields
+            `instruction`, `input` (may be absent) and `output`, or self-instruct's `instances`, of
+            which the first counts; or a column named `text`; or conversations in `messages` or
+            `conversations`, of which the first answer counts.
+        columns: what the fields of an instruction are called, where not as above; `system` is what
+            stands before it.
         corpus: the name in results.
+
+    Raises:
+        Refusal: a field beside columns.
     """
 
     path: str
     field: str | None = None
     corpus: str = "local"
+    columns: dict[Column, str] = dataclasses.field(default_factory=dict)
     packing: ClassVar[Packing | None] = "concat"
     is_file: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """See `Reading`."""
+        self._reading()
+
+    def _reading(self) -> Reading:
+        return Reading(self.field, self.columns)
 
     @property
     def joint(self) -> str:
@@ -66,9 +86,7 @@ class Local(Source):
 
         For evaluation, paragraphs keep the white space around them: joined they are the file.
         """
-        rows: list[Row] = []
-        for place, record in self._records():
-            rows.append(self._row(place, record, rows[0] if rows else None))
+        rows = list(self._read())
         if self._is_txt() and part == "calibration":
             rows = [Text(AROUND.sub("", row.text)) for row in rows if isinstance(row, Text)]
         rows = [row for row in rows if not (isinstance(row, Text) and not row.text.strip())]
@@ -79,60 +97,27 @@ class Local(Source):
         yield from rows
 
     def _is_txt(self) -> bool:
-        return Path(self.path).suffix.lower() == ".txt"
+        return _kind(Path(self.path)) == ".txt"
 
-    def _records(self) -> Iterator[tuple[str, Record]]:
+    def _read(self) -> Iterator[Row]:
         path = existing(self.path)
-        reader = READERS.get(path.suffix.lower())
-        if reader is None:
-            raise Refusal("path", self.path, f"unknown kind of file; give {', '.join(READERS)}")
+        kind, reading, first = _kind(path), self._reading(), None
+        if kind not in READERS or (_is_gzipped(path) and kind == ".parquet"):
+            reason = f"unknown kind of file; give {', '.join(READERS)}; all but parquet also .gz"
+            raise Refusal("path", self.path, reason)
         try:
-            yield from reader(path)
+            for place, record in READERS[kind](path):
+                row = reading.row(record, place, self.path, first)
+                if row is not None:
+                    first = first or row
+                    yield row
+        except CUT_SHORT as error:
+            reason = f"is no gzip, or cut short ({str(error).splitlines()[0]})"
+            raise Refusal("path", self.path, reason) from error
         except UnicodeDecodeError as error:
             raise Refusal("path", self.path, f"line {_bad_line(path)}: not UTF-8 text") from error
         except Malformed as error:
             raise Refusal("path", self.path, str(error)) from error
-
-    def _row(self, place: str, record: Record, first: Row | None) -> Row:
-        """The row of a record; the first row says what the others are expected to be."""
-
-        def text(name: str) -> str:
-            value = record[name]
-            if not isinstance(value, str):
-                kind = type(value).__name__
-                raise Refusal("path", self.path, f"{place}: {name} is {kind}, must be text")
-            if not _encodes(value):
-                raise Refusal("path", self.path, f"{place}: {name} is not Unicode text")
-            return value
-
-        if self.field is not None:
-            if self.field not in record:
-                reason = f"{place} of {self.path} has {_names(record)}; name one that every row has"
-                raise Refusal("field", self.field, reason)
-            return Text(text(self.field))
-        if "instruction" in record and isinstance(record.get("instances"), list):
-            if not record["instances"] or not isinstance(record["instances"][0], Mapping):
-                raise Refusal("path", self.path, f"{place}: instances is empty or not of objects")
-            record = {**record, **record["instances"][0]}
-        if "instruction" in record and "output" in record:
-            given = text("input") if record.get("input") is not None else ""
-            return Instruction(text("instruction"), given, text("output"))
-        if "text" in record:
-            return Text(text("text"))
-        if first is not None:
-            wanted = ("text",) if isinstance(first, Text) else ("instruction", "output")
-            lacks = " and ".join(name for name in wanted if name not in record)
-            raise Refusal("path", self.path, f"{place} lacks {lacks}, which the first row has")
-        raise Refusal(
-            "field",
-            self.field,
-            f"{place} of {self.path} has {_names(record)}; name the one to read, or "
-            "call them instruction, input and output",
-        )
-
-
-class Malformed(Exception):
-    """A place in a file that cannot be read."""
 
 
 def existing(path: str) -> Path:
@@ -160,24 +145,28 @@ def _sha256(path: Path, size: int, mtime: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _encodes(text: str) -> bool:
-    """Whether it is free of lone surrogates, which JSON can spell and no file can hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _is_gzipped(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _kind(path: Path) -> str:
+    """The ending that says how it is read, by which a gzipped file is called too."""
+    return Path(path.stem if _is_gzipped(path) else path).suffix.lower()
+
+
+def _bytes(path: Path) -> gzip.GzipFile | BufferedReader:
+    return gzip.GzipFile(path) if _is_gzipped(path) else path.open("rb")
+
+
+def _text(path: Path, newline: str | None = None) -> TextIOWrapper:
+    return TextIOWrapper(_bytes(path), encoding=ENCODING, newline=newline)
 
 
 def _bad_line(path: Path) -> int:
     """The number of the first line that is not UTF-8."""
-    with path.open("rb") as file:
+    with _bytes(path) as file:
         lines = enumerate(file, 1)
         return next(i for i, line in lines if line.decode(errors="ignore").encode() != line)
-
-
-def _names(record: Record) -> str:
-    return "the fields " + ", ".join(map(str, record)) if record else "no fields"
 
 
 def _object(place: str, value: object) -> Record:
@@ -187,7 +176,7 @@ def _object(place: str, value: object) -> Record:
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
-    with path.open(encoding=ENCODING) as file:
+    with _text(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
@@ -198,7 +187,8 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
 
 def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
     try:
-        rows = json.loads(path.read_text(encoding=ENCODING))
+        with _text(path) as file:
+            rows = json.load(file)
     except json.JSONDecodeError as error:
         raise Malformed(f"line {error.lineno}: no JSON: {error.msg}") from error
     if not isinstance(rows, list):
@@ -208,9 +198,9 @@ def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
-    with path.open(encoding=ENCODING, newline="") as file:
+    with _text(path, newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        usual = csv.field_size_limit(path.stat().st_size)  # no field is longer than its file
+        usual = csv.field_size_limit(2**31 - 1)
         try:
             for row in reader:
                 if None in row or None in row.values():
@@ -236,7 +226,9 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
 
 
 def _read_txt(path: Path) -> Iterator[tuple[str, Record]]:
-    for number, found in enumerate(PARAGRAPH.finditer(path.read_text(encoding=ENCODING)), 1):
+    with _text(path) as file:
+        text = file.read()
+    for number, found in enumerate(PARAGRAPH.finditer(text), 1):
         yield f"paragraph {number}", {"text": found.group()}
 
 

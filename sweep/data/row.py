@@ -44,6 +44,7 @@ class Text:
 class Instruction:
     """An instruction with the answer that is right.
 
+    `system` is what a conversation begins with, before anybody asks; most have none.
     `kind` and `family` are known for the embedded world only: whether the answer is recalled
     (`recall`: a closed fact that training has seen) or worked out on unseen input (`skill`).
     """
@@ -53,11 +54,13 @@ class Instruction:
     output: str
     kind: str = ""
     family: str = ""
+    system: str = ""
 
     @property
     def digest(self) -> str:
         """Content hash of the question and its answer."""
-        return _digest(self.instruction.strip(), self.input.strip(), self.output.strip())
+        said = (self.system.strip(),) if self.system.strip() else ()
+        return _digest(self.instruction.strip(), self.input.strip(), self.output.strip(), *said)
 
     @property
     def as_texts(self) -> tuple[Text, ...]:

@@ -32,12 +32,17 @@ class Answer(NamedTuple):
 
 def _alpaca(row: Instruction) -> str:
     """Stanford Alpaca's, with and without input (github.com/tatsu-lab/stanford_alpaca)."""
-    return alpaca_template.prompt(row.instruction, row.input)
+    return alpaca_template.prompt(_told(row), row.input)
 
 
 def _unnatural(row: Instruction) -> str:
     """The study's own for Unnatural Instructions (arXiv 2409.11233)."""
-    return f"{row.instruction} ###{row.input} ###Response:"
+    return f"{_told(row)} ###{row.input} ###Response:"
+
+
+def _told(row: Instruction) -> str:
+    """The instruction; behind what the system says, where no turn of its own can hold that."""
+    return f"{row.system}\n\n{row.instruction}" if row.system.strip() else row.instruction
 
 
 _TEMPLATES: dict[Template, Callable[[Instruction], str]] = {
@@ -97,9 +102,10 @@ def tokenizing(template: Template) -> dict[str, bool]:
 
 
 def _asked(row: Instruction) -> list[dict[str, str]]:
-    """One turn of a user: the instruction and, after a blank line, its input."""
+    """A user's turn: the instruction and, after a blank line, its input. A system's comes first."""
     said = f"{row.instruction}\n\n{row.input}" if row.input.strip() else row.instruction
-    return [{"role": "user", "content": said}]
+    system = [{"role": "system", "content": row.system}] if row.system.strip() else []
+    return [*system, {"role": "user", "content": said}]
 
 
 def _chat(turns: list[dict[str, str]], template: Template, tokenizer: Any) -> str:

@@ -123,7 +123,9 @@ def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--out", type=Path, metavar="DIR", help="default: in the cell's folder")
-    where.add_argument("--repo", metavar="OWNER/NAME", help="for the hub; HF_TOKEN must be set")
+    where.add_argument(
+        "--repo", metavar="OWNER/NAME", help="for the hub; log in (hf auth login), or set HF_TOKEN"
+    )
     parser.add_argument(
         "--public", action="store_true", help="a new repository is for everyone to see"
     )

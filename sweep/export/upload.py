@@ -1,8 +1,7 @@
-"""A folder to the Hugging Face hub. The token comes from the environment and is written nowhere."""
+"""A folder to the Hugging Face hub. The token is the user's own and is written nowhere."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -10,18 +9,20 @@ from sweep.refusal import Refusal
 
 
 def check(repo: str | None) -> str:
-    """The token, if everything is there that an upload needs.
+    """The token, if everything is there that an upload needs: HF_TOKEN, or that of a login.
 
     Raises:
         Refusal: no repository, a name that can be none, or no token.
     """
+    from huggingface_hub import get_token
+
     if repo is None:
         raise Refusal("", "", "--to hub: needs --repo OWNER/NAME, the repository to upload to")
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo):
         raise Refusal("", "", f"--repo {repo}: must be OWNER/NAME")
-    token = os.environ.get("HF_TOKEN", "").strip()
+    token = get_token()
     if not token:
-        reason = "needs a token that may write: set HF_TOKEN in the environment"
+        reason = "needs a token that may write: log in (hf auth login), or set HF_TOKEN"
         raise Refusal("", "", f"--to hub: {reason}")
     return token
 
@@ -51,8 +52,8 @@ def upload(folder: Path, repo: str, token: str, *, public: bool, message: str) -
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         reasons = {
-            401: "the hub does not take the token in HF_TOKEN",
-            403: "the token in HF_TOKEN may not write there",
+            401: "the hub does not take the token (of HF_TOKEN, or of hf auth login)",
+            403: "the token (of HF_TOKEN, or of hf auth login) may not write there",
             429: "the hub asks for patience; try again later",
         }
         first = (str(error).splitlines() or [""])[0]

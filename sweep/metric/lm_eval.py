@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
 
 from sweep.data.source import Origin
-from sweep.metric import harness
-from sweep.metric.harness import Task
+from sweep.metric import harness, lm_eval_tasks
 from sweep.metric.lm_eval_rows import HASHES, beside, by_filter
+from sweep.metric.lm_eval_tasks import SEEDS, Task
 from sweep.metric.lm_eval_values import changes, values
 from sweep.metric.metric import Examples, Metric, Result
 from sweep.metric.subject import Subject
@@ -53,30 +54,38 @@ class LmEval(Metric[Task]):
             raise Refusal("tasks", "[]", "name at least one task of lm-evaluation-harness")
         if len(set(self.tasks)) < len(self.tasks):
             raise Refusal("tasks", list(self.tasks), "names a task twice")
-        if self.include_path is not None and not self._include().is_dir():
+        if (include := self._include()) is not None and not include.is_dir():
             raise Refusal("include_path", self.include_path, "no such folder; give one with tasks")
 
     def origins(self) -> tuple[Origin, ...]:
-        """See `Metric`: tasks are fixed by the harness's version and the user's own files.
+        """See `Metric`: tasks are fixed by the harness's version, the user's own files, and data.
 
         Raises:
-            Refusal: the harness is not installed.
+            Refusal: the harness is not installed, or tasks that it cannot load.
         """
         try:
-            revision = harness.installed()
-        except harness.PackageNotFoundError as error:
+            revision = lm_eval_tasks.installed()
+        except PackageNotFoundError as error:
             reason = "lm-evaluation-harness is not here: pip install 'compression-sweep[lm_eval]'"
             raise Refusal("tasks", list(self.tasks), reason) from error
-        if self.include_path is not None:
-            revision += f"+{_fingerprint(self._include())}"
+        include = self._include()
+        if include is not None:
+            revision += f"+{lm_eval_tasks.fingerprint(include)}"
+        if data := lm_eval_tasks.commits(self.tasks, include):
+            revision += f"+{hashlib.sha256(str(sorted(data.items())).encode()).hexdigest()[:16]}"
         where = "lm-evaluation-harness" if self.include_path is None else self.include_path
         return tuple(Origin(name, "lm_eval", revision, where) for name in self.tasks)
 
     def load(self, tokenizer: Any) -> Mapping[str, Task]:
         """See `Metric`."""
-        include = None if self.include_path is None else self._include()
-        chat = self.apply_chat_template
-        found = harness.read(self.tasks, include, chat=chat, tokenizer=tokenizer)
+        found = lm_eval_tasks.read(
+            self.tasks,
+            self._include(),
+            num_fewshot=self.num_fewshot,
+            limit=self.limit,
+            chat=self.apply_chat_template,
+            tokenizer=tokenizer,
+        )
         return {task.name: task for task in found}
 
     def prepare(self, dense: Subject, data: Mapping[str, Task], kept: Examples) -> None:
@@ -105,8 +114,8 @@ class LmEval(Metric[Task]):
             examples=examples,
         )
 
-    def _include(self) -> Path:
-        return Path(str(self.include_path)).expanduser()
+    def _include(self) -> Path | None:
+        return None if self.include_path is None else Path(self.include_path).expanduser()
 
     def _key(self, data: Mapping[str, Task]) -> str:
         return f"{self} {[(name, task.documents) for name, task in data.items()]}"
@@ -116,14 +125,7 @@ class LmEval(Metric[Task]):
         return subject.once(
             "lm_eval",
             self._key(data),
-            lambda: harness.evaluate(
-                subject,
-                list(data.values()),
-                num_fewshot=self.num_fewshot,
-                limit=self.limit,
-                batch_size=self.batch_size,
-                chat=self.apply_chat_template,
-            ),
+            lambda: harness.evaluate(subject, list(data.values()), self.batch_size),
         )
 
     def _rows(self, dense: Subject, data: Mapping[str, Task]) -> Examples:
@@ -140,16 +142,6 @@ class LmEval(Metric[Task]):
             for rows in kept.values()
         )
         return kept if same else None
-
-
-def _fingerprint(folder: Path) -> str:
-    """Over the names and bytes of all files in a folder: task files, their code and their data."""
-    total = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if "__pycache__" not in file.parts:
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            total.update(f"{file.relative_to(folder)} {digest}\n".encode())
-    return total.hexdigest()[:16]
 
 
 def _record(task: Task, found: Mapping[str, Any], revision: str) -> dict[str, Any]:
@@ -170,5 +162,5 @@ def _record(task: Task, found: Mapping[str, Any], revision: str) -> dict[str, An
         "rows": found["n-samples"][task.name]["effective"],
         "of": found["n-samples"][task.name]["original"],
         "sha256": hashlib.sha256(asked.encode()).hexdigest(),
-        "seeds": harness.SEEDS,
+        "seeds": SEEDS,
     }

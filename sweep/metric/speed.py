@@ -8,11 +8,12 @@ faster without a kernel that skips them: to see that is what this is for.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Annotated, Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from pydantic import Field
@@ -21,6 +22,7 @@ from torch import Tensor
 from sweep.data.source import Origin
 from sweep.metric.metric import Examples, Material, Metric, Result, Value
 from sweep.metric.subject import Subject
+from sweep.numerics.bootstrap import draws, tails
 from sweep.refusal import Refusal
 
 
@@ -59,20 +61,31 @@ class Speed(Metric[Material]):
         """See `Metric`; nothing: the dense model is timed beside the other one."""
 
     def measure(self, subject: Subject, dense: Subject, data: Mapping[str, Material]) -> Result:
-        """See `Metric`; the column is `speed_of_dense`, of which both sides are timed here."""
+        """See `Metric`; the column is `speed_of_dense`, of which both sides are timed here.
+
+        Intervals are bootstrapped over the timed runs of this process; one run has none.
+        """
         tokens = self.sequences * self.new_tokens
         rows = [
             {"repeat": i, "tokens_per_s": tokens / now, "dense_tokens_per_s": tokens / then}
             for i, (now, then) in enumerate(self._time(subject, dense))
         ]
-        now, then = (median(row[key] for row in rows) for key in list(rows[0])[1:])
-        ratio = median(row["tokens_per_s"] / row["dense_tokens_per_s"] for row in rows)
-        timed = len(rows), "timed runs"
+        timed = {
+            "tokens_per_s": [row["tokens_per_s"] for row in rows],
+            "dense_tokens_per_s": [row["dense_tokens_per_s"] for row in rows],
+            "speed_of_dense": [row["tokens_per_s"] / row["dense_tokens_per_s"] for row in rows],
+        }
+        units = {"speed_of_dense": "1"}
         return Result(
             values={
-                "tokens_per_s": Value(now, "tokens/s", *timed),
-                "dense_tokens_per_s": Value(then, "tokens/s", *timed),
-                "speed_of_dense": Value(ratio, "1", *timed),
+                name: Value(
+                    median(found),
+                    units.get(name, "tokens/s"),
+                    len(found),
+                    "timed runs",
+                    *_bounds(found),
+                )
+                for name, found in timed.items()
             },
             columns=("speed_of_dense",),
             data=[],
@@ -110,6 +123,13 @@ class Speed(Metric[Material]):
         )
         if found.shape[1] != self.seqlen:
             raise RuntimeError(f"generated {found.shape[1] - ids.shape[1]} tokens, not as asked")
+
+
+def _bounds(found: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % bootstrap interval of a median."""
+    if len(found) < 2:
+        return None, None
+    return tails(np.array([np.median(np.repeat(found, times)) for times in draws(len(found))]))
 
 
 def _prompts(subject: Subject, count: int, length: int) -> Int[Tensor, "n time"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import nn
 
@@ -22,6 +22,53 @@ SCOPES = {
     "mlp": r"(^|\.)(mlp|ffn|feed_forward|block_sparse_moe|moe|experts|fc\d)(\.|$)",
 }
 """The scopes that have a name, each as the regular expression that it stands for."""
+
+
+TOLD = "_anatomy_told"
+"""The attribute of a model that holds what the user says of it: see `tell`."""
+
+
+class Told(NamedTuple):
+    """What the user says of a model where its structure does not say it.
+
+    Attributes:
+        blocks: path of the `ModuleList` of its blocks; None: it is found.
+        dense: regular expression over names of matrices that are never pruned; None: none.
+    """
+
+    blocks: str | None
+    dense: str | None
+
+
+def tell(model: nn.Module, told: Told) -> None:
+    """Have it read as the user says.
+
+    Raises:
+        Refusal: for `blocks` or `dense`: no such list, or no such matrix.
+    """
+    vars(model)[TOLD] = told
+    if told.blocks is not None:
+        lists = [n for n, inner in model.named_modules() if isinstance(inner, nn.ModuleList)]
+        if told.blocks not in lists:
+            reason = f"is no torch.nn.ModuleList of {type(model).__name__}; it has "
+            raise Refusal("blocks", told.blocks, reason + (", ".join(lists) or "none"))
+    if told.dense is not None:
+        names = list(matrices(model))
+        try:
+            held = [name for name in names if re.search(told.dense, name)]
+        except re.error as error:
+            reason = f"is no regular expression ({error}); give one over {_kinds(names)}"
+            raise Refusal("dense", told.dense, reason) from error
+        if not held or len(held) == len(names):
+            what = "every matrix" if held else "no matrix"
+            reason = f"matches {what}; give a regular expression over {_kinds(names)}"
+            raise Refusal("dense", told.dense, reason)
+
+
+def told(model: nn.Module) -> Told:
+    """What the user says of it."""
+    found: Told = vars(model).get(TOLD, Told(None, None))
+    return found
 
 
 def decoder(model: nn.Module) -> nn.Module:
@@ -38,21 +85,37 @@ def decoder(model: nn.Module) -> nn.Module:
 def blocks(model: nn.Module) -> nn.ModuleList:
     """The decoder's blocks, in the order in which they run: its longest outermost `ModuleList`.
 
+    Or that which the user names.
+
     Raises:
         Refusal: a model without such a list.
     """
+    if (path := told(model).blocks) is not None:
+        return cast(nn.ModuleList, model.get_submodule(path))
     lists: dict[str, nn.ModuleList] = {}
     for name, module in decoder(model).named_modules():
         nested = any(name.startswith(f"{outer}.") for outer in lists)
         if isinstance(module, nn.ModuleList) and not nested:
             lists[name] = module
     if not lists:
-        reason = f"{type(model).__name__}: has no torch.nn.ModuleList of blocks"
+        reason = (
+            f"{type(model).__name__}: has no torch.nn.ModuleList of blocks where it is looked for; "
+            "model.blocks=PATH says where"
+        )
         raise Refusal("", "", reason)
     return max(lists.values(), key=len)
 
 
 def prunable(model: nn.Module) -> dict[str, Matrix]:
+    """Those of the model's `matrices` that the user does not keep dense."""
+    dense = told(model).dense
+    found = matrices(model)
+    if dense is None:
+        return found
+    return {name: matrix for name, matrix in found.items() if not re.search(dense, name)}
+
+
+def matrices(model: nn.Module) -> dict[str, Matrix]:
     """The matrices inside the blocks, in order, by names like `model.layers.0.self_attn.q_proj`.
 
     Those of experts in one tensor are `model.layers.0.mlp.experts.3.down_proj`. What sends tokens
@@ -129,7 +192,7 @@ def select(names: Sequence[str], scope: str) -> list[str]:
     Raises:
         Refusal: for `scope`: no regular expression, or none that matches; lists what there is.
     """
-    kinds = ", ".join(dict.fromkeys(_kind(name) for name in names))
+    kinds = _kinds(names)
     try:
         pattern = re.compile(SCOPES.get(scope, scope))
     except re.error as error:
@@ -140,6 +203,10 @@ def select(names: Sequence[str], scope: str) -> list[str]:
         reason = f"use {', '.join(SCOPES)} or a regular expression over {kinds}"
         raise Refusal("scope", scope, f"matches no linear; {reason}")
     return chosen
+
+
+def _kinds(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(_kind(name) for name in names))
 
 
 def _kind(name: str) -> str:

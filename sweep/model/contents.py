@@ -11,6 +11,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 SAFETENSORS = "model.safetensors"
 """The file of weights; where there are several, an index beside them is called after it."""
 
@@ -37,6 +39,12 @@ TOKENIZER = (
     "chat_template*",
 )
 """All that says how text becomes tokens, and a conversation a text."""
+
+CARD = "README.md"
+"""What its author says of it."""
+
+CODE = ("*.py",)
+"""Code that comes with a model, which is run only where that is allowed."""
 
 PROCESSOR = ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json")
 """How pictures and sounds become input, of models that also see or hear; not read here."""
@@ -111,7 +119,25 @@ def fingerprint(folder: Path) -> str:
 
 def code_fingerprint(folder: Path) -> str:
     """The same of the code that comes with a model, which is run only where that is allowed."""
-    return _hashed(matching(folder, ("*.py",)))
+    return _hashed(matching(folder, CODE))
+
+
+def license_of(folder: Path) -> dict[str, str]:
+    """What the model's card says of its licence: `license`, `license_name`, `license_link`.
+
+    As far as they are there; nothing where it has no card, or one that cannot be read.
+    """
+    from huggingface_hub import ModelCard
+
+    card = folder / CARD
+    if not card.is_file():
+        return {}
+    try:
+        said = ModelCard.load(card, ignore_metadata_errors=True).data.to_dict()
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    names = ("license", "license_name", "license_link")
+    return {name: said[name] for name in names if isinstance(said.get(name), str)}
 
 
 def _hashed(files: Iterable[Path]) -> str:

@@ -36,6 +36,8 @@ class Tiny(Checkpoint):
     device_map: ClassVar[None] = None  # type: ignore[misc]
     pickles: ClassVar[bool] = False  # type: ignore[misc]
     trust_remote_code: ClassVar[bool] = False  # type: ignore[misc]
+    blocks: ClassVar[None] = None  # type: ignore[misc]
+    dense: ClassVar[None] = None  # type: ignore[misc]
 
     def folder(self) -> Path:
         """Where the package is installed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, final
 
 from sweep.hub import FETCH, asking, patiently
 from sweep.model.checkpoint import Checkpoint, DType, check_folder
-from sweep.model.contents import VOCABULARIES, lacking
+from sweep.model.contents import CARD, VOCABULARIES, lacking
 from sweep.model.placement import (
     Attention,
     Device,
@@ -41,6 +42,8 @@ class Hub(Checkpoint):
         load: `stream` has its blocks come from disk one at a time.
         pickles: also read pickled weights, which can run code.
         trust_remote_code: also run model code that stands in the repository.
+        blocks: path of the list of its blocks, where that is not found; None: it is found.
+        dense: regular expression over the names of matrices that are never pruned; None: none.
     """
 
     repo: str
@@ -52,6 +55,8 @@ class Hub(Checkpoint):
     load: Load = "whole"
     pickles: bool = False
     trust_remote_code: bool = False
+    blocks: str | None = None
+    dense: str | None = None
 
     def __post_init__(self) -> None:
         """Raises: Refusal: a device map that cannot be meant, or streaming beside one."""
@@ -90,22 +95,42 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
     Raises:
         Refusal: it is not to be had.
     """
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import (
+        HfApi,
+        constants,
+        hf_hub_download,
+        snapshot_download,
+        try_to_load_from_cache,
+    )
 
     files = [*FILES, *VOCABULARIES, *(["*.bin"] if pickles else [])]
 
     def snapshot() -> Path:
-        found = snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=files,
-            ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
-            local_files_only=constants.HF_HUB_OFFLINE,
+        found = Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=files,
+                ignore_patterns=["*/*", "consolidated*"],  # the latter: again, for Mistral's code
+                local_files_only=constants.HF_HUB_OFFLINE,
+            )
         )
-        if constants.HF_HUB_OFFLINE and (what := lacking(Path(found), pickles)):
-            reason = f"its copy in the cache, {found}, lacks {what}; {FETCH}"
-            raise Refusal("repo", repo, reason)
-        return Path(found)
+        if what := lacking(found, pickles):
+            if constants.HF_HUB_OFFLINE:
+                reason = f"its copy in the cache, {found}, lacks {what}; {FETCH}"
+                raise Refusal("repo", repo, reason)
+            # of a hub in trouble, what is in the cache is given out, whole or not: ask it again
+            HfApi().model_info(repo, revision=revision)
+        with suppress(OSError, ValueError):  # its licence stands there; nothing else hangs on it
+            hf_hub_download(repo, CARD, revision=found.name)
+        return found
 
-    with asking("repo", repo, repo, revision):
+    def half() -> str | None:
+        config = try_to_load_from_cache(repo, "config.json", revision=revision)
+        if not isinstance(config, str):
+            return None
+        what = lacking(Path(config).parent, pickles)
+        return what and f"{Path(config).parent}, lacks {what}"
+
+    with asking("repo", repo, repo, {"revision": revision}, half):
         return patiently(snapshot)

@@ -34,6 +34,8 @@ class Local(Checkpoint):
         load: `stream` has its blocks come from disk one at a time.
         pickles: also read pickled weights, which can run code.
         trust_remote_code: also run model code that stands in the folder.
+        blocks: path of the list of its blocks, where that is not found; None: it is found.
+        dense: regular expression over the names of matrices that are never pruned; None: none.
     """
 
     path: str
@@ -44,6 +46,8 @@ class Local(Checkpoint):
     load: Load = "whole"
     pickles: bool = False
     trust_remote_code: bool = False
+    blocks: str | None = None
+    dense: str | None = None
 
     def __post_init__(self) -> None:
         """Raises: Refusal: a device map that cannot be meant, or streaming beside one."""

@@ -77,7 +77,9 @@ class Copied(Original):
         from transformers import AutoModelForCausalLM
 
         options = {"dtype": self._model.dtype, "trust_remote_code": trust_remote_code}
-        saved = anatomy.prunable(AutoModelForCausalLM.from_pretrained(folder, **options))
+        kept = AutoModelForCausalLM.from_pretrained(folder, **options)
+        anatomy.tell(kept, anatomy.told(self._model))
+        saved = anatomy.prunable(kept)
         for name, matrix in anatomy.prunable(self._model).items():
             matrix.put(saved[name].weight)
 

@@ -18,9 +18,10 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
-from sweep.data.hub import HELD_OUT, Documents, Instructions, held_out
+from sweep.data.hub import HELD_OUT, Dataset, Documents, Instructions, held_out
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Part, Source
+from sweep.grid import sweep
 from sweep.refusal import Refusal
 
 ALPACA = datasets.Dataset.from_list(
@@ -262,20 +263,76 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(hub: Any) ->
     hub(texts("content"))
     with pytest.raises(Refusal) as caught:
         rows(Documents("code", "a/code", "v1", "train", "test"), "calibration")
-    assert str(caught.value) == "field=text: a/code has the columns content, url"
+    assert str(caught.value) == "corpora.code.field=text: a/code has the columns content, url"
     hub({"train": texts()["train"]})
     with pytest.raises(Refusal) as caught:
         rows(Instructions("code", "a/code", "v1"), "calibration")
-    assert str(caught.value) == "instruction=instruction: a/code has the columns text, url"
+    assert (
+        str(caught.value)
+        == "corpora.code.instruction=instruction: a/code has the columns text, url"
+    )
     with pytest.raises(Refusal) as caught:
         rows(Instructions("code", "a/code", "v1", instruction="text"), "calibration")
-    assert str(caught.value) == "output=output: a/code has the columns text, url"
+    assert str(caught.value) == "corpora.code.output=output: a/code has the columns text, url"
     hub(
         {"train": datasets.Dataset.from_list([{"instruction": "I.", "instances": [{"input": ""}]}])}
     )
     with pytest.raises(Refusal) as caught:
         rows(Instructions("u", "u/u", "v1"), "calibration")
-    assert str(caught.value) == "output=output: row 0 of u/u has input"
+    assert str(caught.value) == "corpora.u.output=output: row 0 of u/u has input"
+
+
+def test_a_data_set_of_ones_own_is_read_as_a_file_would_be(hub: Any) -> None:
+    stand_in = hub({"dev": UNNATURAL, "test": texts()["test"], "train": ALPACA})
+    source = Dataset("own", "me/own", COMMIT, "raw", "dev")
+    whole = [Instruction(f"Say {i}.", f"in {i}", f"out {i}") for i in range(80)]
+    assert rows(source, "calibration") == rows(source, "evaluation") == whole
+    assert stand_in.asked == [("me/own", "raw", COMMIT, "dev")] * 2
+    assert rows(Dataset("own", "me/own", COMMIT, split="test"), "evaluation") == [
+        Text(text) for text in DOCUMENTS["test"] if text
+    ]
+    first = rows(Dataset("own", "me/own", COMMIT, columns={"output": "input"}), "calibration")[0]
+    assert first == Instruction(ALPACA[0]["instruction"], "number 0", "number 0")
+    assert rows(Dataset("own", "me/own", COMMIT, field="output"), "evaluation")[3] == Text("3")
+
+
+def test_a_split_on_both_sides_is_calibrated_on_without_the_rows_that_are_measured(
+    hub: Any, frozen: Any, tmp_path: Path
+) -> None:
+    told = "A story of the keeper who came down to the harbour in the year"
+    hub({"train": datasets.Dataset.from_dict({"body": [f"{told} {i}." for i in range(20)]})})
+    commit = "ab" * 20
+    own = {"repo": "me/own", "revision": commit, "field": "body", "n_samples": 4, "seqlen": 32}
+    words = [f"{at}.{name}={v}" for at in ("calib", "metric.perplexity") for name, v in own.items()]
+    command = ("calib=hub", "metric=[perplexity]", "metric.perplexity.source=hub", "method=wanda")
+    sweep([frozen(*command, *words)])
+    (cell,) = (tmp_path / "outputs" / "cells").glob("tiny-wanda-50-own-*")
+    calibration = json.loads((cell / "compression.json").read_text())["calibration"]
+    (data,) = calibration["data"]
+    assert (data["corpus"], data["location"], data["revision"]) == ("own", "me/own", commit)
+    assert calibration["rows_left_to_metrics"] > 0
+    (measured,) = json.loads((cell / "metrics" / "perplexity.json").read_text())["data"]
+    assert (measured["corpus"], measured["location"]) == ("own", "me/own")
+    assert [file.name for file in cell.glob("*/perplexity-*.jsonl")] == ["perplexity-own.jsonl"]
+
+
+def test_mistakes_about_a_data_set_of_ones_own_are_told_by_its_own_settings(hub: Any) -> None:
+    hub(texts("content") | {"mixed": datasets.Dataset.from_list([{"text": 1}])})
+    for source, said in (
+        (Dataset("own", "me/own", COMMIT, field="body"), "field=body: row 0 of me/own has the f"),
+        (
+            Dataset("own", "me/own", COMMIT, columns={"output": "gold"}),
+            "columns.output=gold: row 0 of me/own has the fields content, url; name one that",
+        ),
+        (Dataset("own", "me/own", COMMIT), "field=null: row 0 of me/own has the fields content, u"),
+        (
+            Dataset("own", "me/own", COMMIT, split="mixed"),
+            "repo=me/own: row 0: text is int, must be text",
+        ),
+    ):
+        with pytest.raises(Refusal) as caught:
+            rows(source, "calibration")
+        assert str(caught.value).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.hub_reader import corpora
-from tests.loopback_hub import Fault, LoopbackHub
+from tests.hub_reader import Reader, corpora
+from tests.loopback_hub import Fault
 
 PROSE = [f"Document {i}, found on the web: {'word ' * (i % 9)}and its end." for i in range(60)]
 TASKS = [{"instruction": f"Add {i}.", "input": "1", "output": f"{i + 1}"} for i in range(60)]
@@ -33,6 +32,10 @@ SAYINGS = [
     for i in range(60)
 ]
 SUMS = [{"question": f"What is {i} and {i}?", "answer": f"#### {2 * i}"} for i in range(60)]
+CHATS = [
+    {"messages": [{"role": "user", "content": f"Q{i}"}, {"role": "assistant", "content": f"A{i}"}]}
+    for i in range(60)
+]
 CODE = [{"content": f"print({i})\n", "license": "mit", "size": "9"} for i in range(60)]
 
 SHARD = "en/c4-train.00000-of-01024.json.gz"
@@ -98,27 +101,14 @@ def _repositories() -> dict[str, dict[str, bytes]]:
             f"main/test-{of}": _parquet(SUMS[40:]),
             f"socratic/train-{of}": _parquet([{"question": "never", "answer": "read"}]),
         },
+        "me/chats": {
+            "README.md": _card(main=("train", "test"), other=("train",)),
+            f"main/train-{of}": _parquet(CHATS[:40]),
+            f"main/test-{of}": _parquet(CHATS[40:]),
+            f"other/train-{of}": _parquet([{"text": "never read"}]),
+        },
         "codeparrot/codeparrot-clean-valid": {"README.md": b"# Code", CODE_FILE: _lines(CODE)},
     }
-
-
-@dataclass
-class Reader:
-    """A user's process that reads corpora; each question finds an empty cache, if not told else."""
-
-    hub: LoopbackHub
-    home: Path
-    process: subprocess.Popen[str] = field(repr=False)
-
-    def read(self, corpus: str, **asked: Any) -> dict[str, Any]:
-        """What came of it: `rows` and `origin`, or `refused`; and `waits`."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.hub.asked.clear()
-        self.process.stdin.write(json.dumps({"corpus": corpus, **asked}) + "\n")
-        self.process.stdin.flush()
-        found: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -131,39 +121,18 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def process(
-    shelf: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[LoopbackHub, Path, subprocess.Popen[str]]]:
-    hub = LoopbackHub({})
-    home = tmp_path_factory.mktemp("user") / "hf"
-    with hub.listening():
-        own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(home), "HF_DATASETS_OFFLINE": ""}
-        with subprocess.Popen(
-            [sys.executable, "-m", "tests.hub_reader"],
-            env={**os.environ, **own},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as running:
-            yield hub, home, running
-            assert running.stdin is not None
-            running.stdin.close()
-
-
 @pytest.fixture
-def reader(process: Any, shelf: Path) -> Reader:
+def reader(hub_reader: Reader, shelf: Path) -> Reader:
     """With a hub on which all is well, whose repositories are at the commits of `conf/`."""
-    hub, home, running = process
-    hub.repos = {f"datasets/{repo}": shelf / repo for repo in _repositories()}
-    hub.commits = {
+    hub_reader.hub.repos = {f"datasets/{repo}": shelf / repo for repo in _repositories()}
+    hub_reader.hub.commits = {
         f"datasets/{node['repo']}": node["revision"]
         for node in corpora().values()
         if len(node.get("revision", "")) == 40
     }
-    hub.gated.clear()
-    hub.faults.clear()
-    return Reader(hub, home, running)
+    hub_reader.hub.gated.clear()
+    hub_reader.hub.faults.clear()
+    return hub_reader
 
 
 def texts(found: Mapping[str, Any]) -> list[str]:
@@ -231,6 +200,31 @@ def test_gsm8ks_questions_and_answers_are_instructions_of_two_splits(reader: Rea
 def test_code_is_text_of_which_a_tenth_is_held_out(reader: Reader) -> None:
     found = of_both_parts(reader, "code")
     assert sorted(row["text"] for row in found) == sorted(row["content"] for row in CODE)
+
+
+OWN = {"repo": "me/chats", "corpus": "chats", "config": "main"}
+
+
+@pytest.mark.parametrize(("first", "count"), [(None, 20), (5, 5)])
+def test_any_data_set_is_read_with_the_words_of_a_command(
+    reader: Reader, first: int | None, count: int
+) -> None:
+    """A split of a configuration; whole, or streamed so far and kept."""
+    settings = {**OWN, "split": "test", "first": first}
+    found = reader.read("hub", settings=settings)
+    assert [(row["instruction"], row["output"]) for row in found["rows"]] == [
+        (f"Q{i}", f"A{i}") for i in range(40, 40 + count)
+    ]
+    assert found["origin"] == {
+        "corpus": "chats",
+        "source": "hub",
+        "revision": reader.hub.commit("datasets/me/chats"),
+        "location": "me/chats",
+    }
+    assert not [name for name in reader.hub.files_asked() if "other" in name]
+    again = reader.read("hub", settings=settings, part="evaluation", afresh=False)
+    assert again["rows"] == found["rows"]
+    assert not [name for name in reader.hub.files_asked() if "main" in name]
 
 
 # the cache
@@ -434,15 +428,33 @@ def test_a_gated_repository_is_told_as_such(reader: Reader, corpus: str, repo: s
 @pytest.mark.parametrize(
     ("corpus", "settings", "said"),
     [
-        ("c4", {"revision": "v9"}, "allenai/c4 has no such revision on the hub; give a branch"),
-        ("alpaca", {"revision": "7" * 40}, "tatsu-lab/alpaca has no such revision on the hub"),
+        ("c4", {"revision": "v9"}, "corpora.c4.revision=v9: allenai/c4 has no such revision on "),
+        ("alpaca", {"revision": "7" * 40}, "corpora.alpaca.revision=7777777777777777777777777777"),
+        ("alpaca", {"revision": "7" * 40}, "tatsu-lab/alpaca has no such revision on the hub; gi"),
         ("c4", {"repo": "a/none"}, "the hub has no a/none, or only for those who log in"),
         ("alpaca", {"repo": "a/none"}, "a/none' doesn't exist on the Hub or cannot be accessed"),
         ("c4", {"calibration": "en/no.json"}, "allenai/c4 holds no such file at this revision (h"),
+        ("c4", {"calibration": "en/no.json"}, "corpora.c4.calibration=en/no.json: allenai/c4 hold"),
+        (
+            "gsm8k",
+            {"calibration": "dev"},
+            "corpora.gsm8k.calibration=dev: openai/gsm8k has no such",
+        ),
         ("gsm8k", {"calibration": "dev"}, "Unknown split \"dev\". Should be one of ['train', 'te"),
+        (
+            "gsm8k",
+            {"config": "mine"},
+            "corpora.gsm8k.config=mine: openai/gsm8k has no such configu",
+        ),
         ("gsm8k", {"config": "mine"}, "'mine' not found. Available: ['main', 'socratic']"),
-        ("gsm8k", {"output": "gold"}, "output=gold: openai/gsm8k has the columns question, answer"),
-        ("c4", {"field": "body"}, "field=body: allenai/c4 has the columns text, url"),
+        ("gsm8k", {"output": "gold"}, "corpora.gsm8k.output=gold: openai/gsm8k has the columns q"),
+        ("c4", {"field": "body"}, "corpora.c4.field=body: allenai/c4 has the columns text, url"),
+        ("hub", {**OWN, "revision": "v9"}, "revision=v9: me/chats has no such revision on the hub"),
+        ("hub", {**OWN, "split": "dev"}, "split=dev: me/chats has no such split (Unknown split"),
+        ("hub", {**OWN, "split": "dev", "first": 3}, "split=dev: me/chats has no such split (B"),
+        ("hub", {**OWN, "config": "b"}, "config=b: me/chats has no such configuration (BuilderCo"),
+        ("hub", {**OWN, "repo": "me/none"}, "repo=me/none: the hub has no me/none, or only for th"),
+        ("hub", {**OWN, "field": "body"}, "field=body: row 0 of me/chats has the fields messages;"),
     ],
 )
 def test_what_is_not_there_is_one_line(

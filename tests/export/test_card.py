@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from sweep import card
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
-from sweep.model.contents import fingerprint
+from sweep.model.contents import fingerprint, license_of
+from sweep.model.embedded import WEIGHTS
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -83,19 +85,25 @@ def test_a_path_is_whole_for_its_owner_and_its_last_part_for_others() -> None:
 
 
 def test_the_command_names_the_commits_that_branches_stood_for() -> None:
+    of_conf = {"_target_": "sweep.data.hub.Instructions", "repo": "a/a"}
+    of_ones_own = {"_target_": "sweep.data.hub.Dataset", "repo": "me/own"}
     config = {
         "words": ["model=hub", "model.repo=a/b", "model.revision=main", "calib=unnatural"],
         "model": {"repo": "a/b", "revision": "c" * 40},
-        "calib": {"source": {"corpus": "unnatural", "revision": "main"}},
-        "metric": {"tasks": {"source": {"gsm8k": {"corpus": "gsm8k", "revision": "e" * 40}}}},
+        "calib": {"source": {**of_conf, "corpus": "unnatural", "revision": "main"}},
+        "metric": {
+            "tasks": {"source": {"gsm8k": {**of_conf, "corpus": "gsm8k", "revision": "e" * 40}}},
+            "divergence": {"source": {"own": {**of_ones_own, "corpus": "own"}}},
+        },
     }
     data = [
         {"corpus": "unnatural", "source": "hub", "revision": "d" * 40},
         {"corpus": "gsm8k", "source": "hub", "revision": "e" * 40},
+        {"corpus": "own", "source": "hub", "revision": "f" * 40},
     ]
     assert card.command({"config": config}, data) == (
         f"python -m sweep model=hub model.repo=a/b calib=unnatural model.revision={'c' * 40} "
-        f"corpora.unnatural.revision={'d' * 40} keep=model"
+        f"corpora.unnatural.revision={'d' * 40} metric.divergence.revision={'f' * 40} keep=model"
     )
 
 
@@ -134,3 +142,27 @@ def test_a_card_without_the_hash_or_none_at_all_tells_no_weights(tmp_path: Path)
     folder.model.mkdir(parents=True)
     folder.card.write_text("# Mine\n")
     assert card.weights_of(folder) is None
+
+
+def test_the_licence_is_that_of_the_dense_models_card(frozen: Frozen, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(WEIGHTS, model)
+    head = {"license": "other", "license_name": "community", "license_link": "https://a.test/l"}
+    lines = "".join(f"{name}: {value}\n" for name, value in head.items())
+    (model / "README.md").write_text(f"---\n{lines}tags: [x]\n---\n\n# A model\n")
+    words = ("model=local", f"model.path={model}", "corpora=embedded", "seqlen=128")
+    few = ("metric=[perplexity]", "metric.perplexity.n_samples=2", "keep=model")
+    sweep([frozen(*words, "method=magnitude", *few)])
+    (cell,) = (tmp_path / "outputs" / "cells").glob("*magnitude*")
+    found = ModelCard.load(cell / "model" / "README.md")
+    assert found.data.to_dict().items() >= head.items()
+    assert "The licence is the dense model's: community (https://a.test/l)." in found.text
+
+
+@pytest.mark.parametrize(
+    "text", ["# No front\n", "---\nlicense: [\n---\n", "---\na: 1\n---\n", None]
+)
+def test_a_model_whose_card_names_no_licence_has_none(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "README.md").write_text(text)
+    assert license_of(tmp_path) == {}

@@ -6,29 +6,39 @@ import json
 import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError
 from math import exp, log
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import httpx
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import HfHubHTTPError
+from transformers import PreTrainedTokenizerFast
 
+from sweep import hub
 from sweep.build import build
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
-from sweep.metric import harness
+from sweep.metric import harness, lm_eval_load, lm_eval_tasks
 from sweep.metric.lm_eval import LmEval
 from sweep.metric.metric import Metric
 from sweep.model.contents import fingerprint
+from sweep.model.embedded import WEIGHTS
+from sweep.plan import plan
+from sweep.progress import Progress
 from sweep.refusal import Refusal
 from sweep.report.entries import Entry
 from sweep.report.generations import exchanges
+from sweep.workshop import Workshop
 
 pytest.importorskip("lm_eval")
 
@@ -131,25 +141,53 @@ def rows_of(folder: Path, task: str) -> Path:
     return found
 
 
+TURNS = (
+    "{% for m in messages %}<{{ m.role }}> {{ m.content }} </{{ m.role }}>{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+@pytest.fixture
+def chatty(tmp_path: Path) -> Path:
+    """The embedded model with a chat template."""
+    folder = tmp_path / "chatty"
+    shutil.copytree(WEIGHTS, folder)
+    (folder / "chat_template.jinja").write_text(TURNS)
+    return folder
+
+
 def test_its_command_finds_the_same_on_the_exported_folder(
-    words: list[str], own: Path, frozen: Frozen, tmp_path: Path
+    words: list[str], own: Path, chatty: Path, frozen: Frozen, tmp_path: Path
 ) -> None:
-    """To the last digit: scores, and every log-likelihood and answer behind them."""
-    sweep([frozen(*words, "metric.lm_eval.num_fewshot=2", "keep=model")])
-    folder = cell(tmp_path, "wanda")
-    found = json.loads((folder / "metrics" / "lm_eval.json").read_text())
+    """To the last digit: scores, and every log-likelihood and answer behind them.
+
+    With few-shot examples, plain and in a chat template.
+    """
+    shots = "metric.lm_eval.num_fewshot=2"
+    sweep([frozen(*words, shots, "keep=model")])
+    model = ("model=local", f"model.path={chatty}", "corpora=embedded", "seqlen=256")
+    asked = (*words, *model, shots, "metric.lm_eval.apply_chat_template=true", "keep=model")
+    sweep([frozen(*asked)])
+    plain, chat = cell(tmp_path, "tiny-wanda"), cell(tmp_path, "chatty-wanda")
     # as `lm_eval run`; without an index of the 15,000 tasks that come with it, which takes seconds
     start = (
-        "import functools, lm_eval.tasks as t; from lm_eval.__main__ import cli_evaluate;"
+        "import functools, json, sys, lm_eval.tasks as t\n"
+        "from lm_eval.__main__ import cli_evaluate\n"
         "t.TaskManager.__init__ = functools.partialmethod("
-        "t.TaskManager.__init__, include_defaults=False); cli_evaluate()"
+        "t.TaskManager.__init__, include_defaults=False)\n"
+        "for words in json.loads(sys.argv[1]):\n"
+        "    sys.argv[1:] = words; cli_evaluate()"
     )
-    command = ["run", "--model", "hf", "--model_args", f"pretrained={folder / 'model'}"]
-    command += ["--tasks", "animals,words,spoken", "--include_path", str(own)]
-    command += ["--num_fewshot", "2", "--batch_size", "4", "--device", "cpu"]
-    command += ["--output_path", str(tmp_path / "out"), "--log_samples"]
+
+    def command(folder: Path) -> list[str]:
+        command = ["run", "--model", "hf", "--model_args", f"pretrained={folder / 'model'}"]
+        command += ["--tasks", "animals,words,spoken", "--include_path", str(own)]
+        command += ["--num_fewshot", "2", "--batch_size", "4", "--device", "cpu"]
+        return [*command, "--output_path", str(tmp_path / folder.name), "--log_samples"]
+
+    in_chat = ["--apply_chat_template", "--fewshot_as_multiturn", "true"]
     done = subprocess.run(
-        [sys.executable, "-c", start, *command],
+        [sys.executable, "-c", start, json.dumps([command(plain), [*command(chat), *in_chat]])],
         env={
             **os.environ,
             "HF_HUB_OFFLINE": "1",
@@ -161,7 +199,18 @@ def test_its_command_finds_the_same_on_the_exported_folder(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (file,) = (tmp_path / "out").rglob("results_*.json")
+    for folder in (plain, chat):
+        _are_the_same(folder, tmp_path / folder.name)
+    prompts = [lines(rows_of(folder, "fox"))[0]["prompt"] for folder in (plain, chat)]
+    assert "<user> " not in prompts[0]
+    assert prompts[1].count("<user> ") == 3
+    assert prompts[1].endswith("<assistant>")
+
+
+def _are_the_same(folder: Path, out: Path) -> None:
+    """A cell's result, and what the command has written."""
+    found = json.loads((folder / "metrics" / "lm_eval.json").read_text())
+    (file,) = out.rglob("results_*.json")
     theirs = json.loads(file.read_text())
     wanted = {
         f"{key.removesuffix(',none')}_{name}": value
@@ -180,7 +229,7 @@ def test_its_command_finds_the_same_on_the_exported_folder(
     }
     assert {name: found["values"][name]["value"] for name in found["columns"]} == wanted
     for name in ("fox", "dog", "words", "spoken"):
-        (log_file,) = (tmp_path / "out").rglob(f"samples_{name}_*.jsonl")
+        (log_file,) = out.rglob(f"samples_{name}_*.jsonl")
         ours = lines(rows_of(folder, name))
         samples = sorted(lines(log_file), key=lambda sample: sample["doc_id"])
         assert [row["resps"] for row in ours] == [
@@ -284,7 +333,7 @@ class TestResult:
         assert fox["rows"] == 9
         assert fox["of"] == 12
         assert fox["num_fewshot"] == 0
-        assert fox["revision"].startswith(harness.installed() + "+")
+        assert fox["revision"].startswith(lm_eval_tasks.installed() + "+")
         assert fox["seeds"] == {"random": 0, "numpy": 1234, "torch": 1234, "fewshot": 1234}
         assert len({data["sha256"] for data in record["data"]}) == len(record["data"])
 
@@ -332,7 +381,7 @@ class TestIdentity:
             id("metric.lm_eval.limit=3"),
             id("metric.lm_eval.apply_chat_template=true"),
         }
-        monkeypatch.setattr(harness, "installed", lambda: "0.4.99")
+        monkeypatch.setattr(lm_eval_tasks, "installed", lambda: "0.4.99")
         others.add(id())
         assert len({plain, *others}) == 6
 
@@ -391,9 +440,9 @@ class TestBadInput:
         self, monkeypatch: pytest.MonkeyPatch, words: list[str], frozen: Frozen
     ) -> None:
         def none() -> str:
-            raise harness.PackageNotFoundError("lm-eval")
+            raise PackageNotFoundError("lm-eval")
 
-        monkeypatch.setattr(harness, "installed", none)
+        monkeypatch.setattr(lm_eval_tasks, "installed", none)
         with pytest.raises(Refusal) as refused:
             make(frozen(*words), fingerprint).metric_id("lm_eval")
         line = str(refused.value)
@@ -465,7 +514,7 @@ def test_a_mistake_in_ones_own_task_is_told_of_its_file_and_not_of_the_hub(
     assert right in whole
     (tmp_path / "mine.yaml").write_text(whole.replace(right, wrong))
     with pytest.raises(Refusal, match=said) as caught:
-        harness.read(["mine"], tmp_path, chat=False, tokenizer=None)
+        lm_eval_tasks.read(["mine"], tmp_path, chat=False, tokenizer=None)
     assert caught.value.setting == "include_path"
     assert str(tmp_path / "mine.yaml") in str(caught.value)
 
@@ -476,7 +525,77 @@ def test_a_task_that_runs_code_is_refused_before_its_data_are_asked_for(
     whole = CHOICE.format(name="mine", data="/nowhere.jsonl")
     (tmp_path / "mine.yaml").write_text(whole + "unsafe_code: true\n")
     with pytest.raises(Refusal, match="tasks=mine: runs code that the model writes, which is not"):
-        harness.read(["mine"], tmp_path, chat=False, tokenizer=None)
+        lm_eval_tasks.read(["mine"], tmp_path, chat=False, tokenizer=None)
+
+
+def test_a_token_that_the_model_does_not_know_is_found_before_any_cell_runs(
+    words: list[str], chatty: Path, frozen: Frozen, tmp_path: Path
+) -> None:
+    """In a question, or in the template in which it is put."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(chatty)
+    tokenizer.add_tokens(["Zyx"])
+    tokenizer.add_tokens(["<user>"], special_tokens=True)
+    tokenizer.save_pretrained(chatty)
+    tasks = tmp_path / "tasks"
+    tasks.mkdir()
+    for name, animal in (("known", "fox"), ("strange", "Zyx")):
+        row = {"question": f"The {animal} ran to the", "choices": ["b", "c"], "label": 0}
+        (tasks / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+        text = CHOICE.format(name=name, data=tasks / f"{name}.jsonl")
+        (tasks / f"{name}.yaml").write_text(text)
+
+    def planned(task: str, chat: bool) -> Any:
+        model = ("model=local", f"model.path={chatty}", "corpora=embedded", "seqlen=256")
+        asked = {"tasks": f"[{task}]", "include_path": tasks, "apply_chat_template": chat}
+        given = [f"metric.lm_eval.{name}={value}" for name, value in asked.items()]
+        return plan([frozen(*words, *model, *given)], Workshop(Progress()))
+
+    with pytest.raises(
+        Refusal, match=r"model.path=.*: its tokenizer makes .* \('.?Zyx'\) of stran"
+    ):
+        planned("strange", False)
+    with pytest.raises(Refusal, match=r"its tokenizer makes .* \('<user>'\) of known"):
+        planned("known", True)
+    assert planned("known", False).todo
+
+
+def test_a_new_commit_of_a_tasks_data_is_another_result(
+    words: list[str], frozen: Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def id(**commits: str) -> str:
+        data = {"dataset_fingerprint": "f"}
+        monkeypatch.setattr(
+            lm_eval_tasks,
+            "_dataset",
+            lambda task: {**data, "dataset_revision": commits.get(task.config.task)},
+        )
+        return make(frozen(*words), fingerprint).metric_id("lm_eval")
+
+    assert len({id(), id(fox="a" * 40), id(fox="b" * 40), id(fox="b" * 40, dog="a" * 40)}) == 4
+    assert id(fox="a" * 40) == id(fox="a" * 40)
+
+
+def test_a_hub_that_is_busy_is_asked_for_a_tasks_data_again(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.tasks import TaskManager
+
+    waits: list[float] = []
+    load, answered = TaskManager.load, []
+
+    def busy(manager: Any, names: Any) -> Any:
+        answered.append(names)
+        if len(answered) <= 2:
+            response = httpx.Response(503, request=httpx.Request("GET", "http://hub/"))
+            raise HfHubHTTPError("Server error", response=response)
+        return load(manager, names)
+
+    monkeypatch.setattr(TaskManager, "load", busy)
+    monkeypatch.setattr(hub.time, "sleep", waits.append)
+    lm_eval_load.loaded.cache_clear()
+    (task,) = lm_eval_tasks.read(["fox"], own, chat=False, tokenizer=None)
+    assert len(task.documents) == 12
+    assert waits == [*hub.WAITS]
 
 
 def test_one_task_needs_no_brackets(frozen: Frozen, own: Path) -> None:
@@ -490,11 +609,11 @@ def test_one_task_needs_no_brackets(frozen: Frozen, own: Path) -> None:
 
 
 def test_a_result_says_which_data_a_task_has_asked_of(own: Path) -> None:
-    (task,) = harness.read(["fox"], own, chat=False, tokenizer=None)
+    (task,) = lm_eval_tasks.read(["fox"], own, chat=False, tokenizer=None)
     fingerprint = task.dataset["dataset_fingerprint"]
     assert fingerprint
     assert task.dataset["dataset_revision"] is None  # no commit: a file
-    (other,) = harness.read(["dog"], own, chat=False, tokenizer=None)
+    (other,) = lm_eval_tasks.read(["dog"], own, chat=False, tokenizer=None)
     assert other.dataset["dataset_fingerprint"] != fingerprint
     data = task.inner.dataset["test"]
     commit = "c" * 40
@@ -509,5 +628,5 @@ def test_a_result_says_which_data_a_task_has_asked_of(own: Path) -> None:
             )
         }
 
-    found = harness.Task("x", OfTheHub(), {}).dataset
+    found = lm_eval_tasks.Task("x", OfTheHub(), {}).dataset
     assert found == {"dataset_revision": commit, "dataset_fingerprint": "f"}

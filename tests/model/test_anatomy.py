@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
+from sweep.grid import sweep
 from sweep.model import anatomy
+from sweep.model.embedded import WEIGHTS
 from sweep.refusal import Refusal
 
 LLAMA_KINDS = [
@@ -128,3 +133,69 @@ def test_a_router_is_known_by_its_name_and_its_size_beside_experts() -> None:
     model.layers = nn.ModuleList([Mixture(), Mixture()])
     kinds = [name.partition(".0.")[2] for name in anatomy.prunable(model) if ".0." in name]
     assert kinds == ["gate_proj", "gate", "experts.0", "experts.1", "experts.2"]
+
+
+def test_the_user_may_say_where_the_blocks_are(build: Callable[..., Any]) -> None:
+    model = build()
+    model.model.adapters = nn.ModuleList(nn.Linear(4, 4) for _ in range(5))  # a longer list
+    assert anatomy.blocks(model) is model.model.adapters
+    anatomy.tell(model, anatomy.Told("model.layers", None))
+    assert anatomy.blocks(model) is model.model.layers
+    assert list(anatomy.prunable(model)) == LLAMA_NAMES
+
+
+def test_the_user_may_keep_matrices_dense(build: Callable[..., Any]) -> None:
+    model = build()
+    anatomy.tell(model, anatomy.Told(None, r"layers\.0\.|down_proj"))
+    kept = [n for n in LLAMA_NAMES if ".0." in n or "down_proj" in n]
+    assert list(anatomy.prunable(model)) == [n for n in LLAMA_NAMES if n not in kept]
+    assert list(anatomy.matrices(model)) == LLAMA_NAMES
+
+
+@pytest.mark.parametrize(
+    ("blocks", "dense", "said"),
+    [
+        (
+            "model.blocks",
+            None,
+            "blocks=model.blocks: is no torch.nn.ModuleList of LlamaForCausalLM; it has model.lay",
+        ),
+        ("model.norm", None, "blocks=model.norm: is no torch.nn.ModuleList of LlamaForCausalLM"),
+        (None, "(", "dense=(: is no regular expression (missing )"),
+        (None, "router", "dense=router: matches no matrix; give a regular expression over self_at"),
+        (None, "", "dense=: matches every matrix; give a regular expression over self_attn.q_pro"),
+    ],
+)
+def test_what_the_user_says_of_a_model_is_held_against_it(
+    build: Callable[..., Any], blocks: str | None, dense: str | None, said: str
+) -> None:
+    with pytest.raises(Refusal) as caught:
+        anatomy.tell(build(), anatomy.Told(blocks, dense))
+    assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize("load", ["whole", "stream"])
+def test_what_is_kept_dense_is_what_it_was_and_all_else_is_pruned(
+    load: str, frozen: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    """In the whole command, and again from the model that was kept."""
+    model = ("model=local", f"model.path={WEIGHTS}", "corpora=embedded", "seqlen=128")
+    words = (*model, f"model.load={load}", "model.dense=down_proj", "method=magnitude")
+    for metric in ("perplexity", "divergence"):
+        of = ("keep=model", f"metric=[{metric}]", f"metric.{metric}.n_samples=2")
+        sweep([frozen(*words, *of)])
+    (cell,) = (tmp_path / "outputs" / "cells").glob("*magnitude*")
+    assert {file.stem for file in (cell / "metrics").glob("*.json")} == {"perplexity", "divergence"}
+    assert "compressed again" not in (cell / "log.txt").read_text()
+    layers = json.loads((cell / "compression.json").read_text())["layers"]
+    assert not [layer for layer in layers if "down_proj" in layer["name"]]
+    kept: dict[str, torch.Tensor] = {}
+    for file in (cell / "model").glob("*.safetensors"):
+        kept |= load_file(file)
+    for name, weight in load_file(WEIGHTS / "model.safetensors").items():
+        if weight.dim() > 1 and ".layers." in name:
+            zeros = float((kept[name] == 0).float().mean())
+            if "down_proj" in name:
+                assert torch.equal(kept[name], weight.float())
+            else:
+                assert zeros == pytest.approx(0.5, abs=1e-4), name

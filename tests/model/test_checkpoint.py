@@ -14,16 +14,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from sweep.model import anatomy
 from sweep.model.causal import SUPPORTED, looks_ahead
-from sweep.model.checkpoint import (
-    check_weights,
-    load,
-    load_tokenizer,
-    read_config,
-    skeleton,
-)
 from sweep.model.contents import fingerprint
 from sweep.model.local import Local
 from sweep.model.placement import check_device, choose_device
+from sweep.model.reading import load_tokenizer, read_config, skeleton
+from sweep.model.weights import check_weights, load
 from sweep.refusal import Refusal
 
 

@@ -25,9 +25,9 @@ from sweep.metric.scan import scan
 from sweep.metric.subject import Subject
 from sweep.metric.text import text_windows
 from sweep.model import anatomy
-from sweep.model.checkpoint import load
 from sweep.model.local import Local
 from sweep.model.offload import entrance
+from sweep.model.weights import load
 from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
 from sweep.workshop import Bench

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +20,9 @@ from sweep.method.sparsegpt import SparseGPT
 from sweep.method.walk import walk
 from sweep.method.wanda import Wanda
 from sweep.model import anatomy
-from sweep.model.checkpoint import load
 from sweep.model.local import Local
 from sweep.model.offload import resident
+from sweep.model.weights import load
 from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
 from sweep.workshop import Bench
@@ -185,3 +187,51 @@ def test_a_pretrained_model_gives_the_very_weights_that_it_gives_whole(
         assert matrix.weight.equal(expected[name].weight), name
         same += int(((matrix.weight == 0) == (published[f"{name}.weight"] == 0)).sum())
     assert same >= 0.999 * sum(own.numel() for own in published.values())
+
+
+OWN = {
+    "configuration_own.py": """
+from transformers import LlamaConfig
+
+
+class OwnConfig(LlamaConfig):
+    model_type = "own_llama"
+""",
+    "modeling_own.py": """
+from transformers import LlamaForCausalLM
+from .configuration_own import OwnConfig
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+""",
+}
+
+
+def test_a_model_is_kept_with_the_code_that_it_came_with(
+    build: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that it can be loaded from where it is kept."""
+    modules = str(tmp_path / "modules")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", modules)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    source = tmp_path / "model"
+    build().save_pretrained(source)
+    for name, code in OWN.items():
+        (source / name).write_text(code)
+    config = json.loads((source / "config.json").read_text())
+    auto = {"AutoConfig": "configuration_own.OwnConfig"}
+    auto["AutoModelForCausalLM"] = "modeling_own.OwnForCausalLM"
+    changed = {"model_type": "own_llama", "auto_map": auto, "architectures": ["OwnForCausalLM"]}
+    (source / "config.json").write_text(json.dumps(config | changed))
+    ids = torch.arange(3, 11)[None]
+    given: dict[str, Any] = {"device": "cpu", "trust_remote_code": True}
+    for how in ("whole", "stream"):
+        model = load(Local(str(source), load=how, **given), tmp_path / "scratch")  # type: ignore[arg-type]
+        kept = tmp_path / how
+        Bench(model, None, 4, None, Kept(str(tmp_path)), source).save(kept)
+        assert {name: (kept / name).read_text() for name in OWN} == OWN
+        again = load(Local(str(kept), **given))
+        assert type(again).__name__ == "OwnForCausalLM"
+        with torch.inference_mode():
+            assert again(ids).logits.equal(model(ids).logits)

@@ -1,0 +1,154 @@
+"""The weights of a model: held against its architecture before anything runs, and loaded."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sweep.model import anatomy, stream
+from sweep.model.causal import SUPPORTED, looks_ahead
+from sweep.model.checkpoint import Checkpoint
+from sweep.model.contents import SAFETENSORS, weight_files
+from sweep.model.offload import read
+from sweep.model.placement import choose_device, placed
+from sweep.model.reading import first_line, read_config, skeleton
+from sweep.refusal import Refusal
+
+
+def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
+    """Hold the headers of the safetensors against their files and against the architecture.
+
+    No weight is read, so a download that broke off is found before anything runs. Names that the
+    architecture has not are left to `load`, which converts some older names.
+
+    Args:
+        checkpoint: the model.
+        bones: its skeleton.
+
+    Raises:
+        Refusal: a file that is missing, damaged or cut short, or a tensor of another shape.
+    """
+    expected = {name: list(tensor.shape) for name, tensor in bones.state_dict().items()}
+    if hasattr(read_config(checkpoint), "quantization_config"):  # weights are packed
+        expected = {}
+    shards = _shards(checkpoint)
+    if not shards and not checkpoint.pickles:
+        reason = f"holds no weights to load (no {SAFETENSORS}, and no index of its parts)"
+        raise checkpoint.wrong(reason)
+    found: set[str] = set()
+    for file in shards:
+        for name, shape in _shapes(checkpoint, file).items():
+            # of as many values, it may be a layout that is converted when the model is loaded
+            if math.prod(shape) != math.prod(expected.get(name, shape)):
+                reason = f"{file}: {name} is {shape}, by config.json it is {expected[name]}"
+                raise checkpoint.wrong(reason)
+            found.add(name)
+    if checkpoint.load == "stream":
+        _check_streams(found, bones)
+
+
+def _check_streams(found: set[str], bones: nn.Module) -> None:
+    """Raises:
+    Refusal: a weight of a block that the files hold in another layout, or under another name.
+    """
+    inside = set(anatomy.blocks(bones).modules())
+    prefix = f"{getattr(bones, 'base_model_prefix', '')}."
+    for module_name, module in bones.named_modules():
+        for own, _ in module.named_parameters(recurse=False) if module in inside else ():
+            name = f"{module_name}.{own}"
+            if name not in found and name.removeprefix(prefix) not in found:
+                raise Refusal("load", "stream", stream.not_as_it_is(name))
+
+
+def _shards(checkpoint: Checkpoint) -> list[str]:
+    """The safetensors from which the model is loaded: one, or those that an index names."""
+    try:
+        files = weight_files(checkpoint.folder())
+    except ValueError as error:
+        raise checkpoint.wrong(str(error)) from error
+    return [file for file in files if file.endswith(".safetensors")]
+
+
+def _shapes(checkpoint: Checkpoint, file: str) -> dict[str, list[int]]:
+    """Shapes by name, from the header of one file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint.folder() / file, framework="pt") as tensors:
+            names = list(tensors.keys())
+            return {name: tensors.get_slice(name).get_shape() for name in names}
+    except FileNotFoundError as error:
+        raise checkpoint.wrong(f"lacks {file}, which its index names") from error
+    except (OSError, SafetensorError) as error:
+        reason = (
+            f"{file} is damaged or cut short ({first_line(error)}); delete it in "
+            f"{checkpoint.folder()} and fetch it again"
+        )
+        raise checkpoint.wrong(reason) from error
+
+
+def load(checkpoint: Checkpoint, scratch: Path | None = None) -> Any:
+    """The model with its weights, on its device, in eval mode, without gradients.
+
+    Args:
+        checkpoint: the model.
+        scratch: a folder for weights that are replaced in one that is streamed; None: the system's.
+
+    Raises:
+        Refusal: weights that do not fit the configuration, cannot be read, are packed or are no
+            numbers, or a model that looks ahead.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    folder = checkpoint.folder()
+    device = choose_device(checkpoint.device)
+    streams = checkpoint.load == "stream"
+    spread = stream.placement(skeleton(checkpoint), device) if streams else checkpoint.device_map
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, checkpoint.dtype),
+            trust_remote_code=checkpoint.trust_remote_code,
+            use_safetensors=None if checkpoint.pickles else True,
+            local_files_only=True,
+            output_loading_info=True,
+            **placed(checkpoint.attention, spread),
+        )
+    except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
+        reason = f"its weights cannot be loaded ({first_line(error)})"
+        raise checkpoint.wrong(reason) from error
+    anatomy.tell(model, anatomy.Told(checkpoint.blocks, checkpoint.dense))
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")
+    if streams:
+        stream.attach(model, device, scratch or Path(tempfile.gettempdir()) / "sweep-stream")
+    elif spread is None:
+        model = model.to(device)
+    model.eval().requires_grad_(False)
+    _check_values(checkpoint, model)
+    if looks_ahead(model):
+        raise checkpoint.wrong(f"lets tokens see what follows them; {SUPPORTED}")
+    return model
+
+
+def _check_values(checkpoint: Checkpoint, model: nn.Module) -> None:
+    """Raises:
+    Refusal: weights that are packed, or no numbers; names the first.
+    """
+    for name, matrix in anatomy.prunable(model).items():
+        kept = read(matrix.module, matrix.parameter).dtype
+        if not kept.is_floating_point:
+            reason = f"its {name} is packed as {kept}; give the model unquantised"
+            raise checkpoint.wrong(reason)
+    for name, _ in model.named_parameters():
+        module, _, own = name.rpartition(".")
+        if not read(model.get_submodule(module), own).isfinite().all():
+            reason = f"its {name} holds NaN or infinity in {checkpoint.dtype}; are the files whole?"
+            raise checkpoint.wrong(reason)

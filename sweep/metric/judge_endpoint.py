@@ -79,12 +79,12 @@ def connected(
         reason = "needs the package openai: pip install 'compression-sweep[judge]'"
         raise Refusal("", "", reason) from error
 
-    class Counted(OpenAI):  # type: ignore[misc]
+    class Metered(OpenAI):  # type: ignore[misc]
         def _prepare_request(self, request: Any) -> None:
             count(1)
 
     try:
-        client = Counted(base_url=base_url, timeout=timeout_s, max_retries=retries)
+        client = Metered(base_url=base_url, timeout=timeout_s, max_retries=retries)
     except OpenAIError:
         client = None
     key = "" if client is None else client.api_key

@@ -95,6 +95,12 @@ def answers(seconds: float | None = None) -> bool:
     return heard.wait(seconds)
 
 
+def late(error: BaseException) -> bool:
+    """Whether it says that the server took too long, and the server is there."""
+    # the client's own kinds: TimeoutError at the end, CommError at the beginning
+    return "timed out" in str(error).lower() and answers()
+
+
 def open_run(
     shown: Shown,
     mode: Literal["offline", "online"],

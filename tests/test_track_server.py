@@ -617,6 +617,10 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
         for block in json.loads(view["spec"])["blocks"]
         if block["type"] == "panel-grid"
     ]
+    told_of = json.loads(view["spec"])["blocks"]
+    stand_ins = "source: embedded (alpaca, c4, unnatural are stand-ins made by a micro-world"
+    assert stand_ins in json.dumps(told_of[:2])
+    assert "highest end of the seeds' 95 % intervals" in json.dumps(told_of)
     panels = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
     heat, curves, against, answers = panels
     columns = [
@@ -628,11 +632,15 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
     ]
     drawn = {chart["chartName"]: json.loads(chart["spec"]) for chart in there.charts}
     for shown in (heat, curves):
-        assert [panel["config"]["stringSettings"]["metric"] for panel in shown] == columns
+        strings = [panel["config"]["stringSettings"] for panel in shown]
+        assert [given["metric"] for given in strings] == columns
+        assert all(given["note"].startswith(stand_ins) for given in strings)
         (chart,) = {panel["config"]["panelDefId"] for panel in shown}
         owner, name = chart.split("/")
         assert owner == ENTITY
         wanted = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(drawn[name])))
+        assert drawn[name]["title"]["text"] == "${string:metric}"
+        assert drawn[name]["title"]["subtitle"][-1] == "${string:note}"
         assert wanted <= shown[0]["config"]["fieldSettings"].keys() & set(RESULTS)
     axes = [(panel["config"]["xAxis"], panel["config"]["yAxis"]) for panel in against]
     assert axes == [

@@ -2,8 +2,8 @@
 
 A study may be several grids: `sparsity.ratio` over some values, and `sparsity=2to4,4to8`, which has
 no ratio, beside it. They are one sweep. Words of the command line choose among them:
-`sparsity.ratio=0.5` and `sparsity=2to4` leave only the grid that they are about. Grids about corpora
-of the hub are left out, with a line that says so, where names of corpora mean stand-ins.
+`sparsity.ratio=0.5` and `sparsity=2to4` leave only the grid that they are about. Grids of
+corpora of the hub are left out, with a line that says so, where names of corpora mean stand-ins.
 
 It does not compose every point only to see whether that can be done: the launchers compose them.
 And it writes no multirun.yaml: nothing reads it, lines of `hydra.launcher.setup` would be in it,

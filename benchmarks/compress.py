@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import published
 from benchmarks.contest import (
     Contest,
+    Tensors,
     arguments,
     machine,
     peak_begins,
@@ -95,6 +97,29 @@ def agreement(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
     return f"masks {100 * same / total:.3f} %, weights {(squares / norm) ** 0.5:.1e}"
 
 
+def against_float64(
+    model: Any,
+    dense: dict[str, Tensor],
+    ids: Tensor,
+    ours: dict[str, Tensor],
+    theirs: dict[str, Tensor],
+) -> str:
+    """How alike both are to the published form in float64.
+
+    A weight that rounding moves over a threshold changes all that come after it, so that two right
+    walks part from block to block; neither is to be further from the exact one than the other.
+    """
+    model.load_state_dict(dense)
+    published.walk(model.double(), ids, published.SparseGPT)
+    exact = {name: one.float() for name, one in model.state_dict().items()}
+    model.float().load_state_dict(dense)
+    words = ("ours", "published")
+    both = [agreement(one, exact).split(",")[0] for one in (ours, theirs)]
+    first = {name: one for name, one in ours.items() if ".layers.0." in name}
+    said = [f"{word} {found}" for word, found in zip(words, both, strict=True)]
+    return f"first block {agreement(first, theirs)}; of float64 {', '.join(said)}"
+
+
 def product_rate(seconds: float = 0.3) -> float:
     """GFLOP/s of plain products of square fp32 matrices, the best of some."""
     a, b, out = torch.randn(2048, 2048), torch.randn(2048, 2048), torch.empty(2048, 2048)
@@ -132,7 +157,10 @@ def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest
     reset()
     published.walk(model, ids, plain)
     bound = {"sparsegpt": 4.0, "wanda": 2.0}[name]
-    same = agreement(result, model.state_dict())
+    theirs = copy.deepcopy(model.state_dict())
+    same = agreement(result, theirs)
+    if name == "sparsegpt":
+        same += f"; {against_float64(model, dense, ids, result, theirs)}"
     rows = [Contest(TITLES[name], "published, plain", "s", bound, *spent, agreement=same)]
     at_rate = [flops / max(rates[2 * i : 2 * i + 2]) for i in range(runs)]
     rate = statistics.median(rates)
@@ -144,11 +172,11 @@ def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest
     share = 0.8 if name == "wanda" else None
     against = "its FLOPs at the rate of a plain matrix product"
     rows.append(Contest(TITLES[name], against, "s", share, spent[0], at_rate, note=note))
-    theirs = "llmcompressor 0.14.0.1"
+    peer = "llmcompressor 0.14.0.1"
     bound = {"sparsegpt": 4.5, "wanda": 2.2}[name]
     if peers is None:
         reason = "no --peers environment was given"
-        return [*rows, Contest(TITLES[name], theirs, "s", bound, note=reason)]
+        return [*rows, Contest(TITLES[name], peer, "s", bound, note=reason)]
     with tempfile.TemporaryDirectory() as folder:
         reset()
         model.save_pretrained(Path(folder) / "model")
@@ -163,7 +191,7 @@ def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest
         spent = turns(mine, other, runs, reset)
         same = agreement(result, load_file(Path(folder) / "llmcompressor.safetensors"))
     note = f"its memory above the weights: {statistics.median(memory):.0f} MB"
-    return [*rows, Contest(TITLES[name], theirs, "s", bound, *spent, agreement=same, note=note)]
+    return [*rows, Contest(TITLES[name], peer, "s", bound, *spent, agreement=same, note=note)]
 
 
 def told(command: list[str]) -> dict[str, Any]:
@@ -181,23 +209,47 @@ def side(which: str, name: str, quick: bool) -> None:
     model, ids = llama(quick), windows()
     with torch.no_grad():
         model(ids[:1, :8])  # libraries are loaded
+    import_module("sweep.numerics.obs_numba")
     before = peak_begins()
-    if which == "ours":
-        ours(model, ids, method)
-    else:
-        published.walk(model, ids, plain)
-    print(json.dumps({"memory_mb": resident("VmHWM") - before}))
+
+    def work() -> None:
+        if which == "ours":
+            ours(model, ids, method)
+        else:
+            published.walk(model, ids, plain)
+
+    work()
+    resident_mb = resident("VmHWM") - before
+    with Tensors(model.parameters()) as tensors:
+        work()
+    print(json.dumps({"resident_mb": resident_mb, "tensors_mb": tensors.peak / 2**20}))
 
 
-def memories(name: str, runs: int, quick: bool) -> Contest:
-    """Peak resident memory above the weights, each side in a process of its own."""
-    sides: list[list[float]] = [[], []]
+def memories(name: str, runs: int, quick: bool) -> list[Contest]:
+    """Memory above the weights at its peak, each side in processes of its own."""
+    sides: list[list[dict[str, float]]] = [[], []]
     for _ in range(runs):
         for which, found in zip(("ours", "published"), sides, strict=True):
             words = ["--side", which, "--method", name, *(["--quick"] if quick else [])]
-            said = told([sys.executable, "-m", "benchmarks.compress", *words])
-            found.append(said["memory_mb"])
-    return Contest(f"{TITLES[name]}: memory", "published, plain", "MB", 1 / 0.6, *sides)
+            found.append(told([sys.executable, "-m", "benchmarks.compress", *words]))
+    kinds = {
+        "tensors_mb": ("tensors above the weights", ""),
+        "resident_mb": (
+            "resident memory above the weights",
+            "with tens of MB that the allocator and libraries keep, other tens the next time",
+        ),
+    }
+    return [
+        Contest(
+            f"{TITLES[name]}: {what}",
+            "published, plain",
+            "MB",
+            1 / 0.6,
+            *([one[kind] for one in side] for side in sides),
+            note=note,
+        )
+        for kind, (what, note) in kinds.items()
+    ]
 
 
 def hessian(columns: int) -> Tensor:
@@ -314,7 +366,7 @@ def main() -> None:
     contests: list[Contest] = []
     for name in METHODS:
         contests += walks(name, runs, options.quick, options.peers)
-        contests.append(memories(name, runs, options.quick))
+        contests += memories(name, runs, options.quick)
     for columns in [512] if options.quick else options.columns:
         contests += parts(columns, 512 if options.quick else 4096, runs)
     for name in ("SparseGPT", "Wanda"):

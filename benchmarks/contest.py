@@ -13,7 +13,8 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 HERE = Path(__file__).parent
 NOT_MEASURED = "not measured"
@@ -91,6 +95,34 @@ def peak_begins() -> float:
     """From here on `VmHWM` is counted; the memory in MB at this point."""
     Path("/proc/self/clear_refs").write_text("5")
     return resident()
+
+
+class Tensors(TorchDispatchMode):
+    """Counts the bytes of tensors that are made in its scope and still held.
+
+    Attributes:
+        peak: the most of them at once.
+    """
+
+    def __init__(self, apart: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+        self._held = {one.untyped_storage().data_ptr(): 0 for one in apart}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        for one in tree_leaves(answer):
+            if isinstance(one, Tensor):
+                storage = one.untyped_storage()
+                if (place := storage.data_ptr()) and place not in self._held:
+                    self._held[place] = storage.nbytes()
+                    self._now += storage.nbytes()
+                    weakref.finalize(storage, self._dropped, place)
+        self.peak = max(self.peak, self._now)
+        return answer
+
+    def _dropped(self, place: int) -> None:
+        self._now -= self._held.pop(place)
 
 
 def machine() -> dict[str, Any]:

@@ -63,14 +63,15 @@ class SparseGPT:
 
     def __init__(self, linear: nn.Linear) -> None:
         self.linear = linear
-        self.hessian = torch.zeros(linear.in_features, linear.in_features)
+        columns = linear.in_features
+        self.hessian = torch.zeros(columns, columns, dtype=linear.weight.dtype)
         self.sequences = 0
 
     def add(self, x: Tensor) -> None:
         """One sequence."""
         self.hessian *= self.sequences / (self.sequences + 1)
         self.sequences += 1
-        x = (2 / self.sequences) ** 0.5 * x.T.float()
+        x = (2 / self.sequences) ** 0.5 * x.T
         self.hessian += x.matmul(x.T)
 
     def prune(self) -> None:

@@ -25,9 +25,17 @@ COMMAND = "sweep.dashboard"
 
 _ONE_METRIC = [{"filter": "datum['${field:metric}'] == '${string:metric}'"}]
 
+BAND = "band: from the lowest to the highest end of the seeds' 95 % intervals over examples"
+
+
+def _title(*what: str) -> dict[str, Any]:
+    """A chart's metric; below it what is drawn of it, and which corpora are stand-ins."""
+    return {"text": "${string:metric}", "subtitle": [*what, "${string:note}"]}
+
+
 HEATMAP: dict[str, Any] = {
     "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-    "title": "${string:metric}",
+    "title": _title("mean over seeds"),
     "data": {"name": "wandb"},
     "transform": [
         *_ONE_METRIC,
@@ -75,7 +83,7 @@ HEATMAP: dict[str, Any] = {
 
 CURVES: dict[str, Any] = {
     "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-    "title": "${string:metric}",
+    "title": _title("line: mean over seeds", BAND),
     "data": {"name": "wandb"},
     "transform": [
         *_ONE_METRIC,
@@ -113,8 +121,8 @@ CURVES: dict[str, Any] = {
         },
     ],
 }
-"""A metric over sparsity, in its 95 % interval: a curve for each model, method, calibration set and
-settings; an n:m pattern is a point of its own."""
+"""A metric over sparsity: a curve for each model, method, calibration set and settings, in a band
+that holds the 95 % intervals of all its seeds; an n:m pattern is a point of its own."""
 
 FIELDS = tuple(name for name in RESULTS if name not in ("seed", "cell"))
 
@@ -134,6 +142,7 @@ def report(
     column = shown.tables["results"].columns.index("metric")
     metrics = list(dict.fromkeys(row[column] for row in shown.tables["results"].rows))
     tables = [name for cell in cells for name in cell.tables if "/generations_" in name]
+    notes = list(shown.config["notes"])
     own = f"Tags in ['{shown.id}'] and JobType"
     whole = wr.Runset(entity, project, name="the sweep", filters=f"{own} == 'sweep'")
     each = wr.Runset(entity, project, name="its cells", filters=f"{own} != 'sweep'")
@@ -144,7 +153,7 @@ def report(
                 query={"summaryTable": {"tableKey": "results"}},
                 chart_name=charts[chart],
                 chart_fields={field: field for field in FIELDS},
-                chart_strings={"metric": metric},
+                chart_strings={"metric": metric, "note": " ".join(notes)},
             )
             for metric in metrics
         ]
@@ -165,9 +174,11 @@ def report(
         for name in dict.fromkeys(tables)
     ]
     blocks = [
+        *(wr.CalloutBlock(note) for note in notes),
         wr.H2("Method by calibration set"),
         wr.PanelGrid(runsets=[whole], panels=drawn("heatmap")),
         wr.H2("Over sparsity, with 95 % intervals"),
+        wr.P(f"Line: mean over seeds; {BAND}."),
         wr.PanelGrid(runsets=[whole], panels=drawn("curves")),
     ]
     if against:

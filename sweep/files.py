@@ -39,7 +39,10 @@ import os
 import re
 import shutil
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -173,6 +176,17 @@ class Folder:
         found = {file.stem: _read_json(file) for file in files if "@" not in file.stem}
         return {name: result for name, result in found.items() if result is not None}
 
+    def answers(self) -> dict[tuple[str, str, str], str]:
+        """Every answer that is kept, of whichever metric, by prompt, gold answer and settings."""
+        rows = chain.from_iterable(
+            _read_rows(file) or () for file in sorted((self.path / "generations").glob("*.jsonl"))
+        )
+        return {
+            (row["prompt"], row["gold"], row["settings"]): row["answer"]
+            for row in rows
+            if {"prompt", "gold", "settings", "answer"} <= row.keys()
+        }
+
     def examples(self, metric: str, settings_id: str) -> dict[str, list[dict[str, Any]]]:
         """The rows behind the values of such a result, by corpus."""
         stem = self._stem(metric, settings_id)
@@ -181,13 +195,8 @@ class Folder:
             return {}
         found: dict[str, list[dict[str, Any]]] = {}
         for corpus, kind in result["rows"].items():
-            file = self._row_file(kind, stem, corpus)
-            try:
-                # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
-                lines = file.read_text(encoding="utf-8").split("\n")
-                found[corpus] = [json.loads(line) for line in lines if line]
-            except (OSError, ValueError) as error:
-                log.warning("%s: damaged (%s), taken as missing", file, error)
+            if (rows := _read_rows(self._row_file(kind, stem, corpus))) is not None:
+                found[corpus] = rows
         return found
 
     def result_file(self, metric: str, settings_id: str) -> Path:
@@ -297,6 +306,8 @@ class Kept:
 
     def __init__(self, outputs: str | Path) -> None:
         self._folder = Path(outputs) / "cache"
+        self._spent: Counter[str] = Counter()
+        self._counting = threading.Lock()
 
     def recall(self, kind: str, key: str) -> dict[str, Any] | None:
         """What is kept under the key; None: nothing is."""
@@ -325,6 +336,18 @@ class Kept:
                 if lasts(found):
                     write(file, _json(found))
         return found
+
+    def spend(self, kind: str, count: int, most: int) -> bool:
+        """Count what this process pays for, or with a negative number what it did not.
+
+        Returns:
+            False, and it is not counted, if it would be more than `most`.
+        """
+        with self._counting:
+            if self._spent[kind] + count > most:
+                return False
+            self._spent[kind] += count
+        return True
 
     def _file(self, kind: str, key: str) -> Path:
         return self._folder / kind / f"{key}.json"
@@ -487,6 +510,16 @@ def _no_json(name: str) -> NoReturn:
 
 def _aside(metric: str, settings_id: str) -> str:
     return f"{metric}@{settings_id[:8]}"
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]] | None:
+    """The objects in a file, one a line; None where they cannot be read, which is said."""
+    try:
+        # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError) as error:
+        log.warning("%s: damaged (%s), taken as missing", path, error)
+        return None
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

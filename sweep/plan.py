@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -119,14 +118,15 @@ def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
                 key = digest([name, cell.config["metric"][name]])
                 waiting.setdefault(key, []).append((cell, name))
     for found in waiting.values():
-        cell, name = found[0]
-        metric = cell.parts.metrics[name]
-        models = Counter(of_same_model(cell) for cell, _ in found)
-        first = {of_same_model(cell): cell for cell, _ in reversed(found)}
-        each = [(workshop.material(first[m], name), count) for m, count in models.items()]
+        first, name = found[0]
+        metric = first.parts.metrics[name]
+        cells = [
+            (workshop.material(cell, name), Folder(cell.settings.outputs, cell.name).answers())
+            for cell, _ in found
+        ]
         assert isinstance(metric, Charged)
         with under(f"metric.{name}"):
-            log.info("%s: %s", name, metric.forecast(each))
+            log.info("%s: %s", name, metric.forecast(cells, workshop.memory(first)))
 
 
 def _replaced(

@@ -150,7 +150,7 @@ class Workshop:
             return {"ids": windows.ids.tolist()}
 
         def recall() -> Windows:
-            kept = Kept(cell.settings.outputs).once("self", key, sample, lasts=lambda found: True)
+            kept = self.memory(cell).once("self", key, sample, lasts=lambda found: True)
             return fixed([Tokens(tuple(ids)) for ids in kept["ids"]], None)
 
         return self._once("sampled", key, recall)
@@ -166,6 +166,11 @@ class Workshop:
 
         return self._once("material", key, read)
 
+    def memory(self, cell: Cell) -> Memory:
+        """What is kept for good below the cell's folder of outputs, one for the whole process."""
+        outputs = cell.settings.outputs
+        return self._once("memory", outputs, lambda: Kept(outputs))
+
     def bench(self, cell: Cell) -> Bench:
         """The cell's model, loaded; the one that was there before is let go."""
         key = _key(cell.parts.checkpoint)
@@ -174,7 +179,7 @@ class Workshop:
             with under("model"):
                 model = load(cell.parts.checkpoint, scratch(cell.settings.outputs, "stream"))
             tokenizer = self.tokenizer(cell.parts.checkpoint)
-            memory = Kept(cell.settings.outputs)
+            memory = self.memory(cell)
             size, folder = cell.settings.batch_size, cell.parts.checkpoint.folder()
             bench = Bench(model, tokenizer, size, self.progress, memory, folder)
             self._resident = (key, bench)

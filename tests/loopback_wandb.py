@@ -2,7 +2,7 @@
 
 It keeps what real servers keep of a run: the configuration, the summary, the history by its lines
 (a line that is sent again to the same place replaces the former, it is not added), files and
-artifacts. It can be made to ask for patience (429), and to go away.
+artifacts. It can be made to ask for patience (429), to fail for a while, and to go away.
 """
 
 from __future__ import annotations
@@ -56,6 +56,14 @@ class Run:
         return [line[name] for line in self.lines if name in line]
 
 
+def operation(place: str, body: bytes) -> str:
+    """What a request asks for: `upload`, `file_stream`, or the name of what it asks of GraphQL."""
+    if place.rstrip("/") != "/graphql":
+        return "upload" if place.startswith("/upload/") else place.rpartition("/")[2]
+    said = re.search(r"(?:query|mutation)\s+(\w+)", json.loads(body)["query"])
+    return said[1] if said else "?"
+
+
 class LoopbackWandb:
     """Answers the client.
 
@@ -64,10 +72,13 @@ class LoopbackWandb:
         artifacts: by id, what they were created with.
         charts, views: what a dashboard is made of.
         busy: so many of the next requests are answered with 429.
+        falters: by operation (`upload`, `file_stream`, or of GraphQL), statuses with which the next
+            requests are answered in place of what they ask for.
         away: connections are closed without an answer.
         asked: how often each operation was asked for, and each path of files.
-        refused: times at which 429 was said.
+        refused: times at which something else than what was asked for was said.
         most_at_once: requests that were in work at the same time.
+        patience: seconds that it asks for with 429.
         address: for WANDB_BASE_URL.
     """
 
@@ -77,6 +88,8 @@ class LoopbackWandb:
         self.charts: list[dict[str, Any]] = []
         self.views: list[dict[str, Any]] = []
         self.busy = 0
+        self.patience = "3"
+        self.falters: dict[str, list[int]] = {}
         self.away = False
         self.asked: Counter[str] = Counter()
         self.refused: list[float] = []
@@ -114,7 +127,7 @@ class LoopbackWandb:
                 status, said = wandb.answer(self.path, body, self.headers.get("Authorization"))
                 self.send_response(status)
                 if status == 429:
-                    self.send_header("Retry-After", "3")
+                    self.send_header("Retry-After", wandb.patience)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(said)))
                 self.end_headers()
@@ -143,6 +156,9 @@ class LoopbackWandb:
                 self.busy -= 1
                 self.refused.append(time.monotonic())
                 return 429, b'{"error": "rate limit exceeded"}'
+            if statuses := self.falters.get(operation(place, body)):
+                self.refused.append(time.monotonic())
+                return statuses.pop(0), b'{"error": "not now"}'
             if place.startswith("/upload/"):  # as of a cloud's bucket: the address is the right
                 _, _, id, name = place.split("/", 3)
                 self.asked["upload"] += 1
@@ -158,8 +174,7 @@ class LoopbackWandb:
                 return 200, json.dumps(self._stream(place.split("/")[4], json.loads(body))).encode()
             if place.rstrip("/") == "/graphql":
                 asked = json.loads(body)
-                said = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])
-                name = said[1] if said else "?"
+                name = operation(place, body)
                 self.asked[name] += 1
                 given = asked.get("variables") or {}
                 data = getattr(self, f"_on_{name}", self._unknown(name, asked))(given)

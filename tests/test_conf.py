@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -70,11 +71,12 @@ def test_every_point_of_every_study_composes_and_builds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub, "_snapshot", lambda repo, revision, pickles: files["model"])
+    monkeypatch.setattr(data_hub, "_commit", lambda corpus, repo, revision: revision)
     given = [f"study={study}", *([model] if model else [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", given, return_hydra_config=True)
     grids: Any = OmegaConf.to_container(config.hydra.sweeper)
-    for grid in (grids["params"], *grids["also"]):
+    for grid in (grids["params"], *grids["also"], *grids["hub"]):
         axes = [
             [f"{name}={value}" for value in str(values).split(",")] for name, values in grid.items()
         ]
@@ -95,21 +97,93 @@ def test_every_point_of_every_study_composes_and_builds(
         ("calibration_source", ["model=tiny"], 84),
         ("calibration_source", ["calib=wikitext2"], 12),
         ("calibration_source", ["calib=c4,gsm8k"], 24),
+        ("calibration_source", ["model=llama2_7b"], 120),
+        ("calibration_source", ["model=llama2_7b", "calib=code"], 12),
+        ("calibration_source", ["model=llama2_7b", "calib=c4,gsm8k"], 24),
+        ("calibration_source", ["model=llama2_7b", "seed=0"], 40),
     ],
 )
 def test_words_choose_among_the_grids_of_a_study(
     study: str, words: list[str], points: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    launched = points_of([f"study={study}"], words, monkeypatch)
+    assert len(launched) == points
+    assert all(set(words) <= set(point) for point in launched if not any("," in w for w in words))
+
+
+def points_of(
+    study: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> list[list[str]]:
+    """The points that the sweeper hands to the launcher."""
+    model = [word for word in words if word.startswith("model=")]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"study={study}"], return_hydra_config=True)
+        config = compose("config", [*study, *model], return_hydra_config=True)
     sweeper = instantiate(config.hydra.sweeper)
     launched: list[list[str]] = []
     launcher = SimpleNamespace(launch=lambda found, initial_job_idx: launched.extend(found) or ())
     monkeypatch.setattr(sweeper, "launcher", launcher)
     monkeypatch.setattr(sweeper, "hydra_context", SimpleNamespace(config_loader=None))
     sweeper.sweep(words)
-    assert len(launched) == points
-    assert all(set(words) <= set(point) for point in launched if not any("," in w for w in words))
+    return launched
+
+
+@pytest.mark.parametrize(
+    ("words", "left_out"),
+    [
+        (["model=tiny"], True),
+        (["seed=0"], True),
+        (["model=llama2_7b"], False),
+        (["calib=gsm8k"], False),  # what is asked for by name is not left out
+        (["calib=c4"], False),
+    ],
+)
+def test_what_of_a_study_has_no_stand_in_is_left_out_and_named(
+    words: list[str],
+    left_out: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    launched = points_of(["study=calibration_source"], words, monkeypatch)
+    sets = {word for point in launched for word in point if word.startswith("calib=")}
+    assert ("calib=code" in sets) == (words == ["model=llama2_7b"])
+    said = capsys.readouterr().err
+    line = "calib=wikitext2,gsm8k,code, seed=0,1,2; of these corpora there are no stand-ins"
+    assert (line in said) == left_out
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_a_study_has_as_many_cells_as_the_readme_says(
+    study: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (CONF.parent / "README.md").read_text()
+    found = re.search(rf"^\| `{study}` \|.*\| (\d+) \|$", readme, re.MULTILINE)
+    assert found is not None
+    cells = {"dense"}
+    for point in points_of([f"study={study}"], ["model=tiny"], monkeypatch):
+        reads_none = "method=magnitude" in point  # no calibration data
+        words = [word for word in point if not (reads_none and word.startswith("calib="))]
+        cells.add("dense" if "method=dense" in point else " ".join(sorted(words)))
+    assert len(cells) == int(found[1])
+    text = (CONF / "study" / f"{study}.yaml").read_text()
+    assert re.search(rf"\b{found[1]} cells\b", text)
+
+
+def test_a_judge_comes_to_the_study_of_the_paper_by_the_words_that_it_names(
+    frozen: Frozen,
+) -> None:
+    text = (CONF / "study" / "khanal_capone.yaml").read_text()
+    found = re.search(
+        r"^#     '(metric=\[.*judge\])' (metric.judge.max_calls=\d+)$", text, re.MULTILINE
+    )
+    assert found is not None
+    study = ("study=khanal_capone", "model=tiny")
+    with_judge, without = frozen(*study, *found.groups()), frozen(*study)
+    assert list(with_judge["metric"]) == [*without["metric"], "judge"]
+    assert {n: with_judge["metric"][n] for n in without["metric"]} == without["metric"]
+    judge = with_judge["metric"]["judge"]
+    cells = 6
+    assert judge["max_calls"] == cells * len(judge["source"]) * judge["n_samples"]
+    assert list(make(with_judge, str).parts.metrics)[-1] == "judge"
 
 
 def test_every_study_states_its_question_and_its_cost_and_has_its_own_name() -> None:
@@ -117,8 +191,8 @@ def test_every_study_states_its_question_and_its_cost_and_has_its_own_name() -> 
         text = (CONF / "study" / f"{study}.yaml").read_text()
         assert f"\nname: {study}\n" in text
         comment = text.split("name:")[0]
-        assert "?" in comment or "judge" in comment
-        assert "H100" in comment or study == "khanal_capone_judge"
+        assert "?" in comment
+        assert "H100" in comment
 
 
 @pytest.mark.parametrize("source", ["c4", "alpaca", "unnatural", "wikitext2", "local", "tokens"])

@@ -45,6 +45,21 @@ def test_generations_lie_apart_from_other_rows(tmp_path: Path) -> None:
     assert (folder.path / "metrics" / "perplexity-c4.jsonl").is_file()
 
 
+def test_the_answers_of_a_cell_are_those_of_all_its_metrics_that_can_be_read(
+    tmp_path: Path,
+) -> None:
+    folder = Folder(tmp_path, "tiny-dense-01234567")
+    assert folder.answers() == {}
+    row = {"prompt": "p", "gold": "g", "settings": "s", "answer": "a"}
+    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [row, {**row, "gold": "h"}]})
+    folder.write_metric("lm_eval", {"settings_id": "a"}, {"arc": [{"answer": "x"}]})
+    folder.write_metric("judge", {"settings_id": "a"}, {"alpaca": [{**row, "settings": "t"}]})
+    first = {("p", "g", "s"): "a", ("p", "h", "s"): "a"}
+    assert folder.answers() == {**first, ("p", "g", "t"): "a"}
+    (folder.path / "generations" / "judge-alpaca.jsonl").write_text("{")
+    assert folder.answers() == first
+
+
 def test_a_result_with_other_settings_is_set_aside_with_its_rows(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
     first, second = {"settings_id": "1" * 64, "x": 1}, {"settings_id": "2" * 64, "x": 2}

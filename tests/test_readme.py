@@ -8,15 +8,18 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweep.config import CONF
 from sweep.plan import plan
 from sweep.progress import Progress
 from sweep.workshop import Workshop
 from tests.commands import forked
+from tests.readme_tables import embedded
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -148,6 +151,41 @@ def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(demo: str) -> N
         # of 200 answers one or two may come out otherwise on another machine
         assert ours == pytest.approx(shown, rel=0.02, abs=0.011)
         assert ours[1] == pytest.approx(shown[1], rel=0.15, abs=1e-9)  # the JSD is small itself
+
+
+def test_what_is_said_of_the_results_follows_from_their_table() -> None:
+    said, table = " ".join(section("results").split()), embedded()
+    assert len(table) == 11
+    dense, half = table["dense", "", ""], table["SparseGPT", "50 %", "prose"]
+    rise = 100 * (half.perplexity / dense.perplexity - 1)
+    assert f"perplexity rises by {rise:.1f} %" in said
+    assert f"exact match falls by {100 * (dense.em - half.em):.1f} points" in said
+    prose, own = (table["SparseGPT", "60 %", data] for data in ("prose", "instructions"))
+    assert f"keeps {100 * (own.em - prose.em):.0f} points more exact match" in said
+    assert own.perplexity > prose.perplexity
+    for sparsity in ("50 %", "60 %"):
+        for data in ("prose", "instructions"):
+            wanda, magnitude = table["Wanda", sparsity, data], table["magnitude", sparsity, ""]
+            assert magnitude.em >= wanda.em  # level with Wanda or ahead of it
+
+
+def test_the_demos_differences_are_those_of_its_rows() -> None:
+    rows = numbers(section("demo"))
+    dense = rows[0][1]
+    for (_, values), (kind, differences) in pairwise(rows):
+        if kind == "vs dense":
+            shown = [value - own for value, own in zip(values, dense, strict=True)]
+            assert [abs(one) for one in differences] == pytest.approx(
+                [abs(one) for one in shown], abs=0.0011
+            )
+
+
+def test_the_readme_counts_the_models_that_have_a_name() -> None:
+    named = {file.stem for file in (CONF / "model").glob("*.yaml")} - {"tiny", "local", "hub"}
+    listed = re.search(r"`model=` names twelve of the hub: (.*?);", README, re.DOTALL)
+    assert listed is not None
+    assert set(re.findall(r"`(\w+)`", listed[1])) == named
+    assert len(named) == 12
 
 
 def test_the_readmes_method_works_as_it_stands(tmp_path: Path) -> None:

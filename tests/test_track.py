@@ -143,7 +143,9 @@ def test_the_run_holds_all_on_which_its_numbers_depend(mirrored: Mirrored) -> No
     assert all(len(data["sha256"]) == 64 for data in config["data"]["tasks"])
     (said,) = [record.run for record in found if record.HasField("run")]
     own = (mirrored.outputs / "reports/trial/wandb-run").read_text()
-    assert set(said.tags) == {"trial", own, "tiny", "wanda", "50%", "c4"}
+    assert set(said.tags) == {"trial", own, "tiny", "wanda", "50%", "c4", "stand-in"}
+    (note,) = config["notes"]
+    assert note.startswith("source: embedded (alpaca, c4, unnatural are stand-ins")
 
 
 def test_the_run_holds_how_it_went(mirrored: Mirrored) -> None:

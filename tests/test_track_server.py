@@ -18,8 +18,10 @@ import pytest
 
 from sweep import dashboard
 from sweep.grid import sweep
+from sweep.method.magnitude import Magnitude
+from sweep.track import WandB, live, server
 from sweep.track import __main__ as track
-from sweep.track import live, server
+from sweep.track.journal import Journal
 from sweep.track.shown import RESULTS
 from tests.loopback_wandb import ENTITY, KEY, LoopbackWandb, Run
 from tests.test_track import config_of, history_of, offline_runs, records
@@ -60,6 +62,8 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def there(client: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackWandb]:
     """A server, and a login to it."""
+    for kind in ("FILE_STREAM", "FILE_TRANSFER", "GRAPHQL"):  # not the seconds of the client's own
+        monkeypatch.setenv(f"WANDB_X_{kind}_RETRY_WAIT_MIN_SECONDS", "0.1")
     with LoopbackWandb().listening() as listening:
         monkeypatch.setenv("WANDB_BASE_URL", listening.address)
         monkeypatch.setenv("WANDB_API_KEY", KEY)
@@ -216,6 +220,90 @@ def test_a_server_that_asks_for_patience_is_waited_for(
     told(run_of(there, "dense"))
 
 
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_a_server_in_trouble_in_the_middle_gets_everything_once_it_is_well(
+    mode: str,
+    there: LoopbackWandb,
+    frozen: Frozen,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    there.patience = "0"
+    there.falters = {
+        "upload": [429, 503],  # files, and the manifest of tables
+        "file_stream": [429, 500],  # history and summary
+        "CreateArtifact": [500],
+        "CommitArtifact": [429],
+        "CreateRunFiles": [429],
+        "Runs": [429],
+    }
+    sweep([frozen("method=dense", *SMALL, f"tracker.mode={mode}")])
+    if mode == "offline":
+        assert len(there.refused) == 0
+        assert track.main([str(tmp_path / "outputs")]) == 0
+        assert "2 sent, 0 already there, 0 failed" in capsys.readouterr().out
+    assert not any(there.falters.values())
+    assert told(run_of(there, "dense"))
+    assert "tasks/em_alpaca_high" in run_of(there, "dense").summary
+    for run in there.runs.values():
+        assert run.state == "finished"
+        tables = [value["path"] for value in run.summary.values() if "path" in dict_of(value)]
+        assert tables
+        assert set(tables) <= run.files.keys()
+    assert all(artifact["committed"] for artifact in there.artifacts.values())
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    assert "0 sent, 2 already there, 0 failed" in capsys.readouterr().out
+
+
+def test_a_server_that_takes_too_long_for_one_cell_is_shown_the_next(
+    there: LoopbackWandb,
+    frozen: Frozen,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(live, "PATIENCE", 2.0)
+    there.patience = "0"
+    there.falters = {"file_stream": [429] * 1000}
+    compress = Magnitude.compress
+
+    def is_well_by_then(*given: Any) -> Any:
+        there.falters.clear()
+        return compress(*given)
+
+    monkeypatch.setattr(Magnitude, "compress", is_well_by_then)
+    sweep([frozen("method=magnitude", *SMALL, "tracker.mode=online")])
+    said = capsys.readouterr().err
+    assert said.count("not all of it is shown in W&B yet: Timed out") == 1
+    assert "the cells that follow neither" not in said
+    assert run_of(there, "magnitude").state == "finished"
+    assert "tasks/em_alpaca" in run_of(there, "magnitude").summary
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    assert re.search(r"(0|1) sent, (3|2) already there, 0 failed", capsys.readouterr().out)
+    assert told(run_of(there, "dense"))
+
+
+def test_a_server_that_takes_too_long_for_every_cell_is_given_up(
+    there: LoopbackWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(live.log, "warning", lambda text, *_: said.append(text))
+    tracker = WandB("online")
+    for _ in range(live.CHANCES + 1):
+        tracker._fail(tmp_path, TimeoutError("Timed out finishing run."))
+    assert ["not all of it is shown" in line for line in said] == [True, True, False]
+    monkeypatch.setattr(server, "LOOK", 0.5)
+    there.away = True  # and one that is not there at once
+    tracker = WandB("online")
+    tracker._fail(tmp_path, TimeoutError("Timed out finishing run."))
+    assert "the cells that follow neither" in said[-1]
+    assert len(said) == 4
+
+
+def dict_of(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def test_a_server_that_goes_away_in_the_middle_costs_the_cells_nothing_but_their_mirror(
     there: LoopbackWandb,
     frozen: Frozen,
@@ -308,6 +396,69 @@ def test_a_killed_run_has_its_configuration_and_the_next_attempt_goes_on_with_it
     assert track.main([str(outputs)]) == 0
     assert told(sent) == before
     assert all(artifact["committed"] for artifact in there.artifacts.values())
+
+
+HELD = """
+import os, time
+from sweep.method.wanda import Wanda
+calls, compress = [], Wanda.compress
+def waits(*given):
+    calls.append(1)
+    while len(calls) == 8 and not os.path.exists(os.environ["DEAF"]):  # in the second block
+        time.sleep(0.05)
+    if len(calls) == 15:  # in the third
+        time.sleep(600)
+    return compress(*given)
+Wanda.compress = waits
+from sweep.__main__ import main
+main()
+"""
+
+
+def until(ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + 120
+    while not ready():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_an_online_run_that_is_killed_goes_on_and_no_step_is_lost_or_doubled(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["calib.n_samples=4", "metric=[perplexity]", "metric.perplexity.n_samples=2"]
+    words += ["method=wanda", "tracker=wandb", "tracker.mode=online"]
+    monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "0.1")
+    monkeypatch.setenv("DEAF", str(tmp_path / "deaf"))
+    running = subprocess.Popen(
+        [sys.executable, "-c", HELD, f"outputs={tmp_path / 'outputs'}", *words],
+        start_new_session=True,
+    )
+
+    def rows() -> list[dict[str, Any]]:
+        (file,) = (tmp_path / "outputs" / "cells").glob("*-wanda-*/progress.jsonl")
+        return Journal(file).rows
+
+    try:
+        until(lambda: any(6 in run.column("layer/index") for run in [*there.runs.values()]))
+        there.falters = {"file_stream": [503] * 1000}  # what follows is under way when it is killed
+        (tmp_path / "deaf").touch()
+        until(lambda: rows()[-1].get("done/blocks") == 2)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)  # and W&B's own process, as a cluster does
+    assert running.wait() == -signal.SIGKILL
+    there.falters.clear()
+    run = run_of(there, "wanda")
+    assert run.state == "running"
+    assert len(told(run)) <= len(rows()) - 8
+
+    sweep([frozen(*words)])
+    assert run is run_of(there, "wanda")
+    assert run.state == "finished"
+    assert told(run) == [row["step"] for row in rows()]
+    assert run.column("done/blocks") == [1, 2, 1, 2, 3, 4]  # of both attempts
+    assert run.column("layer/index") == list(range(28))
+    assert track.main([str(tmp_path / "outputs")]) == 0
+    assert len(told(run)) == len(rows())
 
 
 def synced(*runs: Path) -> None:
@@ -466,6 +617,10 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
         for block in json.loads(view["spec"])["blocks"]
         if block["type"] == "panel-grid"
     ]
+    told_of = json.loads(view["spec"])["blocks"]
+    stand_ins = "source: embedded (alpaca, c4, unnatural are stand-ins made by a micro-world"
+    assert stand_ins in json.dumps(told_of[:2])
+    assert "highest end of the seeds' 95 % intervals" in json.dumps(told_of)
     panels = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
     heat, curves, against, answers = panels
     columns = [
@@ -477,11 +632,15 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
     ]
     drawn = {chart["chartName"]: json.loads(chart["spec"]) for chart in there.charts}
     for shown in (heat, curves):
-        assert [panel["config"]["stringSettings"]["metric"] for panel in shown] == columns
+        strings = [panel["config"]["stringSettings"] for panel in shown]
+        assert [given["metric"] for given in strings] == columns
+        assert all(given["note"].startswith(stand_ins) for given in strings)
         (chart,) = {panel["config"]["panelDefId"] for panel in shown}
         owner, name = chart.split("/")
         assert owner == ENTITY
         wanted = set(re.findall(r"\$\{field:(\w+)\}", json.dumps(drawn[name])))
+        assert drawn[name]["title"]["text"] == "${string:metric}"
+        assert drawn[name]["title"]["subtitle"][-1] == "${string:note}"
         assert wanted <= shown[0]["config"]["fieldSettings"].keys() & set(RESULTS)
     axes = [(panel["config"]["xAxis"], panel["config"]["yAxis"]) for panel in against]
     assert axes == [

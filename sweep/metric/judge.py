@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -24,10 +24,10 @@ from sweep.data.row import Instruction
 from sweep.data.source import Origin, Source
 from sweep.data.template import Template
 from sweep.metric.generate import Answer
-from sweep.metric.judge_endpoint import ask, check_address, connected, one_line
+from sweep.metric.judge_endpoint import KEPT, ask, check_address, connected, one_line
 from sweep.metric.judge_prompt import CRITERIA, Criterion, messages, scores
 from sweep.metric.judge_values import columns_of, summary
-from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
+from sweep.metric.metric import Examples, Known, Mean, Metric, Result, Value, column
 from sweep.metric.parallel import in_parallel
 from sweep.metric.questions import (
     Questions,
@@ -36,7 +36,7 @@ from sweep.metric.questions import (
     prepare_answers,
     read_questions,
 )
-from sweep.metric.subject import Subject
+from sweep.metric.subject import Memory, Subject
 from sweep.refusal import Refusal
 
 KIND = "judge"
@@ -68,7 +68,8 @@ class Judge(Metric[Questions]):
         parallel: requests at a time.
         timeout_s: seconds without a sign of the endpoint after which a request is given up.
         retries: of one request.
-        max_calls: a sweep that may need more is refused before anything runs.
+        max_calls: a sweep that may need more is refused before anything runs, and a process that
+            has made so many, retries included, makes no more.
         price_in, price_out: of a million tokens, in any currency; None: not known.
     """
 
@@ -121,26 +122,46 @@ class Judge(Metric[Questions]):
             stop=self.stop,
         )
 
-    def forecast(self, each: Sequence[tuple[Mapping[str, Questions], int]]) -> str:
-        """See `Charged`: no more calls than that, if no reply is there already."""
-        answers = tokens = 0
-        for data, cells in each:
-            rows = list(chain.from_iterable(found.rows for found in data.values()))
-            # an answer is as long as the gold one, as far as anybody knows before there is one
-            longest = self.max_new_tokens * CHARACTERS_PER_TOKEN
-            asked = (messages(row, row.output[:longest], self.criteria) for row in rows)
-            letters = sum(map(_letters, asked))
-            answers += cells * len(rows)
-            tokens += cells * (letters // CHARACTERS_PER_TOKEN)
-        calls = answers * self.repeats
+    def forecast(
+        self, cells: Sequence[tuple[Mapping[str, Questions], Known]], memory: Memory
+    ) -> str:
+        """See `Charged`: no more calls than that, but for retries.
+
+        What a cell will answer is known where another metric has kept its answers; a reply to that
+        which is there already costs nothing. Where it is not known yet, every question counts.
+        """
+        calls = letters = 0
+        there: dict[str, bool] = {}
+        for request, known in chain.from_iterable(self._expected(*cell) for cell in cells):
+            if known and request.key in there:
+                continue  # equal answers to equal questions are paid for once
+            if known:
+                there[request.key] = memory.recall(KIND, request.key) is not None
+            if not known or not there[request.key]:
+                calls += 1
+                letters += _letters(request.body["messages"])
+        kept = sum(there.values())
         if calls > self.max_calls:
-            count = (
-                f"{_count(sum(cells for _, cells in each), 'cell')}, {_count(answers, 'answer')}"
-            )
-            reason = f"{calls} calls may be needed ({count}, repeats={self.repeats})"
+            questions = sum(len(found.rows) for data, _ in cells for found in data.values())
+            count = f"{_count(len(cells), 'cell')}, {_count(questions, 'answer')}"
+            already = f", {kept} replies are there already" if kept else ""
+            reason = f"{calls} calls may be needed ({count}, repeats={self.repeats}{already})"
             raise Refusal("max_calls", self.max_calls, f"{reason}; raise it, or lower n_samples")
-        said = self._estimate(calls, tokens * self.repeats)
-        return f"{self.model} at {self.base_url}: up to {calls} calls, {said}"
+        said = self._estimate(calls, letters // CHARACTERS_PER_TOKEN)
+        already = f" ({kept} replies are there already)" if kept else ""
+        return f"{self.model} at {self.base_url}: up to {calls} calls{already}, {said}"
+
+    def _expected(
+        self, data: Mapping[str, Questions], known: Known
+    ) -> Iterator[tuple[Request, bool]]:
+        """What a cell will ask, and whether that is known; an answer that is not is taken to be as
+        long as the gold one."""
+        longest = self.max_new_tokens * CHARACTERS_PER_TOKEN
+        for questions in data.values():
+            for row, asked in zip(questions.rows, questions.asked, strict=True):
+                answer = known.get(asked, row.output[:longest])
+                for repeat in range(self.repeats):
+                    yield self._request(row, answer, repeat), asked in known
 
     def prepare(self, dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:
         """See `prepare_answers`."""
@@ -150,7 +171,8 @@ class Judge(Metric[Questions]):
         """See `Metric`; the columns are `judge`, its noise if repeated, and the unparsable share.
 
         Raises:
-            Refusal: the endpoint does not answer, or refuses. What it has answered is kept.
+            Refusal: the endpoint does not answer, or refuses, or as many calls were made as may be.
+                What it has answered is kept.
         """
         said = {name: answers(subject, questions) for name, questions in data.items()}
         asked = {
@@ -214,12 +236,20 @@ class Judge(Metric[Questions]):
         if not missing:
             return given, set()
         paid: set[str] = set()
-        with connected(self.base_url, timeout_s=self.timeout_s, retries=self.retries) as client:
+
+        def count(more: int) -> None:
+            if not subject.memory.spend(KIND, more, self.max_calls):
+                reason = f"so many calls have been made, retries included; {KEPT}, or raise it"
+                raise Refusal("max_calls", self.max_calls, reason)
+
+        with connected(
+            self.base_url, timeout_s=self.timeout_s, retries=self.retries, count=count
+        ) as client:
 
             def reply(request: Request) -> tuple[str, dict[str, Any]]:
                 def pay() -> dict[str, Any]:
                     paid.add(request.key)
-                    return ask(client, request.body)
+                    return ask(client, request.body, count)
 
                 found = subject.memory.once(KIND, request.key, pay, lasts=_completed)
                 return request.key, found

@@ -5,6 +5,10 @@ the environment, as the hub's client reads its token, so that no object of this 
 the key; it retries what may pass (no connection, time-outs, 408, 409, 429, 5xx) with exponential
 back-off and jitter, and waits as long as Retry-After says. The only file that imports openai.
 
+The length limit of a reply has two names: `max_tokens`, which every endpoint knew, and
+`max_completion_tokens`, which OpenAI's reasoning models want in its place. They refuse the first
+with status 400 and name the second; from then on they are given that.
+
 Whatever comes with status 200 is a reply, as hostile as it may be: it is read here and not by the
 client's models, which take every type for what they expect.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,6 +31,14 @@ SECRET = 8
 """Characters from which on a key is a secret; `none`, for an endpoint without keys, is a word."""
 
 KEPT = "what is answered already is kept, and the same command asks only for the rest"
+
+Count = Callable[[int], None]
+"""Is told that so many requests more, or less, have been sent."""
+
+LIMIT, NEWER = "max_tokens", "max_completion_tokens"
+
+_newer: set[tuple[str, str]] = set()
+"""Addresses and models that have asked for the newer name in this process."""
 
 
 def check_address(url: str) -> None:
@@ -47,13 +59,16 @@ def check_address(url: str) -> None:
 
 
 @contextmanager
-def connected(base_url: str, *, timeout_s: float, retries: int) -> Iterator[Any]:
+def connected(
+    base_url: str, *, timeout_s: float, retries: int, count: Count = lambda more: None
+) -> Iterator[Any]:
     """A client of the endpoint; connecting is left to the first question.
 
     Args:
         base_url: of the endpoint, up to /chat/completions.
         timeout_s: seconds without a sign of the endpoint after which a request is given up.
         retries: of one request.
+        count: called with 1 before anything is sent, retries included; may end it by raising.
 
     Raises:
         Refusal: the package or a usable key is missing.
@@ -63,8 +78,13 @@ def connected(base_url: str, *, timeout_s: float, retries: int) -> Iterator[Any]
     except ImportError as error:
         reason = "needs the package openai: pip install 'compression-sweep[judge]'"
         raise Refusal("", "", reason) from error
+
+    class Metered(OpenAI):  # type: ignore[misc]
+        def _prepare_request(self, request: Any) -> None:
+            count(1)
+
     try:
-        client = OpenAI(base_url=base_url, timeout=timeout_s, max_retries=retries)
+        client = Metered(base_url=base_url, timeout=timeout_s, max_retries=retries)
     except OpenAIError:
         client = None
     key = "" if client is None else client.api_key
@@ -76,24 +96,40 @@ def connected(base_url: str, *, timeout_s: float, retries: int) -> Iterator[Any]
         yield client
 
 
-def ask(client: Any, request: Mapping[str, Any]) -> dict[str, Any]:
+def ask(client: Any, request: Mapping[str, Any], count: Count) -> dict[str, Any]:
     """One reply, see `read`; and `retries`, how many it took.
 
     Args:
         client: of `connected`.
-        request: `model`, `messages` and what else goes into the body.
+        request: `model`, `messages`, `max_tokens` and what else goes into the body.
+        count: of `connected`; a request that was refused for the name of its limit does not count.
 
     Raises:
         Refusal: the endpoint did not answer, or refused; the setting that may be wrong.
     """
-    from openai import APIError
+    from openai import APIError, BadRequestError
 
+    who = (str(client.base_url), str(request["model"]))
+    name = NEWER if who in _newer else LIMIT
     try:
-        raw = client.chat.completions.with_raw_response.create(**request)
+        try:
+            raw = _sent(client, request, name)
+        except BadRequestError as error:
+            if name == NEWER or NEWER not in str(error):
+                raise
+            _newer.add(who)
+            count(-1)
+            raw = _sent(client, request, NEWER)
     except APIError as error:
         # the key may be in the text of an error, or in that of its cause: neither goes further
         raise _refusal(client, request, error) from None
     return {**read(raw.content, client.api_key), "retries": raw.retries_taken}
+
+
+def _sent(client: Any, request: Mapping[str, Any], name: str) -> Any:
+    """The answer to a request whose length limit has this name."""
+    body = {name if key == LIMIT else key: value for key, value in request.items()}
+    return client.chat.completions.with_raw_response.create(**body)
 
 
 def read(body: bytes, key: str) -> dict[str, Any]:

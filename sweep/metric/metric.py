@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, runtime_c
 
 from sweep.data.row import Contents
 from sweep.data.source import Origin
-from sweep.metric.subject import Subject
+from sweep.metric.subject import Memory, Subject
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,21 @@ class Metric(ABC, Generic[M]):
         """Measure the subject against the dense model, which remembers what was prepared."""
 
 
+Known = Mapping[tuple[str, str, str], str]
+"""A cell's answers by prompt, gold answer and settings, as `Questions.asked` has them."""
+
+
 @runtime_checkable
 class Charged(Protocol):
     """A metric that takes more than time."""
 
-    def forecast(self, each: Sequence[tuple[Mapping[str, Any], int]]) -> str:
+    def forecast(self, cells: Sequence[tuple[Mapping[str, Any], Known]], memory: Memory) -> str:
         """What a sweep will take, in words.
 
         Args:
-            each: of every model the data, as `load` gave them, and how many of its cells have no
-                result of the metric yet.
+            cells: of every cell that has no result of the metric yet the data, as `load` gave them,
+                and the answers that other metrics have kept.
+            memory: what is in it need not be paid for again.
 
         Raises:
             Refusal: more than is allowed.

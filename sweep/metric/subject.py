@@ -44,6 +44,9 @@ class Memory(Protocol):
     ) -> dict[str, Any]:
         """What is kept under the key; if nothing is, what `compute` gives; kept if it `lasts`."""
 
+    def spend(self, kind: str, count: int, most: int) -> bool:
+        """Count what a process pays for; False, and not counted: it would be more than `most`."""
+
 
 class Subject:
     """A causal language model in eval mode.

@@ -175,11 +175,14 @@ def prune_columns(
 
 def _turned(weights: Sequence[Float[Tensor, "_ in"]], factor: Factor) -> Float[Tensor, "in rows"]:
     """The columns of all weights as rows, in fp32, zero for dead inputs."""
-    turned = []
-    for weight in weights:  # whole: torch turns a whole matrix in tiles, one with gaps it does not
-        empty = torch.empty(weight.shape[::-1], device=weight.device)
-        turned.append(empty.copy_(weight.T))
-    found = torch.cat(turned, dim=1) if len(turned) > 1 else turned[0]
+    sizes = [len(weight) for weight in weights]
+    found = torch.empty(len(factor.root), sum(sizes), device=factor.root.device)
+    for weight, part in zip(weights, torch.split(found, sizes, dim=1), strict=True):
+        # torch turns a whole matrix in tiles, and one that has gaps between its rows it does not
+        whole = part if part.is_contiguous() else torch.empty_like(part)
+        whole.copy_(weight.T)
+        if whole is not part:
+            part.copy_(whole)
     return found.masked_fill_(factor.dead[:, None], 0.0) if factor.has_dead else found
 
 

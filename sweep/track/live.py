@@ -33,6 +33,9 @@ log = logging.getLogger("sweep")
 PATIENCE = 15.0
 """Seconds in which the server must answer when a run is opened, and take the rest when it ends."""
 
+CHANCES = 3
+"""Cells that a server in trouble may leave unshown, or not shown whole, until it is given up."""
+
 EVERY = 30.0
 """Seconds after which a cell's file is made anew while the cell runs."""
 
@@ -58,12 +61,15 @@ class WandB(Tracker):
     _chosen: list[Literal["online", "offline"]] = field(
         init=False, repr=False, compare=False, default_factory=list
     )
+    _late: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
     _failures: list[str] = field(init=False, repr=False, compare=False, default_factory=list)
 
     def open(self, cell: Cell, group: str) -> Mirror:
         """See `Tracker`. Once W&B has failed, the cells that follow do not wait for it.
 
-        Their history is written all the same, so that they can be shown later as if nothing were.
+        A server that is there and only takes too long (rate limits, errors of its own) has not, but
+        for one that is so for several cells. The history of cells that are not shown is written
+        all the same, so that they can be shown later as if nothing were.
         """
         if self.mode == "disabled":
             return SilentMirror()
@@ -119,13 +125,16 @@ class WandB(Tracker):
         return self._chosen[0]
 
     def _fail(self, outputs: Path, error: Exception) -> None:
+        reason, later = server.in_words(error), LATER.format(outputs)
+        if not self._failures and server.late(error) and len(self._late) < CHANCES - 1:
+            self._late.append(reason)
+            log.warning("  not all of it is shown in W&B yet: %s; %s", reason, later)
+            return
         if not self._failures:
-            later = LATER.format(outputs)
-            reason = server.in_words(error)
             log.warning(
                 "  not shown in W&B, and the cells that follow neither: %s; %s", reason, later
             )
-        self._failures.append(server.in_words(error))
+        self._failures.append(reason)
 
 
 class _Place(ABC):

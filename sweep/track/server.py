@@ -79,20 +79,29 @@ def answers(seconds: float | None = None) -> bool:
         seconds: how long it may take; None: `LOOK`.
     """
     seconds = seconds or LOOK
-    heard = threading.Event()
+    heard: list[bool] = []
+    ended = threading.Event()
     url = address()
 
     def ask() -> None:
         try:
             urllib.request.urlopen(url, timeout=seconds).close()
+            heard.append(True)
         except urllib.error.HTTPError:
-            pass  # which is an answer
+            heard.append(True)  # which is an answer
         except (OSError, ValueError):
-            return
-        heard.set()
+            pass
+        finally:
+            ended.set()
 
     threading.Thread(target=ask, daemon=True).start()
-    return heard.wait(seconds)
+    return ended.wait(seconds) and bool(heard)
+
+
+def late(error: BaseException) -> bool:
+    """Whether it says that the server took too long, and the server is there."""
+    # the client's own kinds: TimeoutError at the end, CommError at the beginning
+    return "timed out" in str(error).lower() and answers()
 
 
 def open_run(

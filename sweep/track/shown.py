@@ -7,14 +7,19 @@ import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sweep.attempt import latest
 from sweep.files import Folder, once
 from sweep.report.entries import begun
+from sweep.report.notes import stand_ins
 from sweep.report.table import named, telling_apart
 from sweep.track.journal import Journal, layers
+
+STAND_IN = "stand-in"
+"""The tag of what was measured on, or calibrated with, a corpus that is none."""
 
 SAMPLES = 200
 """Generations shown per corpus; all of them are in the cell's folder."""
@@ -48,7 +53,7 @@ class Shown:
     Attributes:
         id: of the run: the cell's, or the sweep's own (`run_of`).
         name, group, kind, tags: for people; the kind is the method.
-        config: everything on which the numbers depend.
+        config: everything on which the numbers depend; in `notes`, which corpora are stand-ins.
         history: rows with `step` and `time`.
         summary: values by name.
         tables: by name.
@@ -104,6 +109,8 @@ def of_cell(
     runs = [run_of(folder.path.parent.parent, sweep) for sweep in named]
     label = folder.path.name[:-9]
     about = [said["about"][name] for name in ("model", "method", "sparsity", "calib")]
+    data = _data(head, compression, found)
+    notes = stand_ins(_corpora(data))
     summary = {"sparsity": compression["sparsity"]} if compression is not None else {}
     for name, result in found.items():
         summary |= _values(name, result["values"])
@@ -116,13 +123,14 @@ def of_cell(
         name=label,
         group=named[0] if named else "",
         kind=said["about"]["method"],
-        tags=tuple(dict.fromkeys(str(tag)[:64] for tag in (*named, *runs, *about) if tag)),
+        tags=_tags(*named, *runs, *about, notes and STAND_IN),
         config={
             **config,
             "cell": said["id"],
             "identity": said["identity"],
             "environment": _environment(head, compression, found.values()),
-            "data": _data(head, compression, found),
+            "data": data,
+            "notes": notes,
         },
         history=[*journal.rows, *_untold(journal, compression)],
         summary=summary,
@@ -169,13 +177,14 @@ def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], 
                 rows.append([*about, f"{metric}/{column}", *numbers, entry.name])
     figures = sorted((outputs / "reports" / name / "figures").glob("*.png"))
     run = run_of(outputs, name)
+    notes = stand_ins({pair for entry in entries for pair in entry.sources})
     return Shown(
         id=run,
         name=name,
         group=name,
         kind="sweep",
-        tags=(name[:64], run),
-        config={"sweep": name, "cells": [entry.id for entry in entries]},
+        tags=_tags(name, run, notes and STAND_IN),
+        config={"sweep": name, "cells": [entry.id for entry in entries], "notes": notes},
         summary={"cells": len(entries)},
         tables={"results": Table(RESULTS, rows)},
         figures={f"figures/{file.stem}": file for file in figures},
@@ -217,6 +226,17 @@ def _data(
     if compression is not None and compression["calibration"] is not None:
         read["calib"] = compression["calibration"]
     return {**head.get("data", {}), **read}
+
+
+def _corpora(data: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Names of corpora in such a record, each with where it comes from."""
+    found = [read["data"] if isinstance(read, Mapping) else read for read in data.values()]
+    return {(one["corpus"], one["source"]) for one in chain.from_iterable(found)}
+
+
+def _tags(*words: Any) -> tuple[str, ...]:
+    """Words as W&B takes them, each once; empty ones are none."""
+    return tuple(dict.fromkeys(str(word)[:64] for word in words if word))
 
 
 def _untold(journal: Journal, compression: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pytest
 
 from launchers.testbed.slurm import Cluster, unavailable
 from tests.launchers.users import Sweeps, prepared
+from tests.needed import missing
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     A test that kills the node or stops a daemon starts it again.
     """
     if reason := unavailable():
-        pytest.skip(f"launchers/testbed/slurm.py: {reason}")
+        missing(f"launchers/testbed/slurm.py: {reason}")
     with Cluster(tmp_path_factory.mktemp("slurm"), max_array_size=5) as cluster:
         yield cluster
 

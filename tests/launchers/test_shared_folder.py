@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.needed import missing
+
 GROUP, OTHER = 31337, 65534
 SMALL = (
     "calib.n_samples=4",
@@ -33,13 +35,13 @@ def account(*capabilities: str) -> list[str]:
 def other() -> Sequence[str]:
     """The other account; where only root may enter the folder of Python, it may look anywhere."""
     if os.geteuid() != 0:
-        pytest.skip("only root has two accounts")
+        missing("only root has two accounts")
     for words in (account(), account("dac_read_search")):
         starts = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import sweep'])"
         look = [*words, sys.executable, "-c", f"{starts}.check_returncode()"]
         if subprocess.run(look, capture_output=True, check=False).returncode == 0:
             return words
-    pytest.skip("no other account may run this Python")
+    return missing("no other account may run this Python")
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_what_others_queued_privately_is_said_to_be_unknown(shared: Path) -> Non
         return subprocess.run(command, capture_output=True, text=True, check=True).stderr
 
     if os.geteuid() != 0:
-        pytest.skip("only root has two accounts")
+        missing("only root has two accounts")
     told = "what others queued there is private (hydra.launcher.private)"
     folder = shared / "jobs" / "a"
     folder.mkdir(parents=True)

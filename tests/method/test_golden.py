@@ -18,6 +18,7 @@ from sweep.method.wanda import Wanda
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 from sweep.sparsity.unstructured import Unstructured
+from tests.readme_tables import published
 
 
 @pytest.mark.parametrize(
@@ -49,9 +50,21 @@ def test_masks_and_perplexity_are_those_of_the_published_code(
 
     numbers = json.loads((real / "golden" / "golden.json").read_text())
     expected = next(entry for entry in numbers if entry["name"] == f"{name}-seed0")
-    assert perplexity(model, tokens["evaluation"]) == pytest.approx(
-        expected["perplexity"], rel=0.005
-    )
+    ours = perplexity(model, tokens["evaluation"])
+    assert ours == pytest.approx(expected["perplexity"], rel=0.005)
+    assert published()[name].perplexity == pytest.approx(ours, rel=5e-4)  # as it is printed
+
+
+def test_the_readmes_table_has_the_numbers_of_the_published_codes_weights(real: Path) -> None:
+    entries = json.loads((real / "golden" / "golden.json").read_text())
+    table = published()
+    assert {entry["name"].removesuffix("-seed0") for entry in entries} == table.keys()
+    for entry in entries:
+        shown = table[entry["name"].removesuffix("-seed0")]
+        assert shown.its_perplexity == pytest.approx(entry["perplexity"], rel=5e-4)
+        # at the positions that are scored: after the last token of a window there is none
+        assert shown.its_jsd == pytest.approx(entry["jsd_nats_first_255"], abs=6e-5)
+        assert shown.jsd == pytest.approx(shown.its_jsd, abs=1e-4)
 
 
 def perplexity(model: Any, ids: Tensor) -> float:

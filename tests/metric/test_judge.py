@@ -512,22 +512,128 @@ def test_every_criterion_can_be_compared_row_by_row(judge: Any, measure: Any) ->
 
 
 def test_a_sweep_that_needs_more_calls_than_allowed_is_refused_at_once(
-    endpoint: LoopbackJudge, judge: Any, tokenizer: Any
+    endpoint: LoopbackJudge, judge: Any, tokenizer: Any, tmp_path: Path
 ) -> None:
     allowed = judge(repeats=2, max_calls=12, price_in=1.0, price_out=2.0)
-    data = allowed.load(tokenizer)
-    said = re.search(
-        r"up to 12 calls, about (\d+) tokens in and (\d+) out", allowed.forecast([(data, 2)])
-    )
+    cell = (allowed.load(tokenizer), {})
+    forecast = allowed.forecast([cell, cell], Kept(tmp_path))
+    said = re.search(r"up to 12 calls, about (\d+) tokens in and (\d+) out", forecast)
     assert said is not None
     tokens_in, tokens_out = map(int, said.groups())
     spent = judge(repeats=2)._estimate(12, tokens_in)
     assert f"about {tokens_in} tokens in and {tokens_out} out, cost unknown" in spent
-    assert f"cost about {(tokens_in + 2 * tokens_out) / 1e6:.2f}" in allowed.forecast([(data, 2)])
+    assert f"cost about {(tokens_in + 2 * tokens_out) / 1e6:.2f}" in forecast
     reason = r"max_calls=11: 12 calls may be needed \(2 cells, 6 answers, repeats=2\); raise it"
     with pytest.raises(Refusal, match=reason):
-        judge(repeats=2, max_calls=11).forecast([(data, 1), (data, 1)])
+        judge(repeats=2, max_calls=11).forecast([cell, cell], Kept(tmp_path))
     assert endpoint.asked == []
+
+
+def test_what_is_there_already_counts_neither_in_the_cap_nor_in_the_estimate(
+    endpoint: LoopbackJudge, judge: Any, measure: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    measure(judge())  # of every answer the first repeat
+    price = {"repeats": 2, "price_in": 1e6, "price_out": 0.0}
+    data = judge().load(tokenizer)
+    known = dict(zip(data["a"].asked, SAID, strict=True))
+    found = judge(max_calls=3, **price).forecast([(data, known)], Kept(tmp_path))
+    assert "up to 3 calls (3 replies are there already), about " in found
+    tokens = sum(len(said["content"]) for r in endpoint.asked for said in r["messages"]) // 4
+    assert f"about {tokens} tokens in and 120 out, cost about {tokens}.00" in found
+    # two cells with the same answers pay once; of one whose answers nobody knows all are counted
+    twice = judge(max_calls=3, **price).forecast([(data, known)] * 2, Kept(tmp_path))
+    assert twice == found
+    counted = (
+        r"9 calls may be needed \(2 cells, 6 answers, repeats=2, 3 replies are there already\)"
+    )
+    with pytest.raises(Refusal, match=counted):
+        judge(max_calls=3, **price).forecast([(data, known), (data, {})], Kept(tmp_path))
+
+
+def test_as_many_calls_are_made_as_may_be_retries_included_and_nothing_is_lost(
+    endpoint: LoopbackJudge, judge: Any, measure: Any, subject: Any, tmp_path: Path
+) -> None:
+    capped = judge(max_calls=3, retries=5)
+    busy = body(b"{}", 429, Retry_After="0.01")
+    endpoint.script.extend([grades(), busy, grades()])
+    line = r"max_calls=3: so many calls have been made, retries included; what is answered already"
+    with pytest.raises(Refusal, match=line) as refused:
+        measure(capped)
+    assert len(endpoint.asked) == 3
+    assert "\n" not in str(refused.value)
+    assert len(list((tmp_path / "cache" / "judge").glob("*.json"))) == 2
+    again = measure(capped)  # as another process: the rest, and no more
+    assert len(endpoint.asked) == 4
+    assert (again.data[0]["calls"], again.data[0]["kept"]["replies"]) == (1, 2)
+
+
+def test_a_retry_is_not_made_beyond_the_cap(
+    endpoint: LoopbackJudge, judge: Any, measure: Any
+) -> None:
+    endpoint.usual = body(b"{}", 500)
+    with pytest.raises(Refusal, match="max_calls=2: so many calls have been made"):
+        measure(judge(max_calls=2, retries=9))
+    assert len(endpoint.asked) == 2
+
+
+def test_threads_together_keep_to_the_cap(
+    endpoint: LoopbackJudge, judge: Any, measure: Any, tmp_path: Path
+) -> None:
+    many = [Instruction(f"Say {i}.", "", f"{i}") for i in range(20)]
+    with pytest.raises(Refusal, match="max_calls=7"):
+        measure(judge(many, parallel=5, max_calls=7), [str(i) for i in range(20)])
+    assert len(endpoint.asked) == 7
+    assert len(list((tmp_path / "cache" / "judge").glob("*.json"))) == 7
+
+
+# the two names of the length limit
+
+
+WANTS_NEWER = {
+    "message": "Unsupported parameter: 'max_tokens' is not supported with this model. "
+    "Use 'max_completion_tokens' instead.",
+    "type": "invalid_request_error",
+    "param": "max_tokens",
+    "code": "unsupported_parameter",
+}
+"""As OpenAI's reasoning models answer."""
+
+
+def test_an_endpoint_that_wants_the_newer_name_of_the_limit_gets_it(
+    endpoint: LoopbackJudge, judge: Any, measure: Any, tmp_path: Path
+) -> None:
+    def only_newer(handler: Any) -> None:
+        if "max_tokens" in endpoint.asked[-1]:
+            body(json.dumps({"error": WANTS_NEWER}).encode(), 400)(handler)
+        else:
+            grades()(handler)
+
+    endpoint.usual = only_newer
+    assert values(measure(judge(max_calls=3)))["judge"] == 8  # what was refused asked no model
+    assert [request.get("max_tokens") for request in endpoint.asked] == [128, None, None, None]
+    assert [request.get("max_completion_tokens") for request in endpoint.asked[1:]] == [128] * 3
+    for file in (tmp_path / "cache" / "judge").glob("*.json"):
+        file.unlink()
+    measure(judge())
+    assert len(endpoint.asked) == 7  # it is asked once which one it wants
+
+
+def test_what_was_paid_for_under_one_name_is_not_paid_for_under_the_other(
+    endpoint: LoopbackJudge, judge: Any, measure: Any
+) -> None:
+    measure(judge())
+    endpoint.usual = body(json.dumps({"error": WANTS_NEWER}).encode(), 400)
+    assert measure(judge()).data[0]["calls"] == 0
+    assert all("max_completion_tokens" not in request for request in endpoint.asked)
+
+
+def test_an_endpoint_that_wants_neither_name_is_one_line(
+    endpoint: LoopbackJudge, judge: Any, measure: Any
+) -> None:
+    endpoint.usual = body(json.dumps({"error": WANTS_NEWER}).encode(), 400)
+    with pytest.raises(Refusal, match=r"base_url=.*: refuses \(.*max_completion_tokens"):
+        measure(judge())
+    assert len(endpoint.asked) == 2
 
 
 @pytest.mark.parametrize(
@@ -727,6 +833,28 @@ def test_a_cell_whose_judge_is_down_fails_in_one_line_and_goes_on_later(
     before = len(endpoint.asked)
     sweep([config])
     assert len(endpoint.asked) == before + 2
+
+
+def test_a_sweep_keeps_to_the_cap_over_all_its_cells_and_goes_on_later(
+    endpoint: LoopbackJudge, frozen: Any, tmp_path: Path, logged: Any
+) -> None:
+    words = ["method=magnitude", "metric=[judge]", *SMALL, "metric.judge.retries=3"]
+    words += [f"metric.judge.base_url={endpoint.address}", "metric.judge.parallel=1"]
+    endpoint.script.extend([body(b"{}", 429, Retry_After="0.01")] * 3)
+    # four different answers; six calls would be enough, had none been tried again
+    config = frozen(*words, "metric.judge.max_calls=6")
+    with pytest.raises(Failed) as failed:
+        sweep([config])
+    assert len(endpoint.asked) == 6
+    assert str(failed.value).count("metric.judge.max_calls=6: so many calls have been made") == 1
+    assert len(list((tmp_path / "outputs/cells").glob("*dense*/metrics/judge.json"))) == 1
+    sweep([config])
+    assert len(endpoint.asked) == 7
+    for file in (tmp_path / "outputs/cells").glob("*/metrics/judge.json"):
+        file.unlink()
+    sweep([frozen(*words, "metric.judge.max_calls=1")])  # nothing is left to be paid for
+    assert len(endpoint.asked) == 7
+    assert "up to 0 calls (4 replies are there already)" in logged.text
 
 
 @pytest.fixture

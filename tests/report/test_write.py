@@ -18,6 +18,7 @@ import pytest
 from sweep.report import entries
 from sweep.report.__main__ import main
 from sweep.report.write import write_report
+from tests.needed import program
 from tests.report.conftest import HOSTILE
 
 Write = Callable[..., Path]
@@ -332,8 +333,7 @@ def test_the_terminal_has_the_intervals_of_differences(
 
 
 def test_the_latex_compiles(write_cell: Write, tmp_path: Path) -> None:
-    if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex: apt-get install --no-install-recommends texlive-latex-base")
+    pdflatex = program("pdflatex", "texlive-latex-recommended")
     outputs = tmp_path / "outputs"
     grid(write_cell, outputs)
     write_cell("wanda", model=HOSTILE[3], outputs=outputs)
@@ -344,7 +344,7 @@ def test_the_latex_compiles(write_cell: Write, tmp_path: Path) -> None:
     paper = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}%s\\end{document}"
     (tmp_path / "paper.tex").write_text(paper % table)
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
         cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-1500:]

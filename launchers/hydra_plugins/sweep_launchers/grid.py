@@ -2,7 +2,8 @@
 
 A study may be several grids: `sparsity.ratio` over some values, and `sparsity=2to4,4to8`, which has
 no ratio, beside it. They are one sweep. Words of the command line choose among them:
-`sparsity.ratio=0.5` and `sparsity=2to4` leave only the grid that they are about.
+`sparsity.ratio=0.5` and `sparsity=2to4` leave only the grid that they are about. Grids of
+corpora of the hub are left out, with a line that says so, where names of corpora mean stand-ins.
 
 It does not compose every point only to see whether that can be done: the launchers compose them.
 And it writes no multirun.yaml: nothing reads it, lines of `hydra.launcher.setup` would be in it,
@@ -11,6 +12,7 @@ and whoever launches next into the same folder could not write it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -24,28 +26,49 @@ class Grid(BasicSweeper):  # type: ignore[misc]
     Args:
         params: values by key, as Hydra's sweeper takes them; the command line's come before them.
         also: more grids of the same sweep, each like `params`.
+        hub: more of them, of corpora without stand-ins.
+        corpora: what the names of corpora mean, `hub` or `embedded`.
     """
 
     def __init__(
-        self, params: Mapping[str, str] | None = None, also: Sequence[Mapping[str, str]] = ()
+        self,
+        params: Mapping[str, str] | None = None,
+        also: Sequence[Mapping[str, str]] = (),
+        hub: Sequence[Mapping[str, str]] = (),
+        corpora: str = "hub",
     ) -> None:
         super().__init__(max_batch_size=None, params=None)
-        self.grids = [dict(params or {}), *map(dict, also)]
+        self.grids = [dict(params or {}), *map(dict, also), *map(dict, hub)]
+        self.away = range(
+            len(self.grids) - len(hub), len(self.grids) if corpora == "embedded" else 0
+        )
 
     def sweep(self, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
         """The points of all grids, at once, to the launcher."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        points: list[list[str]] = []
+        points: dict[frozenset[str], list[str]] = {}  # what is in two grids is one point
         grids = [[f"{key}={value}" for key, value in grid.items()] for grid in self.grids]
         values = [_values(parser, words) for words in grids]
-        for number in _meant(values, _values(parser, arguments)):
+        meant = _meant(values, _values(parser, arguments))
+        here = [number for number in meant if number not in self.away] or meant
+        for number in here:
             words = grids[number]
             (found,) = self.split_arguments(parser.parse_overrides([*words, *arguments]), None)
-            points += found
-        returned = self.launcher.launch(points, initial_job_idx=0)
+            points |= {frozenset(point): point for point in found}
+        for number in sorted({*meant} - {*here}):
+            _say(f"left out: {', '.join(grids[number])}; of these corpora there are no stand-ins")
+        returned = self.launcher.launch([*points.values()], initial_job_idx=0)
         for one in returned:
             _ = one.return_value  # raises what a job has raised
         return [returned]
+
+
+def _say(line: str) -> None:
+    """A line of the log."""
+    from sweep.grid import quiet
+
+    quiet()
+    logging.getLogger("sweep").info("%s", line)
 
 
 def _values(parser: OverridesParser, words: Sequence[str]) -> dict[str, set[str]]:

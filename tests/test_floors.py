@@ -41,7 +41,7 @@ DOORS = {
     "submitit": set(),
     "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
     "rich": {"sweep/report/typeset.py"},
-    "pandas": {"sweep/report/typeset.py"},
+    "pandas": {"sweep/report/latex.py"},
     "matplotlib": {"sweep/report/figures.py"},
     "jinja2": {"sweep/report/page.py"},
     "openai": {"sweep/metric/judge_endpoint.py"},

@@ -1,11 +1,10 @@
-"""A table in letters: for the terminal (rich), as Markdown, as CSV, as LaTeX (booktabs)."""
+"""A table in letters: for the terminal (rich), as Markdown, as CSV; how a number is written."""
 
 from __future__ import annotations
 
 import io
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -60,37 +59,6 @@ def markdown(table: Rows) -> str:
     return _render(table, markdown=True, width=1000)
 
 
-def latex(table: Rows) -> str:
-    """A `tabular` with the rules of booktabs; the best of the compressed cells is bold.
-
-    Letters that are not ASCII become the nearest that is, or a question mark; ± and – are LaTeX's.
-    """
-    import pandas as pd
-
-    shown = shown_columns(table)
-    lines = [
-        [str(row[name]) for name in shown]
-        + [_against(table, row, n, " ", intervals=True) for n in table.metrics]
-        for row in table.rows
-    ]
-    frame = pd.DataFrame(
-        [[_ascii(said) for said in line] for line in lines],
-        columns=[_ascii(name) for name in (*shown, *table.metrics)],
-    )
-    bold = [
-        ["" for _ in shown]
-        + ["textbf: --rwrap;" if table.best(row, name) else "" for name in table.metrics]
-        for row in table.rows
-    ]
-    styler = frame.style.hide(axis="index").format(escape="latex")
-    styler = styler.format_index(escape="latex", axis="columns")
-    styler = styler.apply(
-        lambda _: pd.DataFrame(bold, index=frame.index, columns=frame.columns), axis=None
-    )
-    columns = "l" * len(shown) + "r" * len(table.metrics)
-    return str(styler.to_latex(hrules=True, column_format=columns))
-
-
 def listed(table: Rows) -> list[dict[str, str]]:
     """A row's names and numbers in words, with intervals; the best has a star."""
     return [
@@ -118,6 +86,18 @@ def signed(change: float, form: str) -> str:
     """A difference of values that are shown in a form, to one digit that means something."""
     form = ".3f" if form == "#.4g" and abs(change) < 1 else form
     return f"{change:+{form}}"
+
+
+def spread(sd: float | None, shown: str) -> str:
+    """A deviation, to the digits of a value that is shown beside it, or to the first that is not 0.
+
+    Nothing where there is none.
+    """
+    if sd is None:
+        return ""
+    form = ".1e" if "e" in shown else f".{len(shown.partition('.')[2])}f"
+    said = format(sd, form)
+    return f" ± {said}" if float(said) or not sd else f" ± {sd:.1g}"
 
 
 def _render(table: Rows, *, markdown: bool, width: int, narrow: bool = False) -> str:
@@ -215,10 +195,7 @@ def _against(
     value, change = row[name], row.get(f"{name}_vs_{table.baseline}")
     form = digits(value)
     shown = format(value, form)
-    if (sd := row.get(f"{name}_sd")) is not None:
-        shown += (
-            f" ± {sd:.{len(shown.partition('.')[2])}f}" if "e" not in form else f" ± {sd:{form}}"
-        )
+    shown += spread(row.get(f"{name}_sd"), shown)
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     if intervals and low is not None and high is not None:
         shown += f" [{low:{form}}, {high:{form}}]"
@@ -242,8 +219,3 @@ def _width() -> int:
 def _cell(value: Any) -> str:
     """What is in a cell of Markdown ends neither the cell nor the line."""
     return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _ascii(said: str) -> str:
-    plain = "".join(x if x in "±–" else unicodedata.normalize("NFKD", x) for x in said)
-    return "".join(x if x.isascii() or x in "±–" else "?" for x in plain)

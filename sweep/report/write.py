@@ -21,7 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.files import csv_text, replacing, write
 from sweep.refusal import OutOfSpace
-from sweep.report import effect, entries, frontier, layers, notes, seeds, table, truth, typeset
+from sweep.report import (
+    effect,
+    entries,
+    frontier,
+    latex,
+    layers,
+    notes,
+    seeds,
+    table,
+    truth,
+    typeset,
+)
 from sweep.report.entries import Entry
 from sweep.report.paired import Paired
 
@@ -130,7 +141,7 @@ def write_report(
         listed = "".join(f"- {note}\n" for note in notes.notes(found))
         write(files["md"], f"# {name}\n\n{typeset.markdown(shown)}\n{listed}")
     if "tex" in files:
-        write(files["tex"], typeset.latex(shown))
+        write(files["tex"], latex.latex(shown, name))
     if "html" in files:
         _page(folder, rows, paired)
     entries.write_list(folder, found, made)

@@ -250,6 +250,7 @@ def test_models_of_one_name_are_told_apart(
     for outputs_of in ("one", "other"):
         for i in range(6):
             write_cell("wanda", f"{10 * (i + 1)}%", quality=1 - i / 9, weights=outputs_of)
+        write_cell("sparsegpt", "10%", quality=0.5, weights=outputs_of)
     found = rows()
     assert len({link.model for link in truth.links(found.entries)}) == 2
     assert sum(found.best(row, "em") for row in found.rows) == 2

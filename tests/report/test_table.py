@@ -239,3 +239,20 @@ def test_numbers_keep_the_digits_that_mean_something(
 def test_markdown_holds_the_intervals_and_the_model() -> None:
     row = {"method": "wanda", "x": 0.935, "x_low": 0.9, "x_high": 0.96, "x_vs_dense": -0.04}
     assert typeset._against(LONE, row, "x", " ", intervals=True) == "0.935 [0.900, 0.960] (-0.040)"
+
+
+def test_the_best_is_marked_among_cells_of_the_same_sparsity() -> None:
+    def row(method: str, sparsity: str, x: float) -> dict[str, Any]:
+        return {"weights": "w", "method": method, "sparsity": sparsity, "x": x}
+
+    rows = [
+        row("dense", "", 1.0),
+        row("wanda", "10%", 1.1),
+        row("sparsegpt", "10%", 1.2),
+        row("wanda", "50%", 2.2),
+        row("sparsegpt", "50%", 2.1),
+        row("sparsegpt", "2:4", 3.0),
+    ]
+    found = table.Rows(rows, [], [], ["x"], {"x": "lower"})
+    best = [(r["method"], r["sparsity"]) for r in rows if found.best(r, "x")]
+    assert best == [("wanda", "10%"), ("sparsegpt", "50%")]  # one alone is the best of nothing

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from sweep.report import entries
+from sweep.report import entries, latex
 from sweep.report.__main__ import main
 from sweep.report.write import write_report
 from tests.report.conftest import HOSTILE
@@ -285,14 +285,14 @@ def test_seeds_are_one_row_in_every_format_when_asked(
     assert main([str(outputs), "--mean", *formats]) == 0
     out = capsys.readouterr().out
     report = outputs / "reports/all"
-    texts = [
-        out[out.rindex(" method") :],
-        *((report / f"results.{k}").read_text() for k in ("md", "tex")),
-    ]
+    texts = [out[out.rindex(" method") :], (report / "results.md").read_text()]
     for text in texts:
         (line,) = [line for line in text.splitlines() if "±" in line]  # one seed is one seed
         assert line.count("±") == 3, line
         assert "c4" in line
+    lines = (report / "results.tex").read_text().splitlines()
+    found = [line.count("$\\pm$ ") for line in lines if "c4" in line and "wanda" in line]
+    assert sum(found) == 3
     assert "*" in texts[0]
     assert re.search(r"\*\*\d\.\d+\*\* ± \d\.\d+ \([-+]\d\.\d+ \[[-+]", texts[1])
     assert "±" in Page(report / "report.html").text
@@ -331,23 +331,56 @@ def test_the_terminal_has_the_intervals_of_differences(
     assert said in capsys.readouterr().out
 
 
-def test_the_latex_compiles(write_cell: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [([], 40), (["--mean"], 40), (["--columns", "perplexity,em"], 3), (["--mean"], 3)],
+)
+def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
+    words: list[str],
+    rows: int,
+    write_cell: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex: apt-get install --no-install-recommends texlive-latex-base")
+    monkeypatch.setattr(latex, "ROWS", rows)
     outputs = tmp_path / "outputs"
-    grid(write_cell, outputs)
-    write_cell("wanda", model=HOSTILE[3], outputs=outputs)
-    assert main([str(outputs), "--latex"]) == 0
+    more = [f"a_score_{i}" for i in range(6)]
+    for name in ("tiny", "a model of a long name", HOSTILE[3]):
+        write_cell("dense", model=name, quality=1.0, more=more)
+        for method in ("wanda", "sparsegpt"):
+            for seed in (0, 1):
+                quality = 0.8 + seed / 1000 - (method == "wanda") / 3
+                settings = {"path": "/a/folder/far/down/of-a-name-that-goes-on"}
+                write_cell(method, model=name, seed=seed, quality=quality, more=more, **settings)
+                write_cell(method, "2:4", model=name, seed=seed, quality=quality, more=more)
+    write_cell("wanda", failed="ValueError: no")
+    assert main([str(outputs), "--latex", *words]) == 0
     table = (outputs / "reports/all/results.tex").read_text()
-    assert "\\toprule" in table
-    assert "\\textbf{" in table
-    paper = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}%s\\end{document}"
+    assert ("longtable}{" in table) == (rows == 3)
+    assert table.count("\\toprule") == table.count("\\bottomrule") * (2 if rows == 3 else 1)
+    parts = table.count("\\caption{")
+    assert parts == 1 if words[:1] == ["--columns"] else parts > 2
+    assert table.count("are stand-ins") + table.count("is a stand-in") == parts
+    assert table.count("not finished: 1 of 28 cells") == parts
+    bold = re.findall(r"\\textbf\{(.*?)\}", table)
+    assert bold
+    assert all(re.fullmatch(r"[\d.]+", said) for said in bold)  # the value alone
+    assert ("$\\pm$" in table) == ("--mean" in words)
+    paper = (
+        "\\documentclass{article}\\usepackage{booktabs,longtable}\\begin{document}%s\\end{document}"
+    )
     (tmp_path / "paper.tex").write_text(paper % table)
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-1500:]
+    for _ in range(1 + (rows == 3)):  # a long table knows its columns the second time
+        done = subprocess.run(
+            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-1500:]
+    assert "Overfull \\hbox" not in done.stdout, done.stdout
+    assert "Overfull \\vbox" not in done.stdout
+    assert "Missing character" not in (tmp_path / "paper.log").read_text()
     assert (tmp_path / "paper.pdf").stat().st_size > 1000
 
 

@@ -34,7 +34,7 @@ LEAST = 12.0
 HEADING = 90.0
 """Points of a metric's name before its letters are broken."""
 
-GAP = 6.0
+GAP = 5.0
 """Points between two columns."""
 
 BOLD = 1.15
@@ -165,18 +165,16 @@ def _capped(table: Rows, shown: Sequence[str], widest: float) -> list[tuple[floa
 
 
 def _parts(columns: Sequence[_Column], room: float) -> list[list[_Column]]:
-    """The columns of each table: as many as there is room for; those of one corpus and metric
-    stay together if a table has room for all of them."""
+    """The columns of each table: those of one corpus begin a new one if they do not all fit."""
     parts: list[list[_Column]] = []
     left = 0.0
     for _, group in groupby(columns, key=lambda one: one.over):
         together = list(group)
-        needed = sum(one.width for one in together)
-        if needed > left and needed <= room:
+        if not parts or sum(one.width for one in together) > left:
             parts.append([])
             left = room
         for one in together:
-            if one.width > left or not parts:
+            if one.width > left and parts[-1]:
                 parts.append([])
                 left = room
             parts[-1].append(one)
@@ -224,7 +222,7 @@ def _typeset(
     text = _ruled(text, len(shown), columns)
     notes = "".join(f"{_broken(line)}\\par\n" for line in _notes(table, columns))
     small = f"{{\\fontsize{{7}}{{8.5}}\\selectfont\\raggedright\n{notes}}}\n"
-    size = "\\fontsize{8}{9.6}\\selectfont\\setlength{\\tabcolsep}{3pt}\n"
+    size = "\\fontsize{8}{9.6}\\selectfont\\setlength{\\tabcolsep}{2.5pt}\n"
     if long:
         return f"\\begingroup{size}{text}\\noindent{small}\\endgroup\n"
     text = text.replace("\\centering\n", f"\\centering{size}", 1)

@@ -16,7 +16,7 @@ from typing import Any
 
 from sweep.report.notes import measured_on, stand_ins
 from sweep.report.table import Rows, shown_columns
-from sweep.report.typeset import digits, signed, spread
+from sweep.report.typeset import digits, minus, signed, spread
 
 WIDTH = 345.0
 """Points: the text block of article at 10 pt, the narrowest of the usual ones."""
@@ -145,7 +145,7 @@ def _cell(table: Rows, row: Mapping[str, Any], metric: str) -> tuple[str, str]:
 
 def _number(said: str) -> str:
     """With a minus that is one; `1.3e-04` is 1.3e−4."""
-    return re.sub("e-0?", "e-", said).replace("-", "−")
+    return minus(re.sub("e-0?", "e-", said))
 
 
 def _capped(table: Rows, shown: Sequence[str], widest: float) -> list[tuple[float, float]]:

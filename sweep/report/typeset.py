@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,20 +60,6 @@ def markdown(table: Rows) -> str:
     return _render(table, markdown=True, width=1000)
 
 
-def listed(table: Rows) -> list[dict[str, str]]:
-    """A row's names and numbers in words, with intervals; the best has a star."""
-    return [
-        {
-            **{name: str(row[name]) for name in shown_columns(table, model=True)},
-            **{
-                n: _marked(table, row, n, " ", markdown=False, intervals=True)
-                for n in table.metrics
-            },
-        }
-        for row in table.rows
-    ]
-
-
 def digits(value: float) -> str:
     """Four significant digits, but of shares and small divergences no more than mean something."""
     if abs(value) >= 1:
@@ -86,6 +73,11 @@ def signed(change: float, form: str) -> str:
     """A difference of values that are shown in a form, to one digit that means something."""
     form = ".3f" if form == "#.4g" and abs(change) < 1 else form
     return f"{change:+{form}}"
+
+
+def minus(said: str) -> str:
+    """Numbers for people: with a minus that is one, and no hyphen."""
+    return re.sub(r"(?<!\w)-(?=[\d.])|(?<=\de)-(?=\d)", "−", said)
 
 
 def spread(sd: float | None, shown: str) -> str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("html", "csv", "md", "tex")
 RESULTS = ("results.csv", "results.md", "results.tex")
-FORM = 6
+FORM = 7
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 
@@ -176,24 +176,16 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
     html = page(
         folder.name,
         rows,
-        over_seeds=_over_seeds(rows, paired),
+        means=seeds.over_seeds(rows, paired) if seeds.several_seeds(rows) else None,
         tolerances=tolerances,
         sentences=truth.sentences(links),
-        links=[_rounded(_link(link)) for link in links],
+        links=[_rounded({**_link(link), "cells": link.over}) for link in links],
         effects=[_rounded(_effect(one)) for one in effects],
         figures=figures,
         files=[name for name in (*RESULTS, *tables) if (folder / name).is_file()],
         folder=folder,
     )
     write(folder / "report.html", html)
-
-
-def _over_seeds(rows: table.Rows, paired: Paired) -> list[dict[str, Any]]:
-    if not seeds.several_seeds(rows):
-        return []
-    found = seeds.over_seeds(rows, paired)
-    said = zip(typeset.listed(found), found.rows, strict=True)
-    return [{**words, "cells": row["cell"].split()} for words, row in said]
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,7 +212,7 @@ def _effect(one: effect.Effect) -> dict[str, Any]:
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
     """For people."""
-    shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+    shown = {k: typeset.minus(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
     return {k: "–" if v is None else v for k, v in shown.items()}
 
 

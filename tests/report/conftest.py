@@ -45,7 +45,12 @@ def value(rows: Sequence[dict[str, Any]], field: str, better: str, **mean: Any) 
 
 @pytest.fixture
 def write_cell(tmp_path: Path) -> Write:
-    """Writes a cell below `outputs`; returns its folder.
+    """Writes a cell below `outputs` of the test's folder."""
+    return writes(tmp_path / "outputs")
+
+
+def writes(below: Path) -> Write:
+    """What writes a cell below a folder of outputs; it returns the cell's folder.
 
     `quality` in 0..1 is how good its losses and answers are; `answers` replaces the texts; `more`
     are further columns, with the numbers of `em`.
@@ -69,7 +74,7 @@ def write_cell(tmp_path: Path) -> Write:
         more: Sequence[str] = (),
         **settings: Any,
     ) -> Path:
-        outputs = tmp_path / "outputs" if outputs is None else outputs
+        outputs = below if outputs is None else outputs
         compresses = method != "dense"
         about = {
             "model": model,

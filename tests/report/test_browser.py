@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sweep.report.__main__ import main
-from tests.report.conftest import HOSTILE
+from sweep.report.page import PRINTED
+from tests.report.conftest import HOSTILE, writes
 
-Write = Callable[..., Path]
+NAME = "out 'puts' \"#1\" ?x=%41&y <b> é漢 \n\udc80 ;"
+"""Of a folder: whatever a file system takes, a byte that is no letter included."""
 QUIET = (
     "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
     "disable-component-update disable-sync disable-dev-shm-usage"
@@ -39,22 +41,37 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     browser.quit()
 
 
-@pytest.fixture
-def page(browser: Any, write_cell: Write, tmp_path: Path) -> Iterator[Path]:
-    """A report with what is hostile in it, opened; nothing has gone wrong by its end."""
-    outputs = tmp_path / "outputs"
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with what is hostile in it, in folders that are."""
+    outputs = tmp_path_factory.mktemp("report") / NAME
+    write_cell = writes(outputs)
     write_cell("dense", quality=1.0, model=HOSTILE[0])
     for i, label in enumerate(("40%", "50%", "60%")):
         for calib in ("c4", HOSTILE[1]):
-            quality = 0.9 - i / 5 - (calib == "c4") / 10
-            answers = ("answer 0 True", *HOSTILE)
-            write_cell("wanda", label, calib, model=HOSTILE[0], quality=quality, answers=answers)
+            for seed in (0, 1):
+                quality = 0.9 - i / 5 - (calib == "c4") / 10 - seed / 50
+                answers = ("answer 0 True", *HOSTILE)
+                about = {"model": HOSTILE[0], "quality": quality, "answers": answers}
+                write_cell("wanda", label, calib, seed, **about)
+    write_cell("wanda", "2:4", "c4", model=HOSTILE[0], quality=0.7)
     write_cell("sparsegpt", failed=HOSTILE[2], model=HOSTILE[0])
     assert main([str(outputs)]) == 0
-    file = outputs / "reports/all/report.html"
+    return outputs / "reports/all/report.html"
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Path]:
+    """The report, opened; nothing has gone wrong by its end."""
+    yield from opened(browser, report)
+
+
+def opened(browser: Any, file: Path) -> Iterator[Path]:
+    """A page, opened; by its end it has asked no network and complained of nothing."""
     browser.get_log("performance")
     browser.set_window_size(1200, 900)
     browser.get(file.as_uri())
+    assert browser.title == "all – sweep"
     yield file
     assert browser.get_log("browser") == []
     asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
@@ -67,8 +84,18 @@ def page(browser: Any, write_cell: Write, tmp_path: Path) -> Iterator[Path]:
     assert all(url.startswith(("file://", "data:")) for url in urls), urls
 
 
+def seen(browser: Any, selector: str) -> list[dict[str, str]]:
+    """The data of the elements that are displayed."""
+    script = """
+    return [...document.querySelectorAll(arguments[0])]
+      .filter((one) => getComputedStyle(one).display !== "none")
+      .map((one) => ({ ...one.dataset }));
+    """
+    found: list[dict[str, str]] = browser.execute_script(script, selector)
+    return found
+
+
 def test_nothing_that_a_model_said_has_run(browser: Any, page: Path) -> None:
-    assert browser.title == "all – sweep"
     assert browser.execute_script("return document.querySelectorAll('h1').length") == 1
     shown = browser.execute_script(
         "return [...document.querySelectorAll('.answer dd')].map((one) => one.textContent)"
@@ -87,7 +114,7 @@ def test_a_heading_sorts_up_and_down_and_what_is_missing_stays_last(
 ) -> None:
     def column() -> list[str]:
         found: list[str] = browser.execute_script(
-            "return [...document.querySelectorAll('table.named tbody tr')]"
+            "return [...document.querySelector('table.named').tBodies[0].rows]"
             ".map((row) => row.querySelector('.number').dataset.value ?? '')"
         )
         return found
@@ -102,23 +129,74 @@ def test_a_heading_sorts_up_and_down_and_what_is_missing_stays_last(
     assert len(set(column())) > 4
 
 
+def test_every_table_sorts_by_numbers_and_not_by_their_letters(browser: Any, page: Path) -> None:
+    """Also where there is a deviation, a difference or a minus beside them, or words between."""
+
+    def click(table: str, column: str) -> list[str]:
+        found: list[str] = browser.execute_script(
+            """
+            const table = document.querySelector(`[aria-label="${arguments[0]}"] table`);
+            for (const details of document.querySelectorAll("details")) details.open = true;
+            const heads = [...table.tHead.rows[0].cells];
+            const place = heads.findIndex((one) => one.textContent.startsWith(arguments[1]));
+            heads[place].querySelector("button").click();
+            return [...table.tBodies[0].rows].map((row) => row.cells[place].innerText);
+            """,
+            table,
+            column,
+        )
+        return [(said.split() or [""])[0].replace("−", "-") for said in found]
+
+    means = click("Table over seeds", "perplexity")
+    assert means[:-1] == sorted(means[:-1], key=float)
+    assert means[-1] == "–"
+    assert len(set(means)) > 5
+    differences = click("Effects of the calibration set", "difference")
+    assert float(differences[0]) < 0 < float(differences[-1])
+    assert differences == sorted(differences, key=float)
+    labels = click("Table of cells", "sparsity")
+    assert labels[:-2] == sorted(labels[:-2])
+    assert labels[-2:] == ["2:4", ""]  # what is no number is after all numbers; dense has none
+
+
+def test_on_paper_are_the_first_answers_that_the_filter_leaves(browser: Any, page: Path) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    def printed() -> list[str]:
+        return [one["flip"] for one in seen(browser, ".answer")]
+
+    every = len(printed())
+    media = "Emulation.setEmulatedMedia"
+    try:
+        browser.execute_cdp_cmd(media, {"media": "print"})
+        assert len(printed()) == PRINTED < every
+        said = browser.find_element("css selector", ".paper")
+        assert f"the first {PRINTED} of those" in said.text
+        browser.execute_cdp_cmd(media, {"media": ""})
+        assert not said.is_displayed()
+        Select(browser.find_element("name", "flip")).select_by_visible_text("right to wrong")
+        browser.execute_cdp_cmd(media, {"media": "print"})
+        assert printed() == ["right to wrong"] * PRINTED
+    finally:
+        browser.execute_cdp_cmd(media, {"media": ""})
+
+
 def test_answers_are_filtered_by_flip_cell_and_text(browser: Any, page: Path) -> None:
     from selenium.webdriver.support.ui import Select
 
-    def shown() -> list[Any]:
-        answers = browser.find_elements("css selector", ".answer")
-        return [one for one in answers if one.get_attribute("hidden") is None]
+    def shown() -> list[dict[str, str]]:
+        return seen(browser, ".answer")
 
     every = len(shown())
     flip, cell = (Select(browser.find_element("name", name)) for name in ("flip", "cell"))
     flip.select_by_visible_text("right to wrong")
     flips = shown()
     assert 0 < len(flips) < every
-    assert {one.get_attribute("data-flip") for one in flips} == {"right to wrong"}
+    assert {one["flip"] for one in flips} == {"right to wrong"}
     cell.select_by_index(1)
     of_cell = shown()
     assert 0 < len(of_cell) < len(flips)
-    assert len({one.get_attribute("data-cell") for one in of_cell}) == 1
+    assert len({one["cell"] for one in of_cell}) == 1
     flip.select_by_value("")
     cell.select_by_value("")
     browser.find_element("name", "text").send_keys("{% RAW %}")

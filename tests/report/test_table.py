@@ -256,3 +256,25 @@ def test_the_best_is_marked_among_cells_of_the_same_sparsity() -> None:
     found = table.Rows(rows, [], [], ["x"], {"x": "lower"})
     best = [(r["method"], r["sparsity"]) for r in rows if found.best(r, "x")]
     assert best == [("wanda", "10%"), ("sparsegpt", "50%")]  # one alone is the best of nothing
+
+
+@pytest.mark.parametrize(
+    ("sd", "shown", "said"),
+    [
+        (0.0123, "2.951", " ± 0.012"),
+        (0.0003, "2.951", " ± 0.0003"),
+        (0.0, "2.951", " ± 0.000"),
+        (4.1e-6, "3.4e-04", " ± 4.1e-06"),
+        (0.2, "1920", " ± 0.2"),
+        (None, "2.951", ""),
+    ],
+)
+def test_a_deviation_is_never_said_to_be_0_that_is_not(
+    sd: float | None, shown: str, said: str
+) -> None:
+    assert typeset.spread(sd, shown) == said
+
+
+def test_a_minus_is_one_and_a_hyphen_stays_one() -> None:
+    assert typeset.minus("-0.040 [-0.1, 3.1e-04]") == "−0.040 [−0.1, 3.1e−04]"
+    assert typeset.minus("c4-alpaca-2 a-1") == "c4-alpaca-2 a-1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from sweep.attempt import take
 from sweep.report import entries, latex
 from sweep.report.__main__ import main
 from sweep.report.write import write_report
@@ -70,6 +72,19 @@ def test_the_page_links_to_every_file_behind_its_numbers(write_cell: Write, tmp_
     assert len(links) > 50
     for link in links:
         assert (folder / unquote(link)).exists(), link
+    assert any(link.endswith("/generations/tasks-alpaca.jsonl") for link in links)
+    assert "layers.csv" in links
+    assert sum(link.endswith("/compression.json") for link in links) == 15
+    correlations = html[html.index('aria-label="Rank correlations"') :]
+    (over,) = set(re.findall(r'<td><a href="#(cells-\d+)">15</a>', correlations))  # not the table
+    cells = correlations[correlations.index(f'id="{over}"') :]
+    assert cells[: cells.index("</p>")].count('<a href="../../cells/tiny-') == 15
+    answer = re.search(
+        r'<h3><a href="(.*?)">.*?, line (\d+).*?<pre class="prompt">(.*?)</pre>', html, re.DOTALL
+    )
+    assert answer is not None
+    row = (folder / unquote(answer[1])).read_text().splitlines()[int(answer[2]) - 1]
+    assert json.loads(row)["prompt"] == answer[3]
     assert all(src.startswith("data:image/svg+xml") for src in page.attributes("img", "src"))
     assert all(len(alt) > 20 for alt in page.attributes("img", "alt"))
     assert len(page.attributes("img", "alt")) == len(page.attributes("img", "src"))
@@ -250,6 +265,24 @@ def test_failed_and_missing_cells_are_listed(write_cell: Write, tmp_path: Path) 
     for given, made in ((folder, folder), (outputs, outputs / "reports" / "all")):
         assert main([str(given)]) == 0
         assert "1 done, 0 failed, 1 missing" in Page(made / "report.html").text
+
+
+def test_a_cell_that_somebody_works_on_is_running_and_not_missing(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell("dense", quality=1.0)
+    path = write_cell("wanda", failed="ValueError: of the attempt before")
+    holding = take(path)
+    assert holding is not None
+    assert main([str(tmp_path / "outputs"), "--html", "--csv"]) == 0
+    assert "running" in capsys.readouterr().out
+    report = tmp_path / "outputs/reports/all"
+    assert "1 done, 1 running, 0 failed, 0 missing" in Page(report / "report.html").text
+    assert [row["status"] for row in csv_rows(report / "results.csv")] == ["done", "running"]
+    with holding:
+        holding.end("failed")
+    (wanda,) = (one for one in entries.below(tmp_path / "outputs") if one.about["compresses"])
+    assert wanda.status == "failed: ValueError: of the attempt before"
 
 
 def test_differences_to_another_baseline(

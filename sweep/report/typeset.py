@@ -42,17 +42,23 @@ def csv(table: Rows) -> str:
     return csv_text([*about, *table.settings, *values], table.rows)
 
 
+Unclear = Mapping[str, Sequence[str]]
+
 SMALL = "~: the 95 % interval of the difference holds 0; the table's files have all intervals"
 """Below a narrow table."""
 
 
-def text(table: Rows, *, narrow: bool = False) -> str:
+def text(table: Rows, *, unclear: Unclear | None = None) -> str:
     """For the terminal; on a narrow one several tables below each other, each with its row names.
 
     The best of the compressed cells has a star. Differences have intervals if the table has them;
-    if it shall be narrow, a sign instead where these hold 0 (`SMALL`).
+    or instead of them a sign (`SMALL`), and the table is narrow.
+
+    Args:
+        table: its rows.
+        unclear: by cell, the metrics that have the sign.
     """
-    return _render(table, markdown=False, width=_width(), narrow=narrow)
+    return _render(table, markdown=False, width=_width(), unclear=unclear)
 
 
 def markdown(table: Rows) -> str:
@@ -92,12 +98,12 @@ def spread(sd: float | None, shown: str) -> str:
     return f" ± {said}" if float(said) or not sd else f" ± {sd:.1g}"
 
 
-def _render(table: Rows, *, markdown: bool, width: int, narrow: bool = False) -> str:
+def _render(table: Rows, *, markdown: bool, width: int, unclear: Unclear | None = None) -> str:
     """The table as text."""
     unbounded = Console(width=10_000, markup=False)
 
     def wide(columns: Sequence[str]) -> int:
-        return unbounded.measure(_grid(table, columns, markdown, narrow)).maximum
+        return unbounded.measure(_grid(table, columns, markdown, unclear)).maximum
 
     bare = wide(())
     widths = [wide((name,)) - bare for name in table.metrics] if not markdown else []
@@ -109,7 +115,7 @@ def _render(table: Rows, *, markdown: bool, width: int, narrow: bool = False) ->
             parts.append([])
             room = width - bare - int(needed)
         parts[-1].append(str(name))
-    grids = [_grid(table, part, markdown, narrow) for part in parts]
+    grids = [_grid(table, part, markdown, unclear) for part in parts]
     return _printed(*grids, markdown=markdown, width=width)
 
 
@@ -128,7 +134,7 @@ def _printed(*grids: Table, markdown: bool, width: int) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _grid(table: Rows, columns: Sequence[str], markdown: bool, narrow: bool) -> Table:
+def _grid(table: Rows, columns: Sequence[str], markdown: bool, unclear: Unclear | None) -> Table:
     """What a row is, and each value with its difference to the baseline."""
     shown = shown_columns(table, model=markdown)
     unfinished = any(row["status"] != "done" for row in table.rows)
@@ -144,7 +150,9 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool, narrow: bool) -> 
         grid.add_column("status", no_wrap=True)
     for row in table.rows:
         cells = [
-            _marked(table, row, name, between, markdown=markdown, intervals=markdown, narrow=narrow)
+            _marked(
+                table, row, name, between, markdown=markdown, intervals=markdown, unclear=unclear
+            )
             for name in columns
         ]
         status = [row["status"].split(":")[0]] if unfinished else []
@@ -161,10 +169,10 @@ def _marked(
     *,
     markdown: bool,
     intervals: bool,
-    narrow: bool = False,
+    unclear: Unclear | None = None,
 ) -> str:
     """A value with its difference, marked if it is the best."""
-    said = _against(table, row, name, between, intervals=intervals, narrow=narrow)
+    said = _against(table, row, name, between, intervals=intervals, unclear=unclear)
     if not table.best(row, name):
         return said
     value, gap, rest = said.partition(between)
@@ -178,10 +186,10 @@ def _against(
     between: str,
     *,
     intervals: bool = False,
-    narrow: bool = False,
+    unclear: Unclear | None = None,
 ) -> str:
     """A value, its deviation, its interval if asked for, and in brackets its difference to the
-    baseline with its interval; or, if it shall be narrow, with a sign where that holds 0."""
+    baseline with its interval; or with a sign in place of that."""
     if name not in row:
         return "–"
     value, change = row[name], row.get(f"{name}_vs_{table.baseline}")
@@ -194,11 +202,11 @@ def _against(
     if change is None or row["method"] == table.baseline:
         return shown
     said = signed(change, form)
+    if unclear is not None:
+        return f"{shown}{between}({said}{'~' if name in unclear.get(row['cell'], ()) else ''})"
     low, high = (row.get(f"{name}_vs_{table.baseline}_{end}") for end in ("low", "high"))
     if low is None or high is None:
         return f"{shown}{between}({said})"
-    if narrow:
-        return f"{shown}{between}({said}{'~' if low <= 0 <= high else ''})"
     ends = f"[{signed(low, form)}, {signed(high, form)}]"
     return f"{shown}\n({said})\n{ends}" if between == "\n" else f"{shown}{between}({said} {ends})"
 

@@ -14,6 +14,7 @@ from sweep.cell import Cell, make
 from sweep.files import Folder
 from sweep.refusal import OutOfSpace
 from sweep.report import entries, notes, table, typeset, write
+from sweep.report.paired import Paired
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -278,3 +279,22 @@ def test_a_deviation_is_never_said_to_be_0_that_is_not(
 def test_a_minus_is_one_and_a_hyphen_stays_one() -> None:
     assert typeset.minus("-0.040 [-0.1, 3.1e-04]") == "−0.040 [−0.1, 3.1e−04]"
     assert typeset.minus("c4-alpaca-2 a-1") == "c4-alpaca-2 a-1"
+
+
+def test_the_end_of_a_sweep_marks_unclear_differences_and_need_not_take_them_twice(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"loss": float(i % 3), "tokens": 1} for i in range(30)]
+    for cell, more in zip(cells, (0.0, 0.0, 1.0), strict=True):
+        own = [{**row, "loss": row["loss"] + more} for row in rows]
+        mean = {"corpus": "c4", "field": "loss", "weight": None, "exp": False}
+        value = {"value": 1.0 + more, "low": 0.5, "high": 2.5, "mean": mean}
+        result: dict[str, Any] = {"values": {"loss": value}, "columns": ["loss"], "data": [DATA]}
+        result["settings_id"] = cell.metric_id("perplexity")
+        Folder(cell.settings.outputs, cell.name).write_metric("perplexity", result, {"c4": own})
+    text = conclude(tmp_path, cells)
+    assert text.count("(+0.000~)") == 1
+    assert text.count("(+1.000)") == 1
+    assert typeset.SMALL in text
+    monkeypatch.setattr(Paired, "difference", None)
+    assert conclude(tmp_path, cells) == text

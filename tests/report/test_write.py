@@ -99,7 +99,7 @@ def test_the_same_results_give_the_same_bytes_and_are_not_drawn_twice(
     write_cell: Write, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
-    grid(write_cell, outputs)
+    grid(write_cell, outputs, sparsities=2)
     found = entries.below(outputs)
     folder = outputs / "reports" / "all"
     write_report(folder, found, formats=ALL)
@@ -110,9 +110,37 @@ def test_the_same_results_give_the_same_bytes_and_are_not_drawn_twice(
     shutil.rmtree(folder)
     write_report(folder, entries.below(outputs), formats=ALL)
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == first
-    (outputs / "reports/all/report.html").unlink()
-    write_report(folder, found, formats=ALL)
-    assert (folder / "report.html").read_bytes() == first[folder / "report.html"]
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures/curves.png", "layers.csv"])
+def test_what_is_gone_is_made_again(name: str, write_cell: Write, tmp_path: Path) -> None:
+    write_cell("dense", quality=1.0)
+    write_cell("wanda")
+    folder = tmp_path / "outputs/reports/all"
+    found = entries.below(tmp_path / "outputs")
+    write_report(folder, found, formats=("html",))
+    first = (folder / name).read_bytes()
+    (folder / name).unlink()
+    write_report(folder, found, formats=("html",))
+    assert (folder / name).read_bytes() == first
+
+
+def test_no_page_of_older_results_stays_beside_newer_tables(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    write_cell("dense", quality=1.0)
+    write_cell("wanda")
+    assert main([str(outputs), "--html", "--md"]) == 0
+    report = outputs / "reports/all"
+    page = (report / "report.html").read_bytes()
+    assert main([str(outputs), "--csv", "--columns", "em"]) == 0  # of the same results
+    assert "removed" not in capsys.readouterr().out
+    assert (report / "report.html").read_bytes() == page
+    write_cell("sparsegpt")
+    assert main([str(outputs), "--csv"]) == 0
+    assert {file.name for file in report.iterdir()} == {"results.csv", "sweep.json"}
+    assert "older results: report.html, results.md, tolerance.csv, " in capsys.readouterr().out
 
 
 def test_what_models_and_names_say_is_shown_as_text(write_cell: Write, tmp_path: Path) -> None:
@@ -179,7 +207,8 @@ def test_a_page_of_any_size_stays_below_three_megabytes(
         assert "largest of each metric, all are in calibration.csv" in page.text
         for name in ("tolerance.csv", "calibration.csv"):
             assert re.search(rf"The first \d+ of \d+; all are in\s+{name}", page.text), name
-    assert not (folder / "results.csv").exists()
+    assert (folder / "results.csv").is_file()  # the page refers to it
+    assert not (folder / "results.md").exists()
 
 
 def test_a_page_of_a_sweep_without_any_result_says_so_in_every_section(

@@ -1,7 +1,7 @@
 """The figures of a report (matplotlib), as SVG and PNG; the same input gives the same bytes.
 
-Colours are those of Okabe and Ito, which people who see fewer colours can tell apart; markers and
-dashes say the same once more. No text is read as mathematics: names may hold any sign.
+Colours are those of Okabe and Ito, which people who see fewer colours can tell apart; dashes or
+markers say the same once more. No text is read as mathematics: names may hold any sign.
 """
 
 from __future__ import annotations
@@ -9,26 +9,32 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from sweep.report.effect import Effect
-from sweep.report.frontier import SPARSITY, Line, bound, lines, numbers
+from sweep.report.frontier import SPARSITY, Line, lines, numbers
+from sweep.report.paired import Paired
 from sweep.report.table import Rows
 from sweep.report.truth import FEW, Link
-from sweep.report.typeset import digits
+from sweep.report.typeset import digits, minus
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D00")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DASHES = ("-", "--", "-.", ":")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":")
+GREY = "#666666"
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "sweep",
@@ -46,6 +52,9 @@ PANELS = 12
 LINES = 24
 """Of a panel; a legend of more cannot be read, and their colours, markers and dashes no more be
 told apart."""
+EXPLODED = 40
+"""Tolerances beyond the dense value at which an axis is no longer linear: the tolerance is then a
+fortieth of it."""
 BARS = "bars: the 95 % interval over examples; of several seeds, one standard deviation"
 WIDEST = 72
 """Letters of a name beside a forest plot."""
@@ -78,12 +87,13 @@ def draw(
     links: Sequence[Link],
     effects: Sequence[Effect],
     layers: Sequence[Mapping[str, Any]],
+    paired: Paired,
 ) -> list[Drawn]:
     """Every figure for which there is something to draw."""
     with rc_context(STYLE):
         return [
-            *curves(table),
-            *[drawn for along in numbers(table) for drawn in curves(table, along)],
+            *curves(table, paired),
+            *[drawn for along in numbers(table) for drawn in curves(table, paired, along)],
             *truth(links),
             *scatter(table, links),
             *forest(effects),
@@ -91,39 +101,35 @@ def draw(
         ]
 
 
-def curves(table: Rows, along: str = SPARSITY) -> Iterator[Drawn]:
+def curves(table: Rows, paired: Paired, along: str = SPARSITY) -> Iterator[Drawn]:
     """Every metric by sparsity, a line per method and calibration set, from the dense model on; or
     by a setting, a line per sparsity too."""
-    drawn = {name: lines(table, name, along) for name in table.metrics}
+    drawn = {name: lines(table, name, paired, along) for name in table.metrics}
     drawn = {name: found for name, found in drawn.items() if found}
     metrics, drawn = len(drawn), dict(islice(drawn.items(), PANELS))
     single = all(len(line.points) < 2 for found in drawn.values() for line in found)
     if not drawn or (single and along == SPARSITY and numbers(table)):
         return  # of many single points nothing is to be seen; they are lines along a setting
     short = along.rpartition(".")[2]
-    names = dict.fromkeys(name for found in drawn.values() for name in _names(found))
-    styles = dict(zip(islice(names, LINES), _styles(), strict=False))
+    names = list(dict.fromkeys(_name(x, found) for found in drawn.values() for x in found))
+    styles = dict(zip(names[:LINES], _styles(), strict=False))
     drawn = {m: [x for x in found if _name(x, found) in styles] for m, found in drawn.items()}
+    patterns = dict.fromkeys(x.pattern for found in drawn.values() for x in found)
+    markers = dict(zip(patterns, cycle(MARKERS), strict=False))
     figure, panels = _panels(len(drawn), width=3.7, height=2.8)
     for axes, (metric, found) in zip(panels, drawn.items(), strict=False):
-        for line in found:
-            _line(axes, line, styles[_name(line, found)], _name(line, found))
-        _levels(axes, found, table.better.get(metric))
-        values = [point.value for line in found for point in line.points]
-        if min(values) > 0 and max(values) > 10 * min(values) and max(values) > 1:
-            axes.set_yscale("log")  # a perplexity that explodes hides all the others
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
+        beside = _beside(found)
+        for line, aside in zip(found, beside, strict=True):
+            _line(axes, line, styles[_name(line, found)], markers[line.pattern], aside)
+        _levels(axes, found)
+        _scaled(axes, found)
         axes.set_title(metric)
         axes.set_xlabel(short)
         if along == SPARSITY:
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         else:
             _numbered(axes, [point.place for line in found for point in line.points])
-    handles: dict[str, Any] = {}
-    for axes in figure.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+    handles = _legend(styles, markers, [line for found in drawn.values() for line in found])
     longest = max(map(len, handles))
     across = max(1, min(3, len(drawn), int(figure.get_figwidth() * 13 // (longest + 6))))
     figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(len(handles) / across))
@@ -133,12 +139,15 @@ def curves(table: Rows, along: str = SPARSITY) -> Iterator[Drawn]:
         ncols=across,
     )
     said = [
-        f"{metric}: " + "; ".join(f"{_name(line, found)} {_listed(line)}" for line in found[:TOLD])
+        f"{metric}: " + "; ".join(f"{_said(line, found)} {_listed(line)}" for line in found[:TOLD])
         for metric, found in drawn.items()
     ]
     name, title = ("curves", "Sparsity curves") if along == SPARSITY else (along, f"By {short}")
-    title = f"{title}; {BARS}" + _cut(len(names), LINES, "lines") + _cut(metrics, PANELS, "metrics")
-    yield _saved(name, title, figure, _short(said))
+    title += f"; {BARS}"
+    if any(any(_beside(found)) for found in drawn.values()):
+        title += "; n:m patterns are side by side at the share of zeros that they have in common"
+    title += _cut(len(names), LINES, "lines") + _cut(metrics, PANELS, "metrics")
+    yield _saved(_file(name), title, figure, _short(said))
 
 
 def truth(links: Sequence[Link]) -> Iterator[Drawn]:
@@ -160,14 +169,14 @@ def truth(links: Sequence[Link]) -> Iterator[Drawn]:
                     colour = "white" if abs(value) > 0.6 else "black"
                     shown = link.configurations >= FEW and high > low
                     ends = f"\n[{low:.2f}, {high:.2f}]" if shown else ""
-                    text = f"{value:.2f}{ends}"
+                    text = minus(f"{value:.2f}{ends}")
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
         axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
         axes.set_yticks(range(len(metrics)), metrics)
         axes.spines[:].set_visible(False)
         figure.colorbar(picture, label="Spearman, turned so that 1 is the truth")
         said = [
-            f"{metric} with {task} {_rho(link):.2f}"
+            f"{metric} with {task} {minus(f'{_rho(link):.2f}')}"
             for (metric, task), link in own.items()
             if link.spearman is not None
         ]
@@ -185,9 +194,9 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Drawn]:
     cut, metrics = _cut(len(metrics), PANELS, "metrics"), metrics[:PANELS]
     figure, panels = _panels(len(metrics), width=3.7, height=2.8)
     methods = dict.fromkeys(row["method"] for row in table.rows)
-    styles = dict(zip(methods, _styles(), strict=False))
+    styles = dict(zip(methods, zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False))
     for axes, metric in zip(panels, metrics, strict=False):
-        for method, (colour, marker, _) in styles.items():
+        for method, (colour, marker) in styles.items():
             points = [r for r in table.rows if r["method"] == method and metric in r and task in r]
             x, y = ([point[name] for point in points] for name in (metric, task))
             axes.plot(x, y, linestyle="", marker=marker, color=colour, label=method)
@@ -201,16 +210,14 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Drawn]:
 
 
 def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
-    """The difference between calibration sets with its interval; those with the largest first."""
+    """The difference between calibration sets with its interval, in the order of the table; of more
+    than there is room for, the largest."""
     by_metric: dict[str, list[Effect]] = {}
     for effect in effects:
         by_metric.setdefault(effect.metric, []).append(effect)
     if not by_metric:
         return
-    shown = {
-        metric: sorted(found, key=lambda one: -abs(one.difference))[:MOST]
-        for metric, found in islice(by_metric.items(), PANELS)
-    }
+    shown = {metric: _largest(found) for metric, found in islice(by_metric.items(), PANELS)}
     longest = max(map(len, shown.values()))
     widest = min(WIDEST, max(len(e.name) for found in shown.values() for e in found))
     width, height = 2.8 + 0.06 * widest, 0.8 + 0.18 * longest
@@ -231,7 +238,7 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
         axes.set_ylim(-1, len(found))
         axes.xaxis.set_major_locator(MaxNLocator(4))
     said = [
-        f"{metric}: " + "; ".join(f"{e.name} {e.difference:+.3g}" for e in found[:TOLD])
+        f"{metric}: " + "; ".join(f"{e.name} {minus(f'{e.difference:+.3g}')}" for e in found[:TOLD])
         for metric, found in shown.items()
     ]
     title = "Effect of the calibration set"
@@ -241,6 +248,12 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
     if any(len(e.name) > WIDEST for found in shown.values() for e in found):
         title += "; names with … are whole in the numbers below and in calibration.csv"
     yield _saved("calibration", title, figure, _short(said))
+
+
+def _largest(found: Sequence[Effect]) -> list[Effect]:
+    """As many as a panel has room for."""
+    kept = set(map(id, sorted(found, key=lambda one: -abs(one.difference))[:MOST]))
+    return [one for one in found if id(one) in kept]
 
 
 def maps(layers: Sequence[Mapping[str, Any]]) -> Iterator[Drawn]:
@@ -289,9 +302,19 @@ def _numbered(axes: Axes, places: Sequence[float]) -> None:
     axes.xaxis.set_major_formatter("{x:g}")
 
 
-def _line(axes: Axes, line: Line, style: tuple[str, str, str], name: str) -> None:
-    colour, marker, dash = style
-    x = [point.place for point in line.points]
+def _beside(found: Sequence[Line]) -> list[float]:
+    """How far each line is moved aside: n:m points of several methods have one place."""
+    apart = [line for line in found if line.pattern != "unstructured"]
+    step = min(0.015, 0.1 / max(1, len(apart)))
+    places = {id(line): step * (i - (len(apart) - 1) / 2) for i, line in enumerate(apart)}
+    return [places.get(id(line), 0.0) for line in found]
+
+
+def _line(axes: Axes, line: Line, style: tuple[str, Any], marker: str, aside: float) -> None:
+    """A line with its points; those are hollow of which it is not certain on which side of the
+    tolerance they are."""
+    colour, dash = style
+    x = [point.place + aside for point in line.points]
     y = [point.value for point in line.points]
     low = [max(0.0, point.value - point.low) for point in line.points]
     high = [max(0.0, point.high - point.value) for point in line.points]
@@ -299,30 +322,98 @@ def _line(axes: Axes, line: Line, style: tuple[str, str, str], name: str) -> Non
         begins = line.dense is not None and line.along == SPARSITY
         before = [(0.0, line.dense)] if begins else []
         axes.plot(*zip(*before, *zip(x, y, strict=True), strict=True), dash, color=colour, lw=1.2)
-    axes.errorbar(
-        *(x, y),
-        yerr=[low, high],
-        linestyle="",
-        marker=marker,
-        markersize=4,
-        color=colour,
-        capsize=2,
-        label=name,
-    )
+    axes.errorbar(x, y, yerr=[low, high], linestyle="", color=colour, capsize=2, lw=1)
+    sure = [line.room is None or line.certain(point) for point in line.points]
+    for filled in (True, False):
+        points = [(a, b) for a, b, one in zip(x, y, sure, strict=True) if one == filled]
+        face = colour if filled else "white"
+        axes.plot(
+            *zip(*points, strict=True) if points else ([], []),
+            linestyle="",
+            marker=marker,
+            markersize=4.5,
+            color=colour,
+            markerfacecolor=face,
+        )
 
 
-def _levels(axes: Axes, found: Sequence[Line], better: str | None) -> None:
+def _levels(axes: Axes, found: Sequence[Line]) -> None:
     """The dense level, and what is within tolerance of it."""
-    for dense in {line.dense for line in found} - {None}:
-        assert dense is not None
-        axes.axhline(dense, color="#666666", linewidth=0.8, label="dense")
-        worst = None if better is None else bound(dense, better)
-        if worst is not None:
-            axes.axhspan(dense, worst, color="#999999", alpha=0.25, linewidth=0, label="5 %")
+    for dense, room, better in {(line.dense, line.room, line.better) for line in found}:
+        if dense is None:
+            continue
+        axes.axhline(dense, color=GREY, linewidth=0.8)
+        if room is not None:
+            worst = dense + (room if better == "lower" else -room)
+            axes.axhspan(dense, worst, color="#999999", alpha=0.25, linewidth=0)
+            axes.axhline(worst, color=GREY, linewidth=0.8, linestyle=":")
 
 
-def _styles() -> Iterator[tuple[str, str, str]]:
-    return (style for style in zip(cycle(COLOURS), cycle(MARKERS), cycle(DASHES)))
+def _scaled(axes: Axes, found: Sequence[Line]) -> None:
+    """Where values explode, an axis that is linear within tolerance of dense and logarithmic
+    beyond: a plain one hides either the others or the tolerance."""
+    values = [point.value for line in found for point in line.points]
+    dense, room = min(
+        ((line.dense or 0.0, line.room) for line in found if line.room is not None and line.dense),
+        default=(0.0, None),
+    )
+    if room is not None and max(values) - dense > EXPLODED * room:
+
+        def bent(y: Any) -> Any:
+            return np.arcsinh((y - dense) / room)
+
+        axes.set_yscale("function", functions=(bent, lambda z: dense + room * np.sinh(z)))
+        low, high = min(*values, dense - room), max(values)
+        ticks = _ticks(dense, high, bent)
+        axes.set_ylim(low, dense + (high - dense) * 1.3)
+        axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
+        axes.set_ylabel("logarithmic beyond 5 %", fontsize=7)
+    elif min(values) > 0 and max(values) > 10 * min(values) and max(values) > 1:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
+
+
+def _ticks(dense: float, high: float, bent: Callable[[float], float]) -> list[float]:
+    """The dense level, and round numbers that are far enough from each other on such an axis."""
+    powers = range(math.floor(math.log10(dense)), math.ceil(math.log10(high)) + 1)
+    kept = [dense]
+    for number in sorted(m * 10.0**power for power in powers for m in (1, 2, 5)):
+        far = bent(number) - bent(kept[-1]) > bent(high) / 9
+        if dense < number <= high and far:
+            kept.append(number)
+    return kept
+
+
+def _legend(
+    styles: Mapping[str, tuple[str, Any]], markers: Mapping[str, str], drawn: Sequence[Line]
+) -> dict[str, Artist]:
+    """What colours and dashes, signs, levels and hollow points mean."""
+    handles: dict[str, Artist] = {
+        name: Line2D([], [], color=colour, linestyle=dash)
+        for name, (colour, dash) in styles.items()
+    }
+    if len(markers) > 1 or "unstructured" not in markers:
+        handles |= {
+            pattern: Line2D([], [], color="black", linestyle="", marker=marker)
+            for pattern, marker in markers.items()
+        }
+    if any(line.dense is not None for line in drawn):
+        handles["dense"] = Line2D([], [], color=GREY, linewidth=0.8)
+    if any(line.room is not None for line in drawn):
+        handles["within 5 % of dense"] = Patch(
+            facecolor="#999999", alpha=0.4, edgecolor=GREY, linestyle=":"
+        )
+    if any(line.room and not line.certain(point) for line in drawn for point in line.points):
+        handles["hollow: not certain on which side of 5 %"] = Line2D(
+            *([], []), color="black", linestyle="", marker="o", markerfacecolor="white"
+        )
+    return handles
+
+
+def _styles() -> Iterator[tuple[str, Any]]:
+    """Colours with dashes; thirty-two before the first comes again."""
+    return ((COLOURS[i % 8], DASHES[(i + i // 8) % 4]) for i in count())
 
 
 def _name(line: Line, among: Sequence[Line]) -> str:
@@ -330,8 +421,15 @@ def _name(line: Line, among: Sequence[Line]) -> str:
     return f"{line.model} {line.name}" if several else line.name
 
 
-def _names(found: Sequence[Line]) -> list[str]:
-    return [_name(line, found) for line in found]
+def _said(line: Line, among: Sequence[Line]) -> str:
+    """With its pattern."""
+    name = _name(line, among)
+    return name if line.pattern == "unstructured" else f"{name} {line.pattern}"
+
+
+def _file(name: str) -> str:
+    """Of a figure: a setting may be named after what the user called a corpus."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in name)
 
 
 def _panels(
@@ -369,7 +467,13 @@ def _rho(link: Link | None) -> float:
 
 
 def _listed(line: Line) -> str:
-    return ", ".join(f"{p.value:{digits(p.value)}} at {p.label}" for p in line.points)
+    sure = [line.room is None or line.certain(point) for point in line.points]
+    return minus(
+        ", ".join(
+            f"{p.value:{digits(p.value)}} at {p.label}{'' if one else ' (not certain)'}"
+            for p, one in zip(line.points, sure, strict=True)
+        )
+    )
 
 
 def _range(values: Sequence[float]) -> str:

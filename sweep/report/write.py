@@ -192,8 +192,8 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> list[str]:
     links = truth.links(rows.entries)
     effects = effect.effects(rows, paired)
     linears = list(layers.layers(rows.entries))
-    tolerances = frontier.tolerances(rows)
-    figures = draw(rows, links, effects, linears)
+    tolerances = frontier.tolerances(rows, paired)
+    figures = draw(rows, links, effects, linears, paired)
     shutil.rmtree(folder / "figures", ignore_errors=True)
     drawn: list[str] = []
     for figure in figures:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,33 +11,10 @@ import pytest
 
 from sweep.report.__main__ import main
 from sweep.report.page import PRINTED
-from tests.report.conftest import HOSTILE, writes
+from tests.report.conftest import HOSTILE, opened, seen, writes
 
 NAME = "out 'puts' \"#1\" ?x=%41&y <b> é漢 \n\udc80 ;"
 """Of a folder: whatever a file system takes, a byte that is no letter included."""
-QUIET = (
-    "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-    "disable-component-update disable-sync disable-dev-shm-usage"
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, without a window."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("no browser: apt-get install --no-install-recommends chromium chromium-driver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in [*QUIET.split(), f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(scope="module")
@@ -64,35 +40,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(browser: Any, report: Path) -> Iterator[Path]:
     """The report, opened; nothing has gone wrong by its end."""
     yield from opened(browser, report)
-
-
-def opened(browser: Any, file: Path) -> Iterator[Path]:
-    """A page, opened; by its end it has asked no network and complained of nothing."""
-    browser.get_log("performance")
-    browser.set_window_size(1200, 900)
-    browser.get(file.as_uri())
-    assert browser.title == "all – sweep"
-    yield file
-    assert browser.get_log("browser") == []
-    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [
-        said["params"]["request"]["url"]
-        for said in asked
-        if said["method"] == "Network.requestWillBeSent"
-    ]
-    assert urls
-    assert all(url.startswith(("file://", "data:")) for url in urls), urls
-
-
-def seen(browser: Any, selector: str) -> list[dict[str, str]]:
-    """The data of the elements that are displayed."""
-    script = """
-    return [...document.querySelectorAll(arguments[0])]
-      .filter((one) => getComputedStyle(one).display !== "none")
-      .map((one) => ({ ...one.dataset }));
-    """
-    found: list[dict[str, str]] = browser.execute_script(script, selector)
-    return found
 
 
 def test_nothing_that_a_model_said_has_run(browser: Any, page: Path) -> None:

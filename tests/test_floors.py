@@ -42,7 +42,11 @@ DOORS = {
     "datasets": {"sweep/data/hub.py", "sweep/hub.py"},
     "rich": {"sweep/report/typeset.py"},
     "pandas": {"sweep/report/latex.py"},
-    "matplotlib": {"sweep/report/figures.py"},
+    "matplotlib": {
+        "sweep/report/drawn.py",
+        "sweep/report/curves.py",
+        "sweep/report/figures.py",
+    },
     "jinja2": {"sweep/report/page.py"},
     "openai": {"sweep/metric/judge_endpoint.py"},
     "compressed_tensors": {"sweep/export/bitmask.py"},

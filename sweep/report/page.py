@@ -21,8 +21,9 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from sweep.report.drawn import Drawn
 from sweep.report.entries import Entry
-from sweep.report.figures import MAPS, Drawn
+from sweep.report.figures import MAPS
 from sweep.report.generations import Exchange, exchanges
 from sweep.report.notes import measured_on, stand_ins
 from sweep.report.table import Rows, shown_columns

@@ -12,6 +12,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from sweep.report import (
+    curves,
+    drawn,
     effect,
     entries,
     figures,
@@ -109,9 +111,9 @@ def test_an_interval_over_the_same_examples_decides_what_is_certain(
     assert ends == (-high, -low)  # more is better, so how much worse is the other way round
     (row,) = frontier.tolerances(found, Paired())
     assert row["em"] == "30% (not certain: 30% to 40%)"
-    (drawn,) = (one for one in figures.draw(found, [], [], [], Paired()) if one.name == "curves")
-    assert b"hollow: not certain on which side of 5 %" in drawn.svg
-    assert "at 40% (not certain)" in drawn.alternative
+    (figure,) = (one for one in figures.draw(found, [], [], [], Paired()) if one.name == "curves")
+    assert b"hollow: not certain on which side of 5 %" in figure.svg
+    assert "at 40% (not certain)" in figure.alternative
 
 
 def test_a_point_of_several_seeds_is_their_mean_and_deviation(
@@ -153,9 +155,9 @@ def test_calibration_sets_of_several_sizes_are_a_line_along_their_size(
     ]
     by_hand = [r["em"] for r in found.rows if r.get("calib.n_samples") == 16]
     assert line.points[1].value == pytest.approx(fmean(by_hand))
-    drawn = {one.name: one for one in figures.draw(found, [], [], [], Paired())}
-    assert drawn.keys() == {"calib.n_samples"}  # a curve by sparsity would be single points
-    assert "wanda c4 50%" in drawn["calib.n_samples"].alternative
+    shown = {one.name: one for one in figures.draw(found, [], [], [], Paired())}
+    assert shown.keys() == {"calib.n_samples"}  # a curve by sparsity would be single points
+    assert "wanda c4 50%" in shown["calib.n_samples"].alternative
     write_cell(sparsity="60%", n_samples=16)
     assert {"curves", "calib.n_samples"} <= {
         one.name for one in figures.draw(rows(), [], [], [], Paired())
@@ -171,20 +173,20 @@ def test_colours_are_methods_and_markers_are_patterns_and_both_are_in_the_legend
             write_cell(method, label, quality=0.8)
     table = rows()
     found = frontier.lines(table, "em", Paired())
-    styles = dict(zip(("wanda c4", "sparsegpt c4"), figures._styles(), strict=False))
+    styles = dict(zip(("wanda c4", "sparsegpt c4"), curves._styles(), strict=False))
     patterns = ("unstructured", "2:4", "4:8")
-    handles = figures._legend(styles, dict(zip(patterns, figures.MARKERS, strict=False)), found)
+    handles = curves._legend(styles, dict(zip(patterns, drawn.MARKERS, strict=False)), found)
     assert list(handles)[:6] == ["wanda c4", "sparsegpt c4", "unstructured", "2:4", "4:8", "dense"]
     colours = [handles[name].get_color() for name in styles]  # type: ignore[attr-defined]
     dashes = [handles[name].get_linestyle() for name in styles]  # type: ignore[attr-defined]
     assert len(set(colours)) == len(set(dashes)) == 2
-    aside = dict(zip([(x.method, x.pattern) for x in found], figures._beside(found), strict=True))
+    aside = dict(zip([(x.method, x.pattern) for x in found], curves._beside(found), strict=True))
     assert aside["wanda", "unstructured"] == 0
     assert len({aside[m, p] for m in ("wanda", "sparsegpt") for p in ("2:4", "4:8")}) == 4
-    (drawn,) = (one for one in figures.draw(table, [], [], [], Paired()) if one.name == "curves")
+    (figure,) = (one for one in figures.draw(table, [], [], [], Paired()) if one.name == "curves")
     for said in (*handles, "within 5 % of dense"):
-        assert f">{said}<".encode() in drawn.svg
-    assert len(set(islice(figures._styles(), 32))) == 32
+        assert f">{said}<".encode() in figure.svg
+    assert len(set(islice(curves._styles(), 32))) == 32
 
 
 def test_the_tolerance_is_seen_on_an_axis_of_values_that_explode() -> None:
@@ -194,8 +196,8 @@ def test_the_tolerance_is_seen_on_an_axis_of_values_that_explode() -> None:
         for i, value in enumerate((3.0, 3.1, 40.0, 9000.0), start=1)
     ]
     line = frontier.Line("m", "wanda", "c4", (), "unstructured", points, 3.0, "lower")
-    figures._levels(axes, [line])
-    figures._scaled(axes, [line])
+    curves._levels(axes, [line])
+    curves._scaled(axes, [line])
     low, dense, worst, high = (
         axes.transData.transform((0, y))[1] for y in (*axes.get_ylim()[:1], 3.0, 3.15, 9000.0)
     )
@@ -297,12 +299,12 @@ def test_effects_are_drawn_in_the_order_of_the_table_with_a_minus(
         write_cell(sparsity=label, calib="alpaca", quality=quality)
         write_cell(sparsity=label, calib="c4", quality=0.95)
     effects = effect.effects(rows(), Paired())
-    (drawn,) = figures.forest(effects)
-    said = next(part for part in drawn.alternative.split(". ") if part.startswith("em:"))
+    (figure,) = figures.forest(effects)
+    said = next(part for part in figure.alternative.split(". ") if part.startswith("em:"))
     assert re.findall(r"wanda (\d+%)", said) == ["40%", "50%", "60%"]
     signs = [number[0] for number in re.findall(r"[-−+][\d.]+", said)]
     assert signs == ["−"] * 3
-    svg = drawn.svg.decode()
+    svg = figure.svg.decode()
     assert svg.index("wanda 60%") < svg.index("wanda 50%") < svg.index("wanda 40%")  # from below
 
 

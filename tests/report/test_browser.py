@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
 from sweep.report.__main__ import main
 from sweep.report.page import PRINTED
-from tests.report.conftest import HOSTILE, opened, seen, writes
+from tests.report.conftest import HOSTILE, Page, opened, seen, writes
 
 NAME = "out 'puts' \"#1\" ?x=%41&y <b> é漢 \n\udc80 ;"
 """Of a folder: whatever a file system takes, a byte that is no letter included."""
@@ -126,6 +130,10 @@ def test_on_paper_are_the_first_answers_that_the_filter_leaves(browser: Any, pag
         assert printed() == ["right to wrong"] * PRINTED
     finally:
         browser.execute_cdp_cmd(media, {"media": ""})
+    pdf = b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert max(int(n) for n in re.findall(rb"/Count (\d+)", pdf)) < 30  # with all answers 74
+    closed = "return document.querySelectorAll('details[open]').length"
+    assert browser.execute_script(closed) == 0  # what was open on paper only
 
 
 def test_answers_are_filtered_by_flip_cell_and_text(browser: Any, page: Path) -> None:
@@ -157,6 +165,15 @@ def test_a_number_leads_to_its_file(browser: Any, page: Path) -> None:
     assert browser.current_url.endswith("/metrics/perplexity.json")
     text = browser.find_element("tag name", "body").text
     assert json.loads(text)["settings_id"] == "p"
+
+
+def test_every_link_leads_somewhere_whatever_the_folders_are_called(report: Path) -> None:
+    links = {link for link in Page(report).attributes("a", "href") if not link.startswith("#")}
+    assert len(links) > 50
+    for link in links:
+        assert Path(
+            os.fsdecode(os.fsencode(report.parent) + b"/" + unquote_to_bytes(link))
+        ).exists()
 
 
 def test_on_a_phone_nothing_but_tables_and_figures_is_wider_than_the_screen(

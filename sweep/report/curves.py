@@ -103,10 +103,16 @@ def _numbered(axes: Axes, places: Sequence[float]) -> None:
 
 def _beside(found: Sequence[Line]) -> list[float]:
     """How far each line is moved aside: n:m points of several methods have one place."""
-    apart = [line for line in found if line.pattern != "unstructured"]
-    step = min(0.015, 0.1 / max(1, len(apart)))
-    places = {id(line): step * (i - (len(apart) - 1) / 2) for i, line in enumerate(apart)}
-    return [places.get(id(line), 0.0) for line in found]
+    places: dict[float, list[int]] = {}
+    for number, line in enumerate(found):
+        if line.pattern != "unstructured":
+            places.setdefault(line.points[0].place, []).append(number)
+    aside = [0.0] * len(found)
+    for together in places.values():
+        step = min(0.015, 0.1 / len(together))
+        for i, number in enumerate(together):
+            aside[number] = step * (i - (len(together) - 1) / 2)
+    return aside
 
 
 def _line(axes: Axes, line: Line, style: tuple[str, Any], marker: str, aside: float) -> None:
@@ -138,7 +144,8 @@ def _line(axes: Axes, line: Line, style: tuple[str, Any], marker: str, aside: fl
 
 def _levels(axes: Axes, found: Sequence[Line]) -> None:
     """The dense level, and what is within tolerance of it."""
-    for dense, room, better in {(line.dense, line.room, line.better) for line in found}:
+    levels = dict.fromkeys((line.dense, line.room, line.better) for line in found)
+    for dense, room, better in levels:
         if dense is None:
             continue
         axes.axhline(dense, color=GREY, linewidth=0.8)
@@ -153,7 +160,7 @@ def _scaled(axes: Axes, found: Sequence[Line]) -> None:
     beyond: a plain one hides either the others or the tolerance."""
     values = [point.value for line in found for point in line.points]
     dense, room = min(
-        ((line.dense or 0.0, line.room) for line in found if line.room is not None and line.dense),
+        ((line.dense, line.room) for line in found if line.room and line.dense and line.dense > 0),
         default=(0.0, None),
     )
     if room is not None and max(values) - dense > EXPLODED * room:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
@@ -182,6 +183,10 @@ def test_colours_are_methods_and_markers_are_patterns_and_both_are_in_the_legend
     assert len(set(colours)) == len(set(dashes)) == 2
     aside = dict(zip([(x.method, x.pattern) for x in found], curves._beside(found), strict=True))
     assert aside["wanda", "unstructured"] == 0
+    patterned = [line for line in found if line.pattern != "unstructured"]
+    (point,) = patterned[0].points
+    lone = replace(patterned[0], pattern="1:4", points=[replace(point, place=0.75)])
+    assert curves._beside([*patterned, lone])[-1] == 0  # it has its place for itself
     assert len({aside[m, p] for m in ("wanda", "sparsegpt") for p in ("2:4", "4:8")}) == 4
     (figure,) = (one for one in figures.draw(table, [], [], [], Paired()) if one.name == "curves")
     for said in (*handles, "within 5 % of dense"):

@@ -203,6 +203,14 @@ class Folder:
         """Where the result with these settings lies, or would lie."""
         return self._result(self._stem(metric, settings_id) or metric)
 
+    def rows_file(self, metric: str, settings_id: str, corpus: str) -> Path | None:
+        """Where the rows of such a result on a corpus lie; None if there is no result."""
+        stem = self._stem(metric, settings_id)
+        result = None if stem is None else _read_json(self._result(stem))
+        if result is None or stem is None:
+            return None
+        return self._row_file(result["rows"][corpus], stem, corpus)
+
     def put_first(self, metric: str, settings_id: str) -> None:
         """Let `<metric>.json` be the result with these settings, if that was set aside."""
         aside = _aside(metric, settings_id)

@@ -71,7 +71,7 @@ def test_every_point_of_every_study_composes_and_builds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hub, "_snapshot", lambda repo, revision, pickles: files["model"])
-    monkeypatch.setattr(data_hub, "_commit", lambda corpus, repo, revision: revision)
+    monkeypatch.setattr(repository, "_commit", lambda repo, revision: revision)
     given = [f"study={study}", *([model] if model else [])]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", given, return_hydra_config=True)

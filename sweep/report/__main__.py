@@ -31,7 +31,7 @@ def main(words: list[str]) -> int:
             shown = seeds.over_seeds(rows, asked["paired"]) if given.mean else rows
             sys.stdout.write("\n".join([typeset.text(shown), *notes.notes(found), ""]))
             made = write.write_report(report, found, formats=formats, mean=given.mean, **asked)
-            sys.stdout.write("".join(f"{line}\n" for line in write.named(made)))
+            sys.stdout.write("".join(f"{line}\n" for line in made.named))
     except (Refusal, OutOfSpace) as error:
         sys.stderr.write(f"sweep.report: {error}\n")
         return 1

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from sweep.report.entries import Entry, model_names
+from sweep.report.frontier import numbers
 from sweep.report.paired import Paired
 from sweep.report.table import Rows, named
 
@@ -53,8 +54,14 @@ class Effect:
 
 
 def effects(table: Rows, paired: Paired) -> list[Effect]:
-    """Every pair of calibration sets, metric by metric."""
+    """Every pair of calibration sets, metric by metric.
+
+    What a setting does that has three numbers or more, its curve shows (`frontier.numbers`): sets
+    that both have it are compared where it is the same.
+    """
+    along = numbers(table)
     groups: dict[tuple[Any, ...], dict[str, dict[Any, Entry]]] = {}
+    settings: dict[str, tuple[Any, ...]] = {}
     models = model_names(table.entries)
     for row, entry in zip(table.rows, table.entries, strict=True):
         if not entry.about["calib"]:
@@ -66,9 +73,13 @@ def effects(table: Rows, paired: Paired) -> list[Effect]:
         key = (weights, models[weights], method, row["sparsity"])
         calib = " ".join([str(row["calib"]), *named(row, own)])
         groups.setdefault(key, {}).setdefault(calib, {})[entry.about["seed"]] = entry
+        settings[calib] = tuple(row[name] for name in along)
     found: list[Effect] = []
     for key, sets in groups.items():
         for one, other in combinations(sets, 2):
+            both = zip(settings[one], settings[other], strict=True)
+            if any(a != b for a, b in both if "" not in (a, b)):
+                continue
             seeds = [seed for seed in sets[one] if seed in sets[other]]
             for metric in table.metrics:
                 if metric not in table.better:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep.attempt import latest
 from sweep.files import Folder, write
 from sweep.refusal import Refusal
 
@@ -83,9 +84,13 @@ class Entry:
 
     @property
     def status(self) -> str:
-        """What is there decides; a failure only says why something is not."""
+        """What is there decides; then whether somebody works on it; a failure only says why
+        something is not there."""
         if len(self.results) == len(self.asked):
             return "done"
+        attempt = latest(self.folder.path)
+        if attempt is not None and attempt[1]:
+            return "running"
         failure = self.folder.failure()
         return "missing" if failure is None else f"failed: {failure}"
 

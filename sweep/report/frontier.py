@@ -3,16 +3,22 @@
 *Largest sparsity within tolerance* (Jaiswal et al., ICLR 2024, arXiv 2310.01382): the largest at
 which a metric is no more than 5 % worse than the dense model's, as at every smaller one that was
 tried. Of a metric that is 0 for the dense model (JSD, KL) there is no 5 %, and none is given.
+
+Whether a value is within tolerance is certain only if the whole 95 % interval of its difference to
+the dense one, over the same examples, is on one side; so the answer has two ends too: the largest
+sparsity that is certainly within, and the largest that may be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from statistics import fmean, stdev
 from typing import Any
 
 from sweep.report.entries import Entry, model_names
+from sweep.report.paired import Paired
 from sweep.report.table import Rows, named
 
 TOLERANCE = 0.05
@@ -30,6 +36,8 @@ class Point:
         low, high: 95 % interval of one cell; of several seeds, one standard deviation to each side.
         seeds: how many.
         cells: their names.
+        worse: 95 % interval, over the same examples, of how much worse than the dense model it is;
+            None if that is not known.
     """
 
     label: str
@@ -39,6 +47,7 @@ class Point:
     high: float
     seeds: int
     cells: tuple[str, ...] = ()
+    worse: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class Line:
         pattern: `unstructured`, or the n:m pattern, which is a line of one point.
         points: by their place.
         dense: the dense model's value, if it is there.
+        better: which way the metric is better; None if neither.
         along: the setting in which the points differ.
     """
 
@@ -61,13 +71,35 @@ class Line:
     pattern: str
     points: Sequence[Point]
     dense: float | None
+    better: str | None = None
     along: str = SPARSITY
 
     @property
     def name(self) -> str:
-        """For a legend."""
-        pattern = "" if self.pattern == "unstructured" else self.pattern
-        return " ".join(said for said in (self.method, self.calib, *self.others, pattern) if said)
+        """For a legend; without the pattern, which has a sign of its own."""
+        return " ".join(said for said in (self.method, self.calib, *self.others) if said)
+
+    @property
+    def room(self) -> float | None:
+        """How much worse than the dense model's a value within tolerance may be; None where there
+        is no such thing."""
+        if not self.dense or self.better is None:
+            return None
+        return abs(self.dense) * TOLERANCE
+
+    def within(self, point: Point) -> bool:
+        """Whether a point's value is within tolerance; there must be one."""
+        assert self.room is not None
+        assert self.dense is not None
+        worse = point.value - self.dense
+        return (worse if self.better == "lower" else -worse) <= self.room
+
+    def certain(self, point: Point) -> bool:
+        """Whether it is on the same side of the tolerance with its whole interval."""
+        if self.room is None or point.worse is None:
+            return False
+        low, high = point.worse
+        return high <= self.room if self.within(point) else low > self.room
 
 
 def numbers(table: Rows) -> list[str]:
@@ -82,12 +114,13 @@ def numbers(table: Rows) -> list[str]:
     ]
 
 
-def lines(table: Rows, metric: str, along: str = SPARSITY) -> list[Line]:
+def lines(table: Rows, metric: str, paired: Paired, along: str = SPARSITY) -> list[Line]:
     """Every line that a metric has, in the order of the table.
 
     Args:
         table: a row per cell.
         metric: a column of it.
+        paired: gives the differences to the dense model their intervals.
         along: sparsity, or a setting whose values are numbers; rows without it are left out.
     """
     groups: dict[tuple[Any, ...], dict[tuple[str, float], list[Entry]]] = {}
@@ -107,10 +140,11 @@ def lines(table: Rows, metric: str, along: str = SPARSITY) -> list[Line]:
         points = groups.setdefault(key, {})
         points.setdefault(place, []).append(entry)
     dense = {
-        entry.about["weights"]: entry.values[metric]["value"]
+        entry.about["weights"]: entry
         for entry in table.entries
         if not entry.about["compresses"] and metric in entry.values
     }
+    better = table.better.get(metric)
     return [
         Line(
             model=model,
@@ -119,72 +153,90 @@ def lines(table: Rows, metric: str, along: str = SPARSITY) -> list[Line]:
             others=others,
             pattern=pattern,
             points=[
-                _point(*place, metric, entries)
+                _point(*place, metric, entries, dense.get(weights), better, paired)
                 for place, entries in sorted(points.items(), key=lambda item: item[0][1])
             ],
-            dense=dense.get(weights),
+            dense=None if weights not in dense else dense[weights].values[metric]["value"],
+            better=better,
             along=along,
         )
         for (weights, model, method, calib, others, pattern), points in groups.items()
     ]
 
 
-def bound(dense: float | None, better: str) -> float | None:
-    """The worst value within tolerance of the dense one; None where there is no such thing."""
-    if not dense:
-        return None
-    room = abs(dense) * TOLERANCE
-    return dense + room if better == "lower" else dense - room
-
-
-def largest(line: Line, better: str) -> str | None:
-    """The label of the largest sparsity within tolerance; '' if none that was tried is.
+def largest(line: Line) -> tuple[str, str, str] | None:
+    """The label of the largest sparsity within tolerance; of the largest that certainly is; of the
+    largest that may be. '' if none that was tried is.
 
     None where the dense model's value is 0 or not there.
     """
-    worst = bound(line.dense, better)
-    if worst is None:
+    if line.room is None:
         return None
-    found = ""
-    for point in line.points:
-        if (point.value > worst) if better == "lower" else (point.value < worst):
-            break
-        found = point.label
-    return found
+    inside = [(line.within(point), line.certain(point)) for point in line.points]
+    ends = (
+        [within for within, _ in inside],
+        [within and certain for within, certain in inside],
+        [within or not certain for within, certain in inside],
+    )
+    counts = [len([*takewhile(bool, kept)]) for kept in ends]
+    labels = ["", *(point.label for point in line.points)]
+    return labels[counts[0]], labels[counts[1]], labels[counts[2]]
 
 
-def tolerances(table: Rows) -> list[dict[str, Any]]:
+def tolerances(table: Rows, paired: Paired) -> list[dict[str, Any]]:
     """A row per line and set of sparsities that were tried: the largest within tolerance.
 
     That is its label; `none` if none is; `–` where the dense model's value is 0, `no dense` where
     it is not there; empty where the line was not measured with the metric at these sparsities.
+    Where intervals cross the tolerance there is what they allow: `50% (not certain: 40% to 60%)`.
     `cells` are the names of those that were tried.
     """
     metrics = [metric for metric in table.metrics if metric in table.better]
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for metric in metrics:
-        for line in lines(table, metric):
+        for line in lines(table, metric, paired):
             tried = ", ".join(point.label for point in line.points)
             key = (line.model, line.method, line.calib, " ".join(line.others), line.pattern, tried)
             names = ("model", "method", "calib", "settings", "pattern", "tried")
             row = found.setdefault(
                 key, {**dict(zip(names, key, strict=True)), **dict.fromkeys(metrics, "")}
             )
-            label = largest(line, table.better[metric])
-            nothing = "no dense" if line.dense is None else "–"
-            row[metric] = nothing if label is None else label or "none"
+            row[metric] = _said(line)
             own = [cell for point in line.points for cell in point.cells]
             row["cells"] = list(dict.fromkeys([*row.pop("cells", ()), *own]))
     return list(found.values())
 
 
-def _point(label: str, place: float, metric: str, entries: Sequence[Entry]) -> Point:
+def _said(line: Line) -> str:
+    """The largest sparsity within tolerance, in words."""
+    ends = largest(line)
+    if ends is None:
+        return "no dense" if line.dense is None else "–"
+    found, certain, possible = (label or "none" for label in ends)
+    unsure = "" if certain == possible else f" (not certain: {certain} to {possible})"
+    return found + unsure
+
+
+def _point(
+    label: str,
+    place: float,
+    metric: str,
+    entries: Sequence[Entry],
+    dense: Entry | None,
+    better: str | None,
+    paired: Paired,
+) -> Point:
     found = [entry.values[metric] for entry in entries]
     cells = tuple(entry.name for entry in entries)
     mean = fmean(value["value"] for value in found)
+    change = None
+    if dense is not None:
+        change = paired.mean_difference([(entry, dense) for entry in entries], metric)
+    worse = change if change is None or better == "lower" else (-change[1], -change[0])
     if len(found) > 1:
         spread = stdev(value["value"] for value in found)
-        return Point(label, place, mean, mean - spread, mean + spread, len(found), cells)
-    low, high = found[0]["low"], found[0]["high"]
-    ends = (mean if low is None else low, mean if high is None else high)
-    return Point(label, place, mean, *ends, 1, cells)
+        ends = (mean - spread, mean + spread)
+    else:
+        low, high = found[0]["low"], found[0]["high"]
+        ends = (mean if low is None else low, mean if high is None else high)
+    return Point(label, place, mean, *ends, len(found), cells, worse)

@@ -24,7 +24,8 @@ class Exchange:
 
     Attributes:
         cell: its name.
-        metric, corpus: where the question is from.
+        metric, corpus, line: where the question is from: the corpus's file of the metric, and the
+            line in it, from 1.
         prompt, gold, dense, compressed: texts, cut to `LONGEST`.
         scores: of the compressed answer, then of the dense one if it is there, by name.
         flip: `right to wrong`, `wrong to right`, or '' where exact match is the same.
@@ -34,6 +35,7 @@ class Exchange:
     cell: str
     metric: str
     corpus: str
+    line: int
     prompt: str
     gold: str
     dense: str
@@ -74,10 +76,10 @@ def _of(entry: Entry) -> list[Exchange]:
     found: dict[tuple[str, str, str], Exchange] = {}
     for metric, rows in entry.answers():
         for corpus, examples in rows.items():
-            for row in examples:
+            for line, row in enumerate(examples, start=1):
                 if "dense_answer" not in row:
                     continue
-                one = _exchange(entry, metric, corpus, row)
+                one = _exchange(entry, metric, corpus, line, row)
                 key = (corpus, one.prompt, one.gold)
                 before = found.get(key)
                 if before is None:
@@ -88,7 +90,9 @@ def _of(entry: Entry) -> list[Exchange]:
     return list(found.values())
 
 
-def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) -> Exchange:
+def _exchange(
+    entry: Entry, metric: str, corpus: str, line: int, row: Mapping[str, Any]
+) -> Exchange:
     scores: dict[str, tuple[float, float | None]] = {
         name: (float(row[name]), float(row[f"dense_{name}"]))
         for name in row
@@ -105,6 +109,7 @@ def _exchange(entry: Entry, metric: str, corpus: str, row: Mapping[str, Any]) ->
         cell=entry.name,
         metric=metric,
         corpus=corpus,
+        line=line,
         prompt=prompt,
         gold=gold,
         dense=dense,

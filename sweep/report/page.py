@@ -13,6 +13,7 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,21 +21,23 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from sweep.report.drawn import Drawn
 from sweep.report.entries import Entry
-from sweep.report.figures import MAPS, Drawn
+from sweep.report.figures import MAPS
 from sweep.report.generations import Exchange, exchanges
 from sweep.report.notes import measured_on, stand_ins
 from sweep.report.table import Rows, shown_columns
-from sweep.report.typeset import digits, signed
+from sweep.report.typeset import digits, minus, signed, spread
 
 ROOM = 2_900_000
 """Bytes of a page."""
 
 DRAWN = 1_200_000
-TABLE = 1_050_000
-LIST = 90_000
-"""Bytes of all figures together, of the table of cells, of each other table; what they leave is for
-the answers."""
+TABLE = 900_000
+MEANS = 150_000
+LIST = 80_000
+"""Bytes of all figures together, of the table of cells, of that over seeds, of each other list;
+what is left is for the answers."""
 
 MOST = 25
 """Answers of a cell that are shown, and flips of either kind, if there is room."""
@@ -51,11 +54,15 @@ SECTIONS = {
 """Where the figures are, by the beginning of their names."""
 
 
+PRINTED = 20
+"""Answers that are printed, of those that the filter leaves; page.css has the same number."""
+
+
 def page(
     name: str,
     table: Rows,
     *,
-    over_seeds: Sequence[Mapping[str, Any]],
+    means: Rows | None,
     tolerances: Sequence[Mapping[str, Any]],
     sentences: Sequence[str],
     links: Sequence[Mapping[str, Any]],
@@ -69,7 +76,9 @@ def page(
     Args:
         name: of the sweep.
         table: its cells.
-        over_seeds, tolerances, links, effects: rows of tables, all with the same names.
+        means: the same over seeds, if there are several.
+        tolerances, links, effects: rows of tables, all with the same names; `cells` are the names
+            of those behind a row.
         sentences: what the rank correlations say.
         figures: see `sweep.report.figures`.
         files: that lie beside the page.
@@ -82,25 +91,25 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = (_own(f"page.{kind}") for kind in ("css", "js"))
-    entries = table.entries
-    shown = shown_columns(table, model=True)
-    folders = {entry.name: _link(folder, entry.folder.path) for entry in entries}
-    rows, columns = _rows(table, shown, folder)
-    unfinished = [
-        {"name": e.name, "status": e.status, "link": folders[e.name]}
-        for e in entries
-        if e.status != "done"
-    ]
-    lists = {
-        "over_seeds": over_seeds,
-        "tolerances": tolerances,
-        "links": links,
-        "effects": effects[:LISTED],
-        "unfinished": unfinished,
+    template = environment.get_template("page.html")
+    content = {
+        **_frame(name, table.entries, files),
+        **_tables(table, means, folder),
+        **_lists(table.entries, tolerances, links, effects, folder),
+        "sentences": sentences,
+        "figures": {section: _of(section, figures) for section in SECTIONS},
+        "layers": _about_layers(table.entries),
+        "printed": PRINTED,
     }
-    fitting = {name: _fitting(records, folders) for name, records in lists.items()}
-    content: dict[str, Any] = {
+    nothing = _answers((), 0, 0, [])
+    room = ROOM - len(template.render(content, **nothing).encode())
+    return template.render(content, **_fitting_answers(table.entries, room, folder)) + "\n"
+
+
+def _frame(name: str, entries: Sequence[Entry], files: Sequence[str]) -> dict[str, Any]:
+    """What is above and below everything."""
+    style, script = (_own(f"page.{kind}") for kind in ("css", "js"))
+    return {
         "name": name,
         "counts": _counts(entries),
         "stand_ins": stand_ins({pair for entry in entries for pair in entry.sources}),
@@ -108,69 +117,123 @@ def page(
         "style_hash": _hash(style),
         "script": Markup(script),
         "script_hash": _hash(script),
-        **fitting,
-        "in_all": {name: len(records) for name, records in lists.items()},
-        "baseline": table.baseline,
-        "about": shown,
-        "metrics": [{"name": m, "better": table.better.get(m)} for m in columns],
-        "metrics_in_all": len(table.metrics),
-        "rows": rows,
-        "rows_in_all": len(table.rows),
-        "sentences": sentences,
-        "effects_in_all": len(effects),
-        "figures": {section: _of(section, figures) for section in SECTIONS},
-        "layers": _about_layers(entries),
         "measured_on": measured_on(entries),
         "environment": _environments(entries),
         "files": files,
     }
-    template = environment.get_template("page.html")
-    nothing = {"exchanges": [], "exchanges_in_all": 0, "flips": 0, "flips_in_all": 0}
-    bare = template.render(content, **nothing, cells_of_exchanges=[])
-    room = ROOM - len(bare.encode())
+
+
+def _tables(table: Rows, means: Rows | None, folder: Path) -> dict[str, Any]:
+    """The table of cells, and that over seeds."""
+    rows, columns = _rows(table, TABLE, folder)
+    over_seeds, over_columns = ([], []) if means is None else _rows(means, MEANS, folder)
+    heads = {
+        n: {"name": n, "better": table.better.get(n)} for n in dict.fromkeys(columns + over_columns)
+    }
+    return {
+        "baseline": table.baseline,
+        "rows": rows,
+        "rows_in_all": len(table.rows),
+        "about": shown_columns(table, model=True),
+        "metrics": [heads[n] for n in columns],
+        "metrics_in_all": len(table.metrics),
+        "over_seeds": over_seeds,
+        "over_seeds_in_all": 0 if means is None else len(means.rows),
+        "about_seeds": [] if means is None else shown_columns(means, model=True),
+        "metrics_over_seeds": [heads[n] for n in over_columns],
+    }
+
+
+def _lists(
+    entries: Sequence[Entry],
+    tolerances: Sequence[Mapping[str, Any]],
+    links: Sequence[Mapping[str, Any]],
+    effects: Sequence[Mapping[str, Any]],
+    folder: Path,
+) -> dict[str, Any]:
+    """The other tables, each as far as there is room; `in_all` says how long they are."""
+    cells = [tuple(link["cells"]) for link in links]
+    sets = {own: n for n, own in enumerate(dict.fromkeys(cells), start=1)}  # many have the same
+    most = LIST // (600 * max(1, len(sets)))
+    numbered = [
+        {**link, "cells": {"count": len(own), "set": sets[own]}}
+        for link, own in zip(links, cells, strict=True)
+    ]
+    unfinished = [e for e in entries if e.status != "done"]
+    measured = [e for e in entries if _layers(e)]
+    lists: dict[str, Sequence[Mapping[str, Any]]] = {
+        "tolerances": tolerances,
+        "links": numbered,
+        "sets": [{"cells": own[:most], "count": len(own)} for own in sets],
+        "effects": effects[:LISTED],
+        "unfinished": [{"cells": [e.name], "status": e.status} for e in unfinished],
+        "layered": [{"cells": [e.name], "file": "compression.json"} for e in measured],
+    }
+    by_name = {entry.name: entry for entry in entries}
+    fitting = {name: _fitting(records, by_name, folder) for name, records in lists.items()}
+    in_all = {name: len(records) for name, records in lists.items()} | {"effects": len(effects)}
+    return {**fitting, "in_all": in_all}
+
+
+def _fitting_answers(entries: Sequence[Entry], room: int, folder: Path) -> dict[str, Any]:
+    """The answers that there is room for."""
     found, total, flips = exchanges(entries, MOST)
+    by_name = {entry.name: entry for entry in entries}
+
+    @cache
+    def link(cell: str, metric: str, corpus: str) -> str:
+        entry = by_name[cell]
+        file = entry.folder.rows_file(metric, entry.asked[metric], corpus)
+        return _link(folder, file or entry.folder.path)
+
     kept: list[dict[str, Any]] = []
     for one in found:
-        said = _answer(one, f"{folders[one.cell]}/generations")
+        said = _answer(one, link(one.cell, one.metric, one.corpus))
         room -= 700 + sum(map(_size, said.values()))
         if room < 0:
             break
         kept.append(said)
-    cells = sorted({said["cell"] for said in kept})
-    html = template.render(
-        content,
-        exchanges=kept,
-        exchanges_in_all=total,
-        flips=sum(bool(said["flip"]) for said in kept),
-        flips_in_all=flips,
-        cells_of_exchanges=cells,
-    )
-    return html + "\n"
+    return _answers(kept, total, flips, sorted({said["cell"] for said in kept}))
+
+
+def _answers(
+    kept: Sequence[Mapping[str, Any]], total: int, flips: int, cells: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "exchanges": kept,
+        "exchanges_in_all": total,
+        "flips": sum(bool(said["flip"]) for said in kept),
+        "flips_in_all": flips,
+        "cells_of_exchanges": cells,
+    }
 
 
 def _counts(entries: Sequence[Entry]) -> str:
     states = Counter(entry.status.split(":")[0] for entry in entries)
-    listed = ", ".join(f"{states[state]} {state}" for state in ("done", "failed", "missing"))
-    return f"{len(entries)} {'cell' if len(entries) == 1 else 'cells'}: {listed}"
+    listed = ["done", *(["running"] if states["running"] else []), "failed", "missing"]
+    said = ", ".join(f"{states[state]} {state}" for state in listed)
+    return f"{len(entries)} {'cell' if len(entries) == 1 else 'cells'}: {said}"
 
 
-def _rows(
-    table: Rows, shown: Sequence[str], folder: Path
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of the table, and the columns of metrics for which there is room: every cell stays
+def _rows(table: Rows, room: int, folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of the table, and the columns of metrics for which there is room: every row stays
     as long as one column does."""
-    room = TABLE
+    shown = shown_columns(table, model=True)
+    by_name = {entry.name: entry for entry in table.entries}
     rows: list[dict[str, Any]] = []
     for row in table.rows:
         about = [row[name] for name in shown]
-        rows.append({"about": about, "numbers": [], "status": row["status"].split(":")[0]})
-        room -= 60 + sum(30 + _size(said) for said in about)
+        cells = [by_name[name] for name in row["cell"].split()]
+        links = [{"name": one.name, "link": _link(folder, one.folder.path)} for one in cells]
+        said = {"about": about, "numbers": [], "status": row["status"].split(":")[0]}
+        room -= 90 + sum(30 + _size(x) for x in about)
+        room -= sum(30 + _size(x) for link in links for x in link.values())
         if room < 0:
             break
+        rows.append({**said, "cells": links})
     columns: list[str] = []
     for name in table.metrics:
-        pairs = zip(table.rows[: len(rows)], table.entries, strict=False)
-        found = [_value(table, row, entry, name, folder) for row, entry in pairs]
+        found = [_value(table, row, by_name, name, folder) for row in table.rows[: len(rows)]]
         room -= sum(150 + sum(map(_size, (one or {}).values())) for one in found)
         if room < 0 and columns:
             break
@@ -181,15 +244,20 @@ def _rows(
 
 
 def _fitting(
-    records: Sequence[Mapping[str, Any]], folders: Mapping[str, str]
+    records: Sequence[Mapping[str, Any]], by_name: Mapping[str, Entry], folder: Path
 ) -> list[dict[str, Any]]:
-    """The first of a table's rows, as many as there is room for; each cell with its link."""
+    """The first of a table's rows, as many as there is room for; each cell with its link: to the
+    file of the record, of the record's metric, or to the cell's folder."""
     room = LIST
     kept: list[dict[str, Any]] = []
     for record in records:
-        said = dict(record)
+        said = {key: value for key, value in record.items() if key != "file"}
         if isinstance(cells := said.get("cells"), list | tuple):
-            said["cells"] = [{"name": name, "link": folders[name]} for name in cells]
+            targets = [_target(by_name[name], record) for name in cells]
+            said["cells"] = [
+                {"name": name, "link": _link(folder, target)}
+                for name, target in zip(cells, targets, strict=True)
+            ]
             room -= sum(40 + _size(one["name"]) + _size(one["link"]) for one in said["cells"])
         room -= sum(9 + _size(v) for v in said.values() if not isinstance(v, list))
         if room < 0:
@@ -198,27 +266,41 @@ def _fitting(
     return kept
 
 
+def _target(entry: Entry, record: Mapping[str, Any]) -> Path:
+    """What is behind a record."""
+    value = entry.values.get(record.get("metric", ""))
+    if value is not None:
+        return entry.folder.result_file(value["metric"], entry.asked[value["metric"]])
+    return entry.folder.path / str(record.get("file", ""))
+
+
 def _size(said: Any) -> int:
     """Bytes of what a template makes of it."""
     return len(str(Markup.escape(said)).encode())
 
 
 def _value(
-    table: Rows, row: Mapping[str, Any], entry: Entry, name: str, folder: Path
+    table: Rows, row: Mapping[str, Any], by_name: Mapping[str, Entry], name: str, folder: Path
 ) -> dict[str, Any] | None:
+    """A number, its spread, its difference to the baseline; of one cell with a link to its file."""
     if name not in row:
         return None
     value, form = row[name], digits(row[name])
+    shown = format(value, form)
     change = row.get(f"{name}_vs_{table.baseline}") if row["method"] != table.baseline else None
-    metric = entry.values[name]["metric"]
-    file = entry.folder.result_file(metric, entry.asked[metric])
+    link = None
+    if not table.mean:
+        entry = by_name[row["cell"]]
+        metric = entry.values[name]["metric"]
+        link = _link(folder, entry.folder.result_file(metric, entry.asked[metric]))
     return {
         "raw": f"{value:.8g}",
-        "shown": format(value, form),
-        "link": _link(folder, file),
+        "shown": minus(shown),
+        "spread": minus(spread(row.get(f"{name}_sd"), shown)),
+        "link": link,
         "best": table.best(row, name),
         "interval": _ends(row, name, lambda end: format(end, form)),
-        "change": None if change is None else signed(change, form),
+        "change": None if change is None else minus(signed(change, form)),
         "change_interval": None
         if change is None
         else _ends(row, f"{name}_vs_{table.baseline}", lambda end: signed(end, form)),
@@ -227,7 +309,7 @@ def _value(
 
 def _ends(row: Mapping[str, Any], name: str, shown: Any) -> str | None:
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
-    return None if low is None or high is None else f"{shown(low)}, {shown(high)}"
+    return None if low is None or high is None else minus(f"{shown(low)}, {shown(high)}")
 
 
 def _answer(one: Exchange, link: str) -> dict[str, Any]:
@@ -271,7 +353,7 @@ def _of(section: str, figures: Sequence[Drawn]) -> list[dict[str, str | None]]:
 
 
 def _about_layers(entries: Sequence[Entry]) -> str:
-    compressed = [e for e in entries if e.compression and e.compression.get("layers")]
+    compressed = [entry for entry in entries if _layers(entry)]
     if not compressed:
         return "No compressed cell has a record of its layers."
     blind = [e for e in compressed if all(x.get("output_error") is None for x in _layers(e))]
@@ -281,8 +363,7 @@ def _about_layers(entries: Sequence[Entry]) -> str:
         text += f" {count}"
     if len(compressed) - len(blind) > MAPS:
         text += f" The first {MAPS} cells are drawn."
-    text += " Sparsity is drawn where the layers of a cell differ in it."
-    return text + " All layers of all cells are in layers.csv."
+    return text + " Sparsity is drawn where the layers of a cell differ in it."
 
 
 def _layers(entry: Entry) -> Sequence[Mapping[str, Any]]:
@@ -302,7 +383,7 @@ def _environments(entries: Sequence[Entry]) -> list[tuple[str, str]]:
 
 def _link(folder: Path, target: Path) -> str:
     """From the page to a file, as a browser wants it."""
-    return quote(os.path.relpath(target, folder))
+    return quote(os.fsencode(os.path.relpath(target, folder)))
 
 
 def _own(name: str) -> str:

@@ -26,6 +26,7 @@ class Paired:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], dict[str, Draws]] = {}
+        self._ends: dict[tuple[Any, ...], tuple[float, float] | None] = {}
 
     def difference(self, one: Entry, other: Entry, name: str) -> tuple[float, float] | None:
         """The 95 % interval of `one`'s value less `other`'s.
@@ -41,7 +42,13 @@ class Paired:
 
         None too where so few examples have a value that a draw may hold none.
         """
-        found = [self.draws(one, other, name) for one, other in pairs]
+        key = (*((one.id, other.id) for one, other in pairs), name)
+        if key not in self._ends:
+            self._ends[key] = self._interval([self.draws(*pair, name) for pair in pairs])
+        return self._ends[key]
+
+    @staticmethod
+    def _interval(found: Sequence[Draws | None]) -> tuple[float, float] | None:
         draws = [one for one in found if one is not None]
         if not draws or len(draws) < len(found) or not np.isfinite(draws).all():
             return None

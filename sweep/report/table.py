@@ -44,22 +44,27 @@ class Rows:
     mean: bool = False
 
     def best(self, row: Mapping[str, Any], metric: str) -> bool:
-        """Whether no compressed cell of the same model is better by this metric."""
+        """Whether no compressed cell of the same model and sparsity is better by this metric.
+
+        Over several sparsities it would mark the one that is compressed least.
+        """
         if metric not in row or metric not in self.better or row["method"] == DENSE:
             return False
-        best, rivals = self._best[row["weights"], metric]
+        best, rivals = self._best[row["weights"], row["sparsity"], metric]
         return rivals > 1 and bool(row[metric] == best)
 
     @cached_property
-    def _best(self) -> dict[tuple[str, str], tuple[float, int]]:
-        """By model and metric the best value of the compressed cells, and how many have one."""
-        found: dict[tuple[str, str], list[float]] = {}
+    def _best(self) -> dict[tuple[str, str, str], tuple[float, int]]:
+        """By model, sparsity (or pattern) and metric the best value of the compressed cells, and
+        how many have one."""
+        found: dict[tuple[str, str, str], list[float]] = {}
         for row in self.rows:
             for metric in self.better:
                 if row["method"] != DENSE and metric in row:
-                    found.setdefault((row["weights"], metric), []).append(row[metric])
+                    key = (row["weights"], row["sparsity"], metric)
+                    found.setdefault(key, []).append(row[metric])
         return {
-            key: ((min if self.better[key[1]] == "lower" else max)(values), len(values))
+            key: ((min if self.better[key[-1]] == "lower" else max)(values), len(values))
             for key, values in found.items()
         }
 

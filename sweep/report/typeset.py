@@ -1,11 +1,11 @@
-"""A table in letters: for the terminal (rich), as Markdown, as CSV, as LaTeX (booktabs)."""
+"""A table in letters: for the terminal (rich), as Markdown, as CSV; how a number is written."""
 
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -42,67 +42,28 @@ def csv(table: Rows) -> str:
     return csv_text([*about, *table.settings, *values], table.rows)
 
 
+Unclear = Mapping[str, Sequence[str]]
+
 SMALL = "~: the 95 % interval of the difference holds 0; the table's files have all intervals"
 """Below a narrow table."""
 
 
-def text(table: Rows, *, narrow: bool = False) -> str:
+def text(table: Rows, *, unclear: Unclear | None = None) -> str:
     """For the terminal; on a narrow one several tables below each other, each with its row names.
 
     The best of the compressed cells has a star. Differences have intervals if the table has them;
-    if it shall be narrow, a sign instead where these hold 0 (`SMALL`).
+    or instead of them a sign (`SMALL`), and the table is narrow.
+
+    Args:
+        table: its rows.
+        unclear: by cell, the metrics that have the sign.
     """
-    return _render(table, markdown=False, width=_width(), narrow=narrow)
+    return _render(table, markdown=False, width=_width(), unclear=unclear)
 
 
 def markdown(table: Rows) -> str:
     """One table, however wide, with intervals; the best of the compressed cells is bold."""
     return _render(table, markdown=True, width=1000)
-
-
-def latex(table: Rows) -> str:
-    """A `tabular` with the rules of booktabs; the best of the compressed cells is bold.
-
-    Letters that are not ASCII become the nearest that is, or a question mark; ± and – are LaTeX's.
-    """
-    import pandas as pd
-
-    shown = shown_columns(table)
-    lines = [
-        [str(row[name]) for name in shown]
-        + [_against(table, row, n, " ", intervals=True) for n in table.metrics]
-        for row in table.rows
-    ]
-    frame = pd.DataFrame(
-        [[_ascii(said) for said in line] for line in lines],
-        columns=[_ascii(name) for name in (*shown, *table.metrics)],
-    )
-    bold = [
-        ["" for _ in shown]
-        + ["textbf: --rwrap;" if table.best(row, name) else "" for name in table.metrics]
-        for row in table.rows
-    ]
-    styler = frame.style.hide(axis="index").format(escape="latex")
-    styler = styler.format_index(escape="latex", axis="columns")
-    styler = styler.apply(
-        lambda _: pd.DataFrame(bold, index=frame.index, columns=frame.columns), axis=None
-    )
-    columns = "l" * len(shown) + "r" * len(table.metrics)
-    return str(styler.to_latex(hrules=True, column_format=columns))
-
-
-def listed(table: Rows) -> list[dict[str, str]]:
-    """A row's names and numbers in words, with intervals; the best has a star."""
-    return [
-        {
-            **{name: str(row[name]) for name in shown_columns(table, model=True)},
-            **{
-                n: _marked(table, row, n, " ", markdown=False, intervals=True)
-                for n in table.metrics
-            },
-        }
-        for row in table.rows
-    ]
 
 
 def digits(value: float) -> str:
@@ -120,12 +81,29 @@ def signed(change: float, form: str) -> str:
     return f"{change:+{form}}"
 
 
-def _render(table: Rows, *, markdown: bool, width: int, narrow: bool = False) -> str:
+def minus(said: str) -> str:
+    """Numbers for people: with a minus that is one, and no hyphen."""
+    return re.sub(r"(?<!\w)-(?=[\d.])|(?<=\de)-(?=\d)", "−", said)
+
+
+def spread(sd: float | None, shown: str) -> str:
+    """A deviation, to the digits of a value that is shown beside it, or to the first that is not 0.
+
+    Nothing where there is none.
+    """
+    if sd is None:
+        return ""
+    form = ".1e" if "e" in shown else f".{len(shown.partition('.')[2])}f"
+    said = format(sd, form)
+    return f" ± {said}" if float(said) or not sd else f" ± {sd:.1g}"
+
+
+def _render(table: Rows, *, markdown: bool, width: int, unclear: Unclear | None = None) -> str:
     """The table as text."""
     unbounded = Console(width=10_000, markup=False)
 
     def wide(columns: Sequence[str]) -> int:
-        return unbounded.measure(_grid(table, columns, markdown, narrow)).maximum
+        return unbounded.measure(_grid(table, columns, markdown, unclear)).maximum
 
     bare = wide(())
     widths = [wide((name,)) - bare for name in table.metrics] if not markdown else []
@@ -137,7 +115,7 @@ def _render(table: Rows, *, markdown: bool, width: int, narrow: bool = False) ->
             parts.append([])
             room = width - bare - int(needed)
         parts[-1].append(str(name))
-    grids = [_grid(table, part, markdown, narrow) for part in parts]
+    grids = [_grid(table, part, markdown, unclear) for part in parts]
     return _printed(*grids, markdown=markdown, width=width)
 
 
@@ -156,7 +134,7 @@ def _printed(*grids: Table, markdown: bool, width: int) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _grid(table: Rows, columns: Sequence[str], markdown: bool, narrow: bool) -> Table:
+def _grid(table: Rows, columns: Sequence[str], markdown: bool, unclear: Unclear | None) -> Table:
     """What a row is, and each value with its difference to the baseline."""
     shown = shown_columns(table, model=markdown)
     unfinished = any(row["status"] != "done" for row in table.rows)
@@ -172,7 +150,9 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool, narrow: bool) -> 
         grid.add_column("status", no_wrap=True)
     for row in table.rows:
         cells = [
-            _marked(table, row, name, between, markdown=markdown, intervals=markdown, narrow=narrow)
+            _marked(
+                table, row, name, between, markdown=markdown, intervals=markdown, unclear=unclear
+            )
             for name in columns
         ]
         status = [row["status"].split(":")[0]] if unfinished else []
@@ -189,10 +169,10 @@ def _marked(
     *,
     markdown: bool,
     intervals: bool,
-    narrow: bool = False,
+    unclear: Unclear | None = None,
 ) -> str:
     """A value with its difference, marked if it is the best."""
-    said = _against(table, row, name, between, intervals=intervals, narrow=narrow)
+    said = _against(table, row, name, between, intervals=intervals, unclear=unclear)
     if not table.best(row, name):
         return said
     value, gap, rest = said.partition(between)
@@ -206,30 +186,27 @@ def _against(
     between: str,
     *,
     intervals: bool = False,
-    narrow: bool = False,
+    unclear: Unclear | None = None,
 ) -> str:
     """A value, its deviation, its interval if asked for, and in brackets its difference to the
-    baseline with its interval; or, if it shall be narrow, with a sign where that holds 0."""
+    baseline with its interval; or with a sign in place of that."""
     if name not in row:
         return "–"
     value, change = row[name], row.get(f"{name}_vs_{table.baseline}")
     form = digits(value)
     shown = format(value, form)
-    if (sd := row.get(f"{name}_sd")) is not None:
-        shown += (
-            f" ± {sd:.{len(shown.partition('.')[2])}f}" if "e" not in form else f" ± {sd:{form}}"
-        )
+    shown += spread(row.get(f"{name}_sd"), shown)
     low, high = row.get(f"{name}_low"), row.get(f"{name}_high")
     if intervals and low is not None and high is not None:
         shown += f" [{low:{form}}, {high:{form}}]"
     if change is None or row["method"] == table.baseline:
         return shown
     said = signed(change, form)
+    if unclear is not None:
+        return f"{shown}{between}({said}{'~' if name in unclear.get(row['cell'], ()) else ''})"
     low, high = (row.get(f"{name}_vs_{table.baseline}_{end}") for end in ("low", "high"))
     if low is None or high is None:
         return f"{shown}{between}({said})"
-    if narrow:
-        return f"{shown}{between}({said}{'~' if low <= 0 <= high else ''})"
     ends = f"[{signed(low, form)}, {signed(high, form)}]"
     return f"{shown}\n({said})\n{ends}" if between == "\n" else f"{shown}{between}({said} {ends})"
 
@@ -242,8 +219,3 @@ def _width() -> int:
 def _cell(value: Any) -> str:
     """What is in a cell of Markdown ends neither the cell nor the line."""
     return str(value).replace("|", "\\|").replace("\n", " ")
-
-
-def _ascii(said: str) -> str:
-    plain = "".join(x if x in "±–" else unicodedata.normalize("NFKD", x) for x in said)
-    return "".join(x if x.isascii() or x in "±–" else "?" for x in plain)

@@ -12,27 +12,70 @@ outputs/reports/<sweep>/sweep.json          which cells the sweep has
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.files import csv_text, replacing, write
 from sweep.refusal import OutOfSpace
-from sweep.report import effect, entries, frontier, layers, notes, seeds, table, truth, typeset
+from sweep.report import (
+    effect,
+    entries,
+    frontier,
+    latex,
+    layers,
+    notes,
+    seeds,
+    table,
+    truth,
+    typeset,
+)
 from sweep.report.entries import Entry
 from sweep.report.paired import Paired
 
 if TYPE_CHECKING:
     from sweep.cell import Cell
 
-FORMATS = ("html", "csv", "md", "tex")
-RESULTS = ("results.csv", "results.md", "results.tex")
-FORM = 6
+FORMATS = {
+    "html": "report.html",
+    "csv": "results.csv",
+    "md": "results.md",
+    "tex": "results.tex",
+}
+BEHIND = ("tolerance.csv", "correlations.csv", "calibration.csv", "layers.csv")
+"""What comes with the page, beside the figures."""
+
+FORM = 7
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
+
+
+@dataclass(frozen=True)
+class Written:
+    """What is on disk of a report.
+
+    Attributes:
+        files: for people, the page first.
+        unclear: by cell, the metrics whose difference to the baseline has an interval that holds 0.
+        removed: names of the files that showed older results and were not asked for.
+    """
+
+    files: Sequence[Path]
+    unclear: Mapping[str, Sequence[str]]
+    removed: Sequence[str] = ()
+
+    @property
+    def named(self) -> list[str]:
+        """A line for the tables, one for the page, one for what is gone."""
+        tables = [str(file) for file in self.files if file.suffix != ".html"]
+        pages = [file for file in self.files if file.suffix == ".html"]
+        lines = [f"table: {', '.join(tables)}"] if tables else []
+        lines += [f"report: {file}" for file in pages]
+        gone = ", ".join(self.removed)
+        return lines + ([f"removed, since it showed older results: {gone}"] if gone else [])
 
 
 def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> str:
@@ -51,41 +94,16 @@ def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> s
     folder = Path(outputs) / "reports" / name
     lines = [*notes.notes(found), f"cells: {Path(outputs) / 'cells'}"]
     formats = ("html", "csv", "md") if page else ("csv", "md")
-    rows = table.rows(found)
+    unclear: Mapping[str, Sequence[str]] = {}
     try:
-        files = write_report(folder, found, formats=formats)
-        lines += named(files)
-        if _know_intervals(rows, folder / "results.csv"):
-            lines.insert(0, typeset.SMALL)
+        written = write_report(folder, found, formats=formats)
+        unclear = written.unclear
+        lines += written.named
     except OutOfSpace as full:
         lines.append(f"report: {full}")
-    return "\n".join(["", typeset.text(rows, narrow=True), *lines, ""])
-
-
-def _know_intervals(rows: table.Rows, file: Path) -> bool:
-    """Give the differences the intervals that the table on disk has: they are long in the making.
-
-    Returns:
-        Whether any of them holds 0.
-    """
-    with file.open(encoding="utf-8", newline="") as lines:
-        written = {row["cell"]: row for row in csv.DictReader(lines)}
-    holds = False
-    for row in rows.rows:
-        for metric in rows.metrics:
-            names = [f"{metric}_vs_{rows.baseline}_{end}" for end in ("low", "high")]
-            ends = [written.get(row["cell"], {}).get(name) for name in names]
-            if ends[0] and ends[1]:
-                low, high = row[names[0]], row[names[1]] = float(ends[0]), float(ends[1])
-                holds = holds or (low <= 0 <= high and row["method"] != rows.baseline)
-    return holds
-
-
-def named(files: Sequence[Path]) -> list[str]:
-    """A line for the page and one for the tables."""
-    tables = [str(file) for file in files if file.suffix != ".html"]
-    lines = [f"table: {', '.join(tables)}"] if tables else []
-    return lines + [f"report: {file}" for file in files if file.suffix == ".html"]
+    small = [typeset.SMALL] if unclear else []
+    text = typeset.text(table.rows(found), unclear=unclear)
+    return "\n".join(["", text, *small, *lines, ""])
 
 
 def write_report(
@@ -97,13 +115,13 @@ def write_report(
     columns: Sequence[str] = (),
     mean: bool = False,
     paired: Paired | None = None,
-) -> list[Path]:
-    """Write what was asked for; the files for people, the page first.
+) -> Written:
+    """Write what was asked for; what is there of other formats and shows older results goes.
 
     Args:
         folder: of the report.
         found: the cells.
-        formats: some of `FORMATS`.
+        formats: some of `FORMATS`; a page comes with the CSV, to which it refers.
         baseline, columns: see `sweep.report.table.rows`.
         mean: tables have a row per cell, or over seeds; the page has both.
         paired: knows what has been resampled already.
@@ -112,33 +130,60 @@ def write_report(
         OutOfSpace: the disk is full.
         Refusal: see `sweep.report.table.rows`.
     """
-    files = {kind: folder / f"results.{kind}" for kind in FORMATS if kind in formats}
-    if "html" in files:
-        files["html"] = folder / "report.html"
-    made = {"form": FORM, "of": entries.digest(found), "formats": sorted(formats)}
-    made |= {"columns": list(columns), "baseline": baseline, "mean": mean}
-    if entries.made(folder) == made and all(file.is_file() for file in files.values()):
-        return list(files.values())
+    formats = {*formats, "csv"} if "html" in formats else set(formats)
+    files = [folder / FORMATS[kind] for kind in FORMATS if kind in formats]
+    of = {"form": FORM, "results": entries.digest(found)}
+    asked: dict[str, Any] = {"formats": sorted(formats), "columns": list(columns)}
+    asked |= {"baseline": baseline, "mean": mean}
+    last = entries.made(folder)
+    same = (last.get("of"), last.get("asked")) == (of, asked)
+    if same and all((folder / name).is_file() for name in last["files"]):
+        return Written(files, last["unclear"])
     entries.write_list(folder, found, {})
     paired = paired or Paired()
     rows = table.rows(found, baseline=baseline, columns=columns, paired=paired)
     shown = seeds.over_seeds(rows, paired) if mean else rows
-    name = folder.name
-    if "csv" in files:
-        write(files["csv"], typeset.csv(shown))
-    if "md" in files:
+    if "csv" in formats:
+        write(folder / FORMATS["csv"], typeset.csv(shown))
+    if "md" in formats:
         listed = "".join(f"- {note}\n" for note in notes.notes(found))
-        write(files["md"], f"# {name}\n\n{typeset.markdown(shown)}\n{listed}")
-    if "tex" in files:
-        write(files["tex"], typeset.latex(shown))
-    if "html" in files:
-        _page(folder, rows, paired)
+        text = f"# {folder.name}\n\n{typeset.markdown(shown)}\n{listed}"
+        write(folder / FORMATS["md"], text)
+    if "tex" in formats:
+        write(folder / FORMATS["tex"], latex.latex(shown, folder.name))
+    behind = _page(folder, rows, paired) if "html" in formats else []
+    names = [*(FORMATS[kind] for kind in FORMATS if kind in formats), *behind]
+    removed = [] if last.get("of") == of else _remove_others(folder, names)
+    unclear = _unclear(rows)
+    made = {"of": of, "asked": asked, "files": names, "unclear": unclear}
     entries.write_list(folder, found, made)
-    return list(files.values())
+    return Written(files, unclear, removed)
 
 
-def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
-    """The page, its figures, and what they show as tables."""
+def _remove_others(folder: Path, names: Collection[str]) -> list[str]:
+    """What an earlier report has left there."""
+    left = [name for name in (*FORMATS.values(), *BEHIND) if name not in names]
+    left = [name for name in left if (folder / name).is_file()]
+    for name in left:
+        (folder / name).unlink()
+    if FORMATS["html"] not in names:
+        shutil.rmtree(folder / "figures", ignore_errors=True)
+    return left
+
+
+def _unclear(rows: table.Rows) -> dict[str, list[str]]:
+    """By cell, the metrics whose difference to the baseline may as well be none."""
+    found: dict[str, list[str]] = {}
+    for row in rows.rows:
+        for metric in rows.metrics if row["method"] != rows.baseline else ():
+            low, high = (row.get(f"{metric}_vs_{rows.baseline}_{end}") for end in ("low", "high"))
+            if low is not None and high is not None and low <= 0 <= high:
+                found.setdefault(row["cell"], []).append(metric)
+    return found
+
+
+def _page(folder: Path, rows: table.Rows, paired: Paired) -> list[str]:
+    """The page, its figures, and what they show as tables; the names of all but the page."""
     # where matplotlib remembers the machine's fonts: all that a run writes goes below outputs
     os.environ.setdefault("MPLCONFIGDIR", str(folder.parent.parent / "cache" / "matplotlib"))
     from sweep.report.figures import draw
@@ -147,42 +192,37 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> None:
     links = truth.links(rows.entries)
     effects = effect.effects(rows, paired)
     linears = list(layers.layers(rows.entries))
-    tolerances = frontier.tolerances(rows)
-    figures = draw(rows, links, effects, linears)
+    tolerances = frontier.tolerances(rows, paired)
+    figures = draw(rows, links, effects, linears, paired)
     shutil.rmtree(folder / "figures", ignore_errors=True)
+    drawn: list[str] = []
     for figure in figures:
-        _bytes(folder / "figures" / f"{figure.name}.svg", figure.svg)
-        _bytes(folder / "figures" / f"{figure.name}.png", figure.png)
-    tables = {
-        "tolerance.csv": tolerances,
-        "correlations.csv": [_link(link) for link in links],
-        "calibration.csv": [_effect(one) for one in effects],
-        "layers.csv": linears,
-    }
-    for name, records in tables.items():
+        for kind, content in (("svg", figure.svg), ("png", figure.png)):
+            drawn.append(f"figures/{figure.name}.{kind}")
+            _bytes(folder / drawn[-1], content)
+    behind: Sequence[Sequence[Mapping[str, Any]]] = (
+        tolerances,
+        [_link(link) for link in links],
+        [_effect(one) for one in effects],
+        linears,
+    )
+    for name, records in zip(BEHIND, behind, strict=True):
         plain = [_plain(record) for record in records]
         write(folder / name, csv_text(list(plain[0]) if plain else ["empty"], plain))
     html = page(
         folder.name,
         rows,
-        over_seeds=_over_seeds(rows, paired),
+        means=seeds.over_seeds(rows, paired) if seeds.several_seeds(rows) else None,
         tolerances=tolerances,
         sentences=truth.sentences(links),
-        links=[_rounded(_link(link)) for link in links],
+        links=[_rounded({**_link(link), "cells": link.over}) for link in links],
         effects=[_rounded(_effect(one)) for one in effects],
         figures=figures,
-        files=[name for name in (*RESULTS, *tables) if (folder / name).is_file()],
+        files=[FORMATS["csv"], *BEHIND],
         folder=folder,
     )
-    write(folder / "report.html", html)
-
-
-def _over_seeds(rows: table.Rows, paired: Paired) -> list[dict[str, Any]]:
-    if not seeds.several_seeds(rows):
-        return []
-    found = seeds.over_seeds(rows, paired)
-    said = zip(typeset.listed(found), found.rows, strict=True)
-    return [{**words, "cells": row["cell"].split()} for words, row in said]
+    write(folder / FORMATS["html"], html)
+    return [*BEHIND, *drawn]
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,7 +249,7 @@ def _effect(one: effect.Effect) -> dict[str, Any]:
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
     """For people."""
-    shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+    shown = {k: typeset.minus(f"{v:.4g}") if isinstance(v, float) else v for k, v in row.items()}
     return {k: "–" if v is None else v for k, v in shown.items()}
 
 

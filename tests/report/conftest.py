@@ -1,9 +1,13 @@
-"""Sweeps on disk, written by hand: what cells, metrics and answers say, without a model."""
+"""Sweeps on disk, written by hand: what cells, metrics and answers say, without a model; and what
+looks at their pages: a parser, a browser."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 
 from sweep.files import Folder
 from sweep.numerics.bootstrap import interval
+from tests.needed import program
 
 Write = Callable[..., Path]
 
@@ -24,12 +29,17 @@ HOSTILE = (
 """What a model, a data set or a name may hold."""
 
 
+@cache  # five hundred cells have twenty-five qualities
+def _interval(sums: tuple[float, ...], counts: tuple[float, ...]) -> tuple[float, float]:
+    return interval(np.array(sums), np.array(counts))
+
+
 def value(rows: Sequence[dict[str, Any]], field: str, better: str, **mean: Any) -> dict[str, Any]:
     weights = np.array([float(row.get(mean.get("weight") or "", 1.0)) for row in rows])
     numbers = np.array([float(row[field]) for row in rows])
     change = np.exp if mean.get("exp") else float
     found = float((weights * numbers).sum() / weights.sum())
-    low, high = interval(weights * numbers, weights)
+    low, high = _interval(tuple(weights * numbers), tuple(weights))
     how = {"corpus": mean["corpus"], "field": field, "weight": mean.get("weight")}
     return {
         "value": float(change(found)),
@@ -43,9 +53,87 @@ def value(rows: Sequence[dict[str, Any]], field: str, better: str, **mean: Any) 
     }
 
 
+class Page(HTMLParser):
+    """What a page holds: elements, links, and text."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(file.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def attributes(self, tag: str, name: str) -> list[str]:
+        return [said for found, has in self.elements if found == tag and (said := has.get(name))]
+
+
+QUIET = (
+    "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+    "disable-component-update disable-sync disable-dev-shm-usage"
+)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, without a window."""
+    chromium = program("chromium", "chromium")
+    driver = program("chromedriver", "chromium-driver")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for word in [*QUIET.split(), f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(f"--{word}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    yield browser
+    browser.quit()
+
+
+def opened(browser: Any, file: Path) -> Iterator[Path]:
+    """A page, opened; by its end it has asked no network and complained of nothing."""
+    browser.get("about:blank")  # and not the browser's own first page, which asks for its files
+    browser.get_log("performance")
+    browser.set_window_size(1200, 900)
+    browser.get(file.as_uri())
+    assert browser.title == "all – sweep"
+    yield file
+    assert browser.get_log("browser") == []
+    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = [
+        said["params"]["request"]["url"]
+        for said in asked
+        if said["method"] == "Network.requestWillBeSent"
+    ]
+    assert urls
+    assert all(url.startswith(("file://", "data:")) for url in urls), urls
+
+
+def seen(browser: Any, selector: str) -> list[dict[str, str]]:
+    """The data of the elements that are displayed."""
+    script = """
+    return [...document.querySelectorAll(arguments[0])]
+      .filter((one) => getComputedStyle(one).display !== "none")
+      .map((one) => ({ ...one.dataset }));
+    """
+    found: list[dict[str, str]] = browser.execute_script(script, selector)
+    return found
+
+
 @pytest.fixture
 def write_cell(tmp_path: Path) -> Write:
-    """Writes a cell below `outputs`; returns its folder.
+    """Writes a cell below `outputs` of the test's folder."""
+    return writes(tmp_path / "outputs")
+
+
+def writes(below: Path) -> Write:
+    """What writes a cell below a folder of outputs; it returns the cell's folder.
 
     `quality` in 0..1 is how good its losses and answers are; `answers` replaces the texts; `more`
     are further columns, with the numbers of `em`.
@@ -69,7 +157,7 @@ def write_cell(tmp_path: Path) -> Write:
         more: Sequence[str] = (),
         **settings: Any,
     ) -> Path:
-        outputs = tmp_path / "outputs" if outputs is None else outputs
+        outputs = below if outputs is None else outputs
         compresses = method != "dense"
         about = {
             "model": model,

@@ -3,71 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import os
+import re
+from base64 import b64decode
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import pytest
 
 from sweep.report.__main__ import main
-from tests.needed import program
-from tests.report.conftest import HOSTILE
+from sweep.report.page import PRINTED
+from tests.report.conftest import HOSTILE, Page, opened, seen, writes
 
-Write = Callable[..., Path]
-QUIET = (
-    "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-    "disable-component-update disable-sync disable-dev-shm-usage"
-)
+NAME = "out 'puts' \"#1\" ?x=%41&y <b> é漢 \n\udc80 ;"
+"""Of a folder: whatever a file system takes, a byte that is no letter included."""
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium, without a window."""
-    chromium = program("chromium", "chromium")
-    driver = program("chromedriver", "chromium-driver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in [*QUIET.split(), f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture
-def page(browser: Any, write_cell: Write, tmp_path: Path) -> Iterator[Path]:
-    """A report with what is hostile in it, opened; nothing has gone wrong by its end."""
-    outputs = tmp_path / "outputs"
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with what is hostile in it, in folders that are."""
+    outputs = tmp_path_factory.mktemp("report") / NAME
+    write_cell = writes(outputs)
     write_cell("dense", quality=1.0, model=HOSTILE[0])
     for i, label in enumerate(("40%", "50%", "60%")):
         for calib in ("c4", HOSTILE[1]):
-            quality = 0.9 - i / 5 - (calib == "c4") / 10
-            answers = ("answer 0 True", *HOSTILE)
-            write_cell("wanda", label, calib, model=HOSTILE[0], quality=quality, answers=answers)
+            for seed in (0, 1):
+                quality = 0.9 - i / 5 - (calib == "c4") / 10 - seed / 50
+                answers = ("answer 0 True", *HOSTILE)
+                about = {"model": HOSTILE[0], "quality": quality, "answers": answers}
+                write_cell("wanda", label, calib, seed, **about)
+    write_cell("wanda", "2:4", "c4", model=HOSTILE[0], quality=0.7)
     write_cell("sparsegpt", failed=HOSTILE[2], model=HOSTILE[0])
     assert main([str(outputs)]) == 0
-    file = outputs / "reports/all/report.html"
-    browser.get_log("performance")
-    browser.set_window_size(1200, 900)
-    browser.get(file.as_uri())
-    yield file
-    assert browser.get_log("browser") == []
-    asked = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = [
-        said["params"]["request"]["url"]
-        for said in asked
-        if said["method"] == "Network.requestWillBeSent"
-    ]
-    assert urls
-    assert all(url.startswith(("file://", "data:")) for url in urls), urls
+    return outputs / "reports/all/report.html"
+
+
+@pytest.fixture
+def page(browser: Any, report: Path) -> Iterator[Path]:
+    """The report, opened; nothing has gone wrong by its end."""
+    yield from opened(browser, report)
 
 
 def test_nothing_that_a_model_said_has_run(browser: Any, page: Path) -> None:
-    assert browser.title == "all – sweep"
     assert browser.execute_script("return document.querySelectorAll('h1').length") == 1
     shown = browser.execute_script(
         "return [...document.querySelectorAll('.answer dd')].map((one) => one.textContent)"
@@ -86,7 +65,7 @@ def test_a_heading_sorts_up_and_down_and_what_is_missing_stays_last(
 ) -> None:
     def column() -> list[str]:
         found: list[str] = browser.execute_script(
-            "return [...document.querySelectorAll('table.named tbody tr')]"
+            "return [...document.querySelector('table.named').tBodies[0].rows]"
             ".map((row) => row.querySelector('.number').dataset.value ?? '')"
         )
         return found
@@ -101,23 +80,78 @@ def test_a_heading_sorts_up_and_down_and_what_is_missing_stays_last(
     assert len(set(column())) > 4
 
 
+def test_every_table_sorts_by_numbers_and_not_by_their_letters(browser: Any, page: Path) -> None:
+    """Also where there is a deviation, a difference or a minus beside them, or words between."""
+
+    def click(table: str, column: str) -> list[str]:
+        found: list[str] = browser.execute_script(
+            """
+            const table = document.querySelector(`[aria-label="${arguments[0]}"] table`);
+            for (const details of document.querySelectorAll("details")) details.open = true;
+            const heads = [...table.tHead.rows[0].cells];
+            const place = heads.findIndex((one) => one.textContent.startsWith(arguments[1]));
+            heads[place].querySelector("button").click();
+            return [...table.tBodies[0].rows].map((row) => row.cells[place].innerText);
+            """,
+            table,
+            column,
+        )
+        return [(said.split() or [""])[0].replace("−", "-") for said in found]
+
+    means = click("Table over seeds", "perplexity")
+    assert means[:-1] == sorted(means[:-1], key=float)
+    assert means[-1] == "–"
+    assert len(set(means)) > 5
+    differences = click("Effects of the calibration set", "difference")
+    assert float(differences[0]) < 0 < float(differences[-1])
+    assert differences == sorted(differences, key=float)
+    labels = click("Table of cells", "sparsity")
+    assert labels[:-2] == sorted(labels[:-2])
+    assert labels[-2:] == ["2:4", ""]  # what is no number is after all numbers; dense has none
+
+
+def test_on_paper_are_the_first_answers_that_the_filter_leaves(browser: Any, page: Path) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    def printed() -> list[str]:
+        return [one["flip"] for one in seen(browser, ".answer")]
+
+    every = len(printed())
+    media = "Emulation.setEmulatedMedia"
+    try:
+        browser.execute_cdp_cmd(media, {"media": "print"})
+        assert len(printed()) == PRINTED < every
+        said = browser.find_element("css selector", ".paper")
+        assert f"the first {PRINTED} of those" in said.text
+        browser.execute_cdp_cmd(media, {"media": ""})
+        assert not said.is_displayed()
+        Select(browser.find_element("name", "flip")).select_by_visible_text("right to wrong")
+        browser.execute_cdp_cmd(media, {"media": "print"})
+        assert printed() == ["right to wrong"] * PRINTED
+    finally:
+        browser.execute_cdp_cmd(media, {"media": ""})
+    pdf = b64decode(browser.execute_cdp_cmd("Page.printToPDF", {})["data"])
+    assert max(int(n) for n in re.findall(rb"/Count (\d+)", pdf)) < 30  # with all answers 74
+    closed = "return document.querySelectorAll('details[open]').length"
+    assert browser.execute_script(closed) == 0  # what was open on paper only
+
+
 def test_answers_are_filtered_by_flip_cell_and_text(browser: Any, page: Path) -> None:
     from selenium.webdriver.support.ui import Select
 
-    def shown() -> list[Any]:
-        answers = browser.find_elements("css selector", ".answer")
-        return [one for one in answers if one.get_attribute("hidden") is None]
+    def shown() -> list[dict[str, str]]:
+        return seen(browser, ".answer")
 
     every = len(shown())
     flip, cell = (Select(browser.find_element("name", name)) for name in ("flip", "cell"))
     flip.select_by_visible_text("right to wrong")
     flips = shown()
     assert 0 < len(flips) < every
-    assert {one.get_attribute("data-flip") for one in flips} == {"right to wrong"}
+    assert {one["flip"] for one in flips} == {"right to wrong"}
     cell.select_by_index(1)
     of_cell = shown()
     assert 0 < len(of_cell) < len(flips)
-    assert len({one.get_attribute("data-cell") for one in of_cell}) == 1
+    assert len({one["cell"] for one in of_cell}) == 1
     flip.select_by_value("")
     cell.select_by_value("")
     browser.find_element("name", "text").send_keys("{% RAW %}")
@@ -131,6 +165,15 @@ def test_a_number_leads_to_its_file(browser: Any, page: Path) -> None:
     assert browser.current_url.endswith("/metrics/perplexity.json")
     text = browser.find_element("tag name", "body").text
     assert json.loads(text)["settings_id"] == "p"
+
+
+def test_every_link_leads_somewhere_whatever_the_folders_are_called(report: Path) -> None:
+    links = {link for link in Page(report).attributes("a", "href") if not link.startswith("#")}
+    assert len(links) > 50
+    for link in links:
+        assert Path(
+            os.fsdecode(os.fsencode(report.parent) + b"/" + unquote_to_bytes(link))
+        ).exists()
 
 
 def test_on_a_phone_nothing_but_tables_and_figures_is_wider_than_the_screen(

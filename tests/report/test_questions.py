@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
+from matplotlib.figure import Figure
 
 from sweep.report import (
+    curves,
+    drawn,
     effect,
     entries,
     figures,
@@ -39,20 +44,77 @@ def test_the_largest_sparsity_is_the_last_before_the_first_that_is_out_of_tolera
         write_cell("wanda", label, quality=quality)
     write_cell("magnitude", "30%", None, quality=0.2)
     write_cell("wanda", "2:4", quality=1.0)
-    found = {(r["method"], r["pattern"]): r for r in frontier.tolerances(rows())}
-    wanda = found["wanda", "unstructured"]
-    assert wanda["tried"] == "30%, 40%, 50%, 60%"
-    assert wanda["em"] == "40%"  # at 60 % it is within again, and that is no tolerance
+    table = rows()
+    lines = {(x.method, x.pattern): x for x in frontier.lines(table, "em", Paired())}
+    wanda = lines["wanda", "unstructured"]
+    largest = frontier.largest(wanda)
+    assert largest is not None
+    assert largest[0] == "40%"  # at 60 % it is within again, and that is no tolerance
+    found = {(r["method"], r["pattern"]): r for r in frontier.tolerances(table, Paired())}
+    assert found["wanda", "unstructured"]["tried"] == "30%, 40%, 50%, 60%"
     assert found["magnitude", "unstructured"]["em"] == "none"
     assert found["wanda", "2:4"]["em"] == "2:4"
 
 
 def test_of_a_dense_value_of_zero_there_are_no_five_percent() -> None:
-    assert frontier.bound(0.0, "lower") is None
-    assert frontier.bound(None, "lower") is None
-    assert frontier.bound(4.0, "lower") == pytest.approx(4.2)
-    assert frontier.bound(4.0, "higher") == pytest.approx(3.8)
-    assert frontier.bound(-2.0, "lower") == pytest.approx(-1.9)
+    def line(dense: float | None, better: str | None) -> frontier.Line:
+        return frontier.Line("m", "wanda", "c4", (), "unstructured", [], dense, better)
+
+    assert line(0.0, "lower").room is None
+    assert line(None, "lower").room is None
+    assert line(1.0, None).room is None
+    assert line(4.0, "lower").room == pytest.approx(0.2)
+    assert line(-2.0, "lower").room == pytest.approx(0.1)
+
+    def within(dense: float, better: str, value: float) -> bool:
+        return line(dense, better).within(frontier.Point("50%", 0.5, value, value, value, 1))
+
+    assert (within(4.0, "lower", 4.19), within(4.0, "lower", 4.21)) == (True, False)
+    assert (within(4.0, "higher", 3.81), within(4.0, "higher", 3.79)) == (True, False)
+    assert (within(-2.0, "lower", -1.91), within(-2.0, "lower", -1.89)) == (True, False)
+
+
+def test_what_crosses_the_tolerance_with_its_interval_is_not_certain() -> None:
+    def point(label: str, value: float, worse: tuple[float, float] | None) -> frontier.Point:
+        return frontier.Point(label, 0.5, value, value, value, 1, (), worse)
+
+    def largest(*points: frontier.Point) -> tuple[str, str, str] | None:
+        return frontier.largest(
+            frontier.Line("m", "wanda", "c4", (), "unstructured", points, 4.0, "lower")
+        )
+
+    inside = point("30%", 4.0, (-0.1, 0.1))
+    perhaps_inside = point("40%", 4.1, (0.0, 0.3))
+    perhaps_outside = point("50%", 4.3, (0.1, 0.5))
+    outside = point("60%", 5.0, (0.8, 1.2))
+    assert largest(inside, outside) == ("30%", "30%", "30%")
+    assert largest(inside, perhaps_inside, outside) == ("40%", "30%", "40%")
+    assert largest(inside, perhaps_inside, perhaps_outside, outside) == ("40%", "30%", "50%")
+    assert largest(perhaps_outside, inside) == ("", "", "30%")
+    assert largest(point("30%", 4.0, None)) == ("30%", "", "30%")  # of no interval nothing is known
+
+
+def test_an_interval_over_the_same_examples_decides_what_is_certain(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    for label, quality in (("30%", 1.0), ("40%", 0.97), ("50%", 0.3)):
+        write_cell("wanda", label, quality=quality)
+    found = rows()
+    (line,) = frontier.lines(found, "em", Paired())
+    same, near, _ = line.points
+    assert same.worse == (0.0, 0.0)
+    assert [line.certain(point) for point in line.points] == [True, False, True]
+    dense, *_ = found.entries
+    assert near.worse is not None
+    low, high = near.worse
+    ends = Paired().difference(found.entries[2], dense, "em")
+    assert ends == (-high, -low)  # more is better, so how much worse is the other way round
+    (row,) = frontier.tolerances(found, Paired())
+    assert row["em"] == "30% (not certain: 30% to 40%)"
+    (figure,) = (one for one in figures.draw(found, [], [], [], Paired()) if one.name == "curves")
+    assert b"hollow: not certain on which side of 5 %" in figure.svg
+    assert "at 40% (not certain)" in figure.alternative
 
 
 def test_a_point_of_several_seeds_is_their_mean_and_deviation(
@@ -62,7 +124,7 @@ def test_a_point_of_several_seeds_is_their_mean_and_deviation(
         write_cell(seed=seed, quality=quality)
     found = rows()
     values = [row["em"] for row in found.rows]
-    (line,) = frontier.lines(found, "em")
+    (line,) = frontier.lines(found, "em", Paired())
     (point,) = line.points
     assert point.seeds == 3
     assert point.value == pytest.approx(fmean(values))
@@ -85,7 +147,7 @@ def test_calibration_sets_of_several_sizes_are_a_line_along_their_size(
             write_cell(n_samples=n_samples, seed=seed, quality=quality)
     found = rows()
     assert frontier.numbers(found) == ["calib.n_samples"]
-    (line,) = frontier.lines(found, "em", "calib.n_samples")
+    (line,) = frontier.lines(found, "em", Paired(), "calib.n_samples")
     assert (line.name, line.dense) == ("wanda c4 50%", 1.0)
     assert [(p.label, p.place, p.seeds) for p in line.points] == [
         ("2", 2, 2),
@@ -94,11 +156,62 @@ def test_calibration_sets_of_several_sizes_are_a_line_along_their_size(
     ]
     by_hand = [r["em"] for r in found.rows if r.get("calib.n_samples") == 16]
     assert line.points[1].value == pytest.approx(fmean(by_hand))
-    drawn = {one.name: one for one in figures.draw(found, [], [], [])}
-    assert drawn.keys() == {"calib.n_samples"}  # a curve by sparsity would be single points
-    assert "wanda c4 50%" in drawn["calib.n_samples"].alternative
+    shown = {one.name: one for one in figures.draw(found, [], [], [], Paired())}
+    assert shown.keys() == {"calib.n_samples"}  # a curve by sparsity would be single points
+    assert "wanda c4 50%" in shown["calib.n_samples"].alternative
     write_cell(sparsity="60%", n_samples=16)
-    assert {"curves", "calib.n_samples"} <= {one.name for one in figures.draw(rows(), [], [], [])}
+    assert {"curves", "calib.n_samples"} <= {
+        one.name for one in figures.draw(rows(), [], [], [], Paired())
+    }
+
+
+def test_colours_are_methods_and_markers_are_patterns_and_both_are_in_the_legend(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    for method in ("wanda", "sparsegpt"):
+        for label in ("40%", "60%", "2:4", "4:8"):
+            write_cell(method, label, quality=0.8)
+    table = rows()
+    found = frontier.lines(table, "em", Paired())
+    styles = dict(zip(("wanda c4", "sparsegpt c4"), curves._styles(), strict=False))
+    patterns = ("unstructured", "2:4", "4:8")
+    handles = curves._legend(styles, dict(zip(patterns, drawn.MARKERS, strict=False)), found)
+    assert list(handles)[:6] == ["wanda c4", "sparsegpt c4", "unstructured", "2:4", "4:8", "dense"]
+    colours = [handles[name].get_color() for name in styles]  # type: ignore[attr-defined]
+    dashes = [handles[name].get_linestyle() for name in styles]  # type: ignore[attr-defined]
+    assert len(set(colours)) == len(set(dashes)) == 2
+    aside = dict(zip([(x.method, x.pattern) for x in found], curves._beside(found), strict=True))
+    assert aside["wanda", "unstructured"] == 0
+    patterned = [line for line in found if line.pattern != "unstructured"]
+    (point,) = patterned[0].points
+    lone = replace(patterned[0], pattern="1:4", points=[replace(point, place=0.75)])
+    assert curves._beside([*patterned, lone])[-1] == 0  # it has its place for itself
+    assert len({aside[m, p] for m in ("wanda", "sparsegpt") for p in ("2:4", "4:8")}) == 4
+    (figure,) = (one for one in figures.draw(table, [], [], [], Paired()) if one.name == "curves")
+    for said in (*handles, "within 5 % of dense"):
+        assert f">{said}<".encode() in figure.svg
+    assert len(set(islice(curves._styles(), 32))) == 32
+
+
+def test_the_tolerance_is_seen_on_an_axis_of_values_that_explode() -> None:
+    axes = Figure().subplots()
+    points = [
+        frontier.Point(f"{value:g}", i / 10, value, value, value, 1)
+        for i, value in enumerate((3.0, 3.1, 40.0, 9000.0), start=1)
+    ]
+    line = frontier.Line("m", "wanda", "c4", (), "unstructured", points, 3.0, "lower")
+    curves._levels(axes, [line])
+    curves._scaled(axes, [line])
+    low, dense, worst, high = (
+        axes.transData.transform((0, y))[1] for y in (*axes.get_ylim()[:1], 3.0, 3.15, 9000.0)
+    )
+    assert low < dense
+    assert (worst - dense) / (high - low) > 0.05
+    ticks = list(axes.get_yticks())
+    assert ticks[0] == 3.0
+    assert len(ticks) > 4
+    assert max(ticks) <= 9000
 
 
 def test_a_metric_that_orders_the_cells_as_the_task_does_tells_the_truth(
@@ -172,6 +285,34 @@ def test_a_calibration_effect_is_taken_within_method_sparsity_and_seed(
         assert 0 < one.low < one.difference < one.high
 
 
+def test_sizes_of_a_calibration_set_are_a_curve_and_no_effects_of_each_pair(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for n_samples in (1, 4, 16):
+        for calib in ("c4", "alpaca"):
+            write_cell(calib=calib, n_samples=n_samples, quality=0.5 + n_samples / 50)
+    found = [one for one in effect.effects(rows(), Paired()) if one.metric == "em"]
+    assert [(one.one, one.other) for one in found] == [
+        (f"alpaca n_samples={n}", f"c4 n_samples={n}") for n in (1, 4, 16)
+    ]
+
+
+def test_effects_are_drawn_in_the_order_of_the_table_with_a_minus(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for label, quality in (("40%", 0.9), ("50%", 0.5), ("60%", 0.8)):
+        write_cell(sparsity=label, calib="alpaca", quality=quality)
+        write_cell(sparsity=label, calib="c4", quality=0.95)
+    effects = effect.effects(rows(), Paired())
+    (figure,) = figures.forest(effects)
+    said = next(part for part in figure.alternative.split(". ") if part.startswith("em:"))
+    assert re.findall(r"wanda (\d+%)", said) == ["40%", "50%", "60%"]
+    signs = [number[0] for number in re.findall(r"[-−+][\d.]+", said)]
+    assert signs == ["−"] * 3
+    svg = figure.svg.decode()
+    assert svg.index("wanda 60%") < svg.index("wanda 50%") < svg.index("wanda 40%")  # from below
+
+
 def test_layers_are_named_by_depth_and_kind(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
@@ -240,7 +381,7 @@ def test_settings_that_differ_are_shown_and_only_equal_ones_are_compared(
     assert found.settings == ["method.scope"]
     compared = {row["method.scope"] for row in found.rows if "em_vs_wanda" in row}
     assert compared == {"all"}
-    names = {line.name for line in frontier.lines(found, "em")}
+    names = {line.name for line in frontier.lines(found, "em", Paired())}
     assert names == {"wanda c4 scope=all", "sparsegpt c4 scope=all", "sparsegpt c4 scope=mlp"}
 
 
@@ -250,6 +391,7 @@ def test_models_of_one_name_are_told_apart(
     for outputs_of in ("one", "other"):
         for i in range(6):
             write_cell("wanda", f"{10 * (i + 1)}%", quality=1 - i / 9, weights=outputs_of)
+        write_cell("sparsegpt", "10%", quality=0.5, weights=outputs_of)
     found = rows()
     assert len({link.model for link in truth.links(found.entries)}) == 2
     assert sum(found.best(row, "em") for row in found.rows) == 2
@@ -261,7 +403,7 @@ def test_a_metric_that_a_line_lacks_is_empty_in_its_own_column(
     write_cell("dense", quality=1.0)
     (write_cell("wanda", quality=1.0) / "metrics" / "perplexity.json").unlink()
     write_cell("sparsegpt", quality=1.0)
-    found = {row["method"]: row for row in frontier.tolerances(rows())}
+    found = {row["method"]: row for row in frontier.tolerances(rows(), Paired())}
     assert list(found["wanda"]) == list(found["sparsegpt"])
     assert (found["wanda"]["perplexity"], found["wanda"]["em"]) == ("", "50%")
 

@@ -14,6 +14,7 @@ from sweep.cell import Cell, make
 from sweep.files import Folder
 from sweep.refusal import OutOfSpace
 from sweep.report import entries, notes, table, typeset, write
+from sweep.report.paired import Paired
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -239,3 +240,61 @@ def test_numbers_keep_the_digits_that_mean_something(
 def test_markdown_holds_the_intervals_and_the_model() -> None:
     row = {"method": "wanda", "x": 0.935, "x_low": 0.9, "x_high": 0.96, "x_vs_dense": -0.04}
     assert typeset._against(LONE, row, "x", " ", intervals=True) == "0.935 [0.900, 0.960] (-0.040)"
+
+
+def test_the_best_is_marked_among_cells_of_the_same_sparsity() -> None:
+    def row(method: str, sparsity: str, x: float) -> dict[str, Any]:
+        return {"weights": "w", "method": method, "sparsity": sparsity, "x": x}
+
+    rows = [
+        row("dense", "", 1.0),
+        row("wanda", "10%", 1.1),
+        row("sparsegpt", "10%", 1.2),
+        row("wanda", "50%", 2.2),
+        row("sparsegpt", "50%", 2.1),
+        row("sparsegpt", "2:4", 3.0),
+    ]
+    found = table.Rows(rows, [], [], ["x"], {"x": "lower"})
+    best = [(r["method"], r["sparsity"]) for r in rows if found.best(r, "x")]
+    assert best == [("wanda", "10%"), ("sparsegpt", "50%")]  # one alone is the best of nothing
+
+
+@pytest.mark.parametrize(
+    ("sd", "shown", "said"),
+    [
+        (0.0123, "2.951", " ± 0.012"),
+        (0.0003, "2.951", " ± 0.0003"),
+        (0.0, "2.951", " ± 0.000"),
+        (4.1e-6, "3.4e-04", " ± 4.1e-06"),
+        (0.2, "1920", " ± 0.2"),
+        (None, "2.951", ""),
+    ],
+)
+def test_a_deviation_is_never_said_to_be_0_that_is_not(
+    sd: float | None, shown: str, said: str
+) -> None:
+    assert typeset.spread(sd, shown) == said
+
+
+def test_a_minus_is_one_and_a_hyphen_stays_one() -> None:
+    assert typeset.minus("-0.040 [-0.1, 3.1e-04]") == "−0.040 [−0.1, 3.1e−04]"
+    assert typeset.minus("c4-alpaca-2 a-1") == "c4-alpaca-2 a-1"
+
+
+def test_the_end_of_a_sweep_marks_unclear_differences_and_need_not_take_them_twice(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"loss": float(i % 3), "tokens": 1} for i in range(30)]
+    for cell, more in zip(cells, (0.0, 0.0, 1.0), strict=True):
+        own = [{**row, "loss": row["loss"] + more} for row in rows]
+        mean = {"corpus": "c4", "field": "loss", "weight": None, "exp": False}
+        value = {"value": 1.0 + more, "low": 0.5, "high": 2.5, "mean": mean}
+        result: dict[str, Any] = {"values": {"loss": value}, "columns": ["loss"], "data": [DATA]}
+        result["settings_id"] = cell.metric_id("perplexity")
+        Folder(cell.settings.outputs, cell.name).write_metric("perplexity", result, {"c4": own})
+    text = conclude(tmp_path, cells)
+    assert text.count("(+0.000~)") == 1
+    assert text.count("(+1.000)") == 1
+    assert typeset.SMALL in text
+    monkeypatch.setattr(Paired, "difference", None)
+    assert conclude(tmp_path, cells) == text

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from statistics import fmean, stdev
 from urllib.parse import unquote
 
 import pytest
 
-from sweep.report import entries
+from sweep.attempt import take
+from sweep.report import entries, latex
 from sweep.report.__main__ import main
 from sweep.report.write import write_report
 from tests.needed import program
-from tests.report.conftest import HOSTILE
+from tests.report.conftest import HOSTILE, Page
 
 Write = Callable[..., Path]
 ALL = ("html", "csv", "md", "tex")
@@ -37,25 +38,6 @@ def grid(write_cell: Write, outputs: Path, sparsities: int = 3) -> None:
                 write_cell(method, label, calib, quality=quality, outputs=outputs)
 
 
-class Page(HTMLParser):
-    """What a page holds: elements, links, and text."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(file.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def attributes(self, tag: str, name: str) -> list[str]:
-        return [said for found, has in self.elements if found == tag and (said := has.get(name))]
-
-
 def test_the_page_links_to_every_file_behind_its_numbers(write_cell: Write, tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     grid(write_cell, outputs)
@@ -71,6 +53,19 @@ def test_the_page_links_to_every_file_behind_its_numbers(write_cell: Write, tmp_
     assert len(links) > 50
     for link in links:
         assert (folder / unquote(link)).exists(), link
+    assert any(link.endswith("/generations/tasks-alpaca.jsonl") for link in links)
+    assert "layers.csv" in links
+    assert sum(link.endswith("/compression.json") for link in links) == 15
+    correlations = html[html.index('aria-label="Rank correlations"') :]
+    (over,) = set(re.findall(r'<td><a href="#(cells-\d+)">15</a>', correlations))  # not the table
+    cells = correlations[correlations.index(f'id="{over}"') :]
+    assert cells[: cells.index("</p>")].count('<a href="../../cells/tiny-') == 15
+    answer = re.search(
+        r'<h3><a href="(.*?)">.*?, line (\d+).*?<pre class="prompt">(.*?)</pre>', html, re.DOTALL
+    )
+    assert answer is not None
+    row = (folder / unquote(answer[1])).read_text().splitlines()[int(answer[2]) - 1]
+    assert json.loads(row)["prompt"] == answer[3]
     assert all(src.startswith("data:image/svg+xml") for src in page.attributes("img", "src"))
     assert all(len(alt) > 20 for alt in page.attributes("img", "alt"))
     assert len(page.attributes("img", "alt")) == len(page.attributes("img", "src"))
@@ -85,7 +80,7 @@ def test_the_same_results_give_the_same_bytes_and_are_not_drawn_twice(
     write_cell: Write, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
-    grid(write_cell, outputs)
+    grid(write_cell, outputs, sparsities=2)
     found = entries.below(outputs)
     folder = outputs / "reports" / "all"
     write_report(folder, found, formats=ALL)
@@ -96,9 +91,37 @@ def test_the_same_results_give_the_same_bytes_and_are_not_drawn_twice(
     shutil.rmtree(folder)
     write_report(folder, entries.below(outputs), formats=ALL)
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == first
-    (outputs / "reports/all/report.html").unlink()
-    write_report(folder, found, formats=ALL)
-    assert (folder / "report.html").read_bytes() == first[folder / "report.html"]
+
+
+@pytest.mark.parametrize("name", ["report.html", "figures/curves.png", "layers.csv"])
+def test_what_is_gone_is_made_again(name: str, write_cell: Write, tmp_path: Path) -> None:
+    write_cell("dense", quality=1.0)
+    write_cell("wanda")
+    folder = tmp_path / "outputs/reports/all"
+    found = entries.below(tmp_path / "outputs")
+    write_report(folder, found, formats=("html",))
+    first = (folder / name).read_bytes()
+    (folder / name).unlink()
+    write_report(folder, found, formats=("html",))
+    assert (folder / name).read_bytes() == first
+
+
+def test_no_page_of_older_results_stays_beside_newer_tables(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    write_cell("dense", quality=1.0)
+    write_cell("wanda")
+    assert main([str(outputs), "--html", "--md"]) == 0
+    report = outputs / "reports/all"
+    page = (report / "report.html").read_bytes()
+    assert main([str(outputs), "--csv", "--columns", "em"]) == 0  # of the same results
+    assert "removed" not in capsys.readouterr().out
+    assert (report / "report.html").read_bytes() == page
+    write_cell("sparsegpt")
+    assert main([str(outputs), "--csv"]) == 0
+    assert {file.name for file in report.iterdir()} == {"results.csv", "sweep.json"}
+    assert "older results: report.html, results.md, tolerance.csv, " in capsys.readouterr().out
 
 
 def test_what_models_and_names_say_is_shown_as_text(write_cell: Write, tmp_path: Path) -> None:
@@ -120,52 +143,6 @@ def test_what_models_and_names_say_is_shown_as_text(write_cell: Write, tmp_path:
     markdown = (outputs / "reports/all/results.md").read_text().splitlines()
     width = markdown[2].replace("\\|", "").count("|")
     assert all(line.replace("\\|", "").count("|") == width for line in markdown if line[:1] == "|")
-
-
-@pytest.mark.parametrize("cells", [1, 500])
-def test_a_page_of_any_size_stays_below_three_megabytes(
-    cells: int, write_cell: Write, tmp_path: Path
-) -> None:
-    outputs = tmp_path / "outputs"
-    if cells == 1:
-        write_cell("dense", outputs=outputs, quality=1.0)
-    else:
-        long = [f"{'a very long answer ' * 60}{i}" for i in range(20)]
-        more = [f"rouge1_of_a_corpus_with_a_long_name_{i}" for i in range(39)]
-        write_cell("dense", outputs=outputs, quality=1.0, more=more)
-        for i in range(cells - 1):
-            rest, ratio = divmod(i, 25)
-            method, seed = ("wanda", "sparsegpt")[rest % 2], rest // 4
-            calib = f"a-calibration-set-with-a-name-that-goes-on-and-on-{rest // 2 % 2}"
-            write_cell(
-                *(method, f"{20 + 3 * ratio}%", calib, seed),
-                outputs=outputs,
-                quality=1 - ratio / 30,
-                answers=long,
-                more=more,
-            )
-    folder = outputs / "reports/all"
-    write_report(folder, entries.below(outputs), formats=("html",))
-    assert (folder / "report.html").stat().st_size < 3_000_000
-    page = Page(folder / "report.html")
-    assert f"{cells} cell" in page.text
-    assert page.text.count("done") >= cells
-    shown = re.search(r"(\d+) of (\d+) answers", page.text)
-    if cells == 500:
-        assert shown is not None
-        assert 0 < int(shown[1]) < int(shown[2]) == 499 * 30
-        said = re.search(
-            r"room for the first (\d+) of 42 columns; all are in results.csv", page.text
-        )
-        assert said is not None
-        table = folder / "report.html"
-        rows = re.findall(r"<tr><td class=\"name\">.*?</tr>", table.read_text(encoding="utf-8"))
-        assert len(rows) == 500  # every cell is there, with as many columns as there is room for
-        assert {row.count('class="number"') for row in rows} == {int(said[1])}
-        assert "largest of each metric, all are in calibration.csv" in page.text
-        for name in ("tolerance.csv", "calibration.csv"):
-            assert re.search(rf"The first \d+ of \d+; all are in\s+{name}", page.text), name
-    assert not (folder / "results.csv").exists()
 
 
 def test_a_page_of_a_sweep_without_any_result_says_so_in_every_section(
@@ -253,6 +230,24 @@ def test_failed_and_missing_cells_are_listed(write_cell: Write, tmp_path: Path) 
         assert "1 done, 0 failed, 1 missing" in Page(made / "report.html").text
 
 
+def test_a_cell_that_somebody_works_on_is_running_and_not_missing(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell("dense", quality=1.0)
+    path = write_cell("wanda", failed="ValueError: of the attempt before")
+    holding = take(path)
+    assert holding is not None
+    assert main([str(tmp_path / "outputs"), "--html", "--csv"]) == 0
+    assert "running" in capsys.readouterr().out
+    report = tmp_path / "outputs/reports/all"
+    assert "1 done, 1 running, 0 failed, 0 missing" in Page(report / "report.html").text
+    assert [row["status"] for row in csv_rows(report / "results.csv")] == ["done", "running"]
+    with holding:
+        holding.end("failed")
+    (wanda,) = (one for one in entries.below(tmp_path / "outputs") if one.about["compresses"])
+    assert wanda.status == "failed: ValueError: of the attempt before"
+
+
 def test_differences_to_another_baseline(
     write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,14 +281,14 @@ def test_seeds_are_one_row_in_every_format_when_asked(
     assert main([str(outputs), "--mean", *formats]) == 0
     out = capsys.readouterr().out
     report = outputs / "reports/all"
-    texts = [
-        out[out.rindex(" method") :],
-        *((report / f"results.{k}").read_text() for k in ("md", "tex")),
-    ]
+    texts = [out[out.rindex(" method") :], (report / "results.md").read_text()]
     for text in texts:
         (line,) = [line for line in text.splitlines() if "±" in line]  # one seed is one seed
         assert line.count("±") == 3, line
         assert "c4" in line
+    lines = (report / "results.tex").read_text().splitlines()
+    found = [line.count("$\\pm$ ") for line in lines if "c4" in line and "wanda" in line]
+    assert sum(found) == 3
     assert "*" in texts[0]
     assert re.search(r"\*\*\d\.\d+\*\* ± \d\.\d+ \([-+]\d\.\d+ \[[-+]", texts[1])
     assert "±" in Page(report / "report.html").text
@@ -332,22 +327,55 @@ def test_the_terminal_has_the_intervals_of_differences(
     assert said in capsys.readouterr().out
 
 
-def test_the_latex_compiles(write_cell: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "rows"),
+    [([], 40), (["--mean"], 40), (["--columns", "perplexity,em"], 3), (["--mean"], 3)],
+)
+def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
+    words: list[str],
+    rows: int,
+    write_cell: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pdflatex = program("pdflatex", "texlive-latex-recommended")
+    monkeypatch.setattr(latex, "ROWS", rows)
     outputs = tmp_path / "outputs"
-    grid(write_cell, outputs)
-    write_cell("wanda", model=HOSTILE[3], outputs=outputs)
-    assert main([str(outputs), "--latex"]) == 0
+    more = [f"a_score_{i}" for i in range(6)]
+    for name in ("tiny", "a model of a long name", HOSTILE[3]):
+        write_cell("dense", model=name, quality=1.0, more=more)
+        for method in ("wanda", "sparsegpt"):
+            for seed in (0, 1):
+                quality = 0.8 + seed / 1000 - (method == "wanda") / 3
+                settings = {"path": "/a/folder/far/down/of-a-name-that-goes-on"}
+                write_cell(method, model=name, seed=seed, quality=quality, more=more, **settings)
+                write_cell(method, "2:4", model=name, seed=seed, quality=quality, more=more)
+    write_cell("wanda", failed="ValueError: no")
+    assert main([str(outputs), "--latex", *words]) == 0
     table = (outputs / "reports/all/results.tex").read_text()
-    assert "\\toprule" in table
-    assert "\\textbf{" in table
-    paper = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}%s\\end{document}"
+    assert ("longtable}{" in table) == (rows == 3)
+    assert table.count("\\toprule") == table.count("\\bottomrule") * (2 if rows == 3 else 1)
+    parts = table.count("\\caption{")
+    assert parts == 1 if words[:1] == ["--columns"] else parts > 2
+    assert table.count("are stand-ins") + table.count("is a stand-in") == parts
+    assert table.count("not finished: 1 of 28 cells") == parts
+    bold = re.findall(r"\\textbf\{(.*?)\}", table)
+    assert bold
+    assert all(re.fullmatch(r"[\d.]+", said) for said in bold)  # the value alone
+    assert ("$\\pm$" in table) == ("--mean" in words)
+    paper = (
+        "\\documentclass{article}\\usepackage{booktabs,longtable}\\begin{document}%s\\end{document}"
+    )
     (tmp_path / "paper.tex").write_text(paper % table)
-    done = subprocess.run(
-        [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-1500:]
+    for _ in range(1 + (rows == 3)):  # a long table knows its columns the second time
+        done = subprocess.run(
+            [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-1500:]
+    assert "Overfull \\hbox" not in done.stdout, done.stdout
+    assert "Overfull \\vbox" not in done.stdout
+    assert "Missing character" not in (tmp_path / "paper.log").read_text()
     assert (tmp_path / "paper.pdf").stat().st_size > 1000
 
 

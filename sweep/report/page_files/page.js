@@ -6,13 +6,13 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const cell = row.cells[column];
     if (cell.dataset.value !== undefined) return Number(cell.dataset.value);
     const text = cell.textContent.trim();
-    const number = Number(text.replace("%", ""));
     if (text === "–" || text === "") return null;
-    return Number.isNaN(number) ? text : number;
+    const number = /^[+-]?\d+(\.\d+)?(e[+-]?\d+)?(?=%?(\s|$))/i.exec(text.replaceAll("−", "-"));
+    return number ? Number(number[0]) : text;
   };
-  const compare = (a, b) => {
-    if (typeof a === "number" && typeof b === "number") return a - b;
-    return String(a).localeCompare(String(b));
+  const compare = (a, b) => { // numbers before words
+    if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+    return typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true });
   };
   headings.forEach((heading, column) => {
     heading.querySelector("button").addEventListener("click", () => {
@@ -48,8 +48,13 @@ const keep = () => {
 };
 keep();
 addEventListener("resize", keep);
+const opened = []; // on paper, as long as it is printed
 addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
+  opened.push(...document.querySelectorAll("section > details:not([open])"));
+  for (const details of opened) details.open = true;
+});
+addEventListener("afterprint", () => {
+  for (const details of opened.splice(0)) details.open = false;
 });
 const filter = document.getElementById("filter");
 if (filter) {

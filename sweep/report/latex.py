@@ -1,0 +1,325 @@
+"""The table as it goes into a paper: LaTeX with the rules of booktabs (pandas).
+
+A value, beside it its difference to the baseline; bold is the best alone. What does not fit a text
+block of `WIDTH` points is split into tables of the same rows, between corpora if possible. Below
+each stands on what the numbers are, and what of it is a stand-in. Intervals are in results.csv.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sweep.report.notes import measured_on, stand_ins
+from sweep.report.table import Rows, shown_columns
+from sweep.report.typeset import digits, minus, signed, spread
+
+WIDTH = 345.0
+"""Points: the text block of article at 10 pt, the narrowest of the usual ones."""
+
+ROWS = 40
+"""Of a table that fits a page; one of more goes on over pages (longtable)."""
+
+NAMES = 0.45
+"""Share of the width that names of rows have before their words are broken, down to `NARROW`."""
+
+NARROW = 40.0
+LEAST = 12.0
+"""Points of a column of names: where its words are still readable, and where letters still fit."""
+
+HEADING = 90.0
+"""Points of a metric's name before its letters are broken."""
+
+GAP = 5.0
+"""Points between two columns."""
+
+BOLD = 1.15
+"""How much wider bold letters are."""
+
+LETTERS = (
+    (".,:;'|!ijl", 0.3),
+    ("-() ft[]rs", 0.42),
+    ("0123456789–acegoz", 0.54),
+    ("bdhknpquvxy", 0.6),
+    ("+−±≈<>=w", 0.83),
+    ("m%&", 0.89),
+    ("", 1.1),
+)
+"""How wide letters are at 8 pt, in shares of that; the last is for all others."""
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "−": "$-$",
+    "±": r"$\pm$",
+    "≈": r"$\sim$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+}
+"""Letters that LaTeX would obey, or that its first font lacks."""
+
+HEAD = """\
+% \\usepackage{{booktabs,longtable}}; set for a text block of {width:g} pt or more
+% (in two columns: table* in place of table)
+"""
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A metric: its heads, and per row the value and its difference, in plain letters."""
+
+    name: str
+    over: str
+    head: str
+    values: Sequence[str]
+    changes: Sequence[str]
+
+    @property
+    def width(self) -> float:
+        inner = BOLD * max(map(_width, self.values)) + max(map(_width, self.changes)) + 2.0
+        return max(inner, min(_width(self.head), HEADING)) + GAP
+
+
+def latex(table: Rows, name: str) -> str:
+    """One `table` or more (`longtable` if there are many rows), each within `WIDTH` points.
+
+    Letters that are not ASCII become the nearest that is, or a question mark.
+
+    Args:
+        table: its rows.
+        name: of the sweep, for caption and label.
+    """
+    if not table.rows:
+        return HEAD.format(width=WIDTH)
+    columns = [_column(table, metric) for metric in table.metrics]
+    shown = shown_columns(table)
+    names = _capped(table, shown, max((one.width for one in columns), default=0.0))
+    parts = _parts(columns, WIDTH - sum(width + GAP for _, width in names))
+    texts = [
+        _typeset(table, name, number, shown, names, part)
+        for number, part in enumerate(parts or [[]], start=1)
+    ]
+    return HEAD.format(width=WIDTH) + "\n".join(texts)
+
+
+def _column(table: Rows, metric: str) -> _Column:
+    values, changes = zip(*(_cell(table, row, metric) for row in table.rows), strict=True)
+    found = [entry.values[metric] for entry in table.entries if metric in entry.values]
+    corpora = {
+        data["corpus"]
+        for entry in table.entries
+        if metric in entry.values
+        for data in entry.results[entry.values[metric]["metric"]]["data"]
+    }
+    own = str(found[0]["name"]) if found else metric
+    corpus = max((c for c in corpora if own.endswith(f"_{c}")), key=len, default="")
+    arrow = {"lower": " ↓", "higher": " ↑"}.get(table.better.get(metric, ""), "")
+    head = own.removesuffix(f"_{corpus}") if corpus else metric
+    way = metric.removeprefix(own) if corpus else ""  # `@…`, of what was measured in several ways
+    return _Column(metric, corpus + way, head + arrow, values, changes)
+
+
+def _cell(table: Rows, row: Mapping[str, Any], metric: str) -> tuple[str, str]:
+    """The value, and its difference in brackets; `≈` in it: its interval holds 0."""
+    if metric not in row:
+        return "–", ""
+    value, change = row[metric], f"{metric}_vs_{table.baseline}"
+    form = digits(value)
+    shown = format(value, form)
+    shown = _number(shown + spread(row.get(f"{metric}_sd"), shown))
+    if change not in row or row["method"] == table.baseline:
+        return shown, ""
+    low, high = row.get(f"{change}_low"), row.get(f"{change}_high")
+    unclear = "≈" if low is not None and high is not None and low <= 0 <= high else ""
+    return shown, f"({_number(signed(row[change], form))}{unclear})"
+
+
+def _number(said: str) -> str:
+    """With a minus that is one; `1.3e-04` is 1.3e−4."""
+    return minus(re.sub("e-0?", "e-", said))
+
+
+def _capped(table: Rows, shown: Sequence[str], widest: float) -> list[tuple[float, float]]:
+    """Of each column of names the width at which its words are broken, and the width it has."""
+    natural = [
+        max(_width(said) for said in (name, *(str(row[name]) for row in table.rows)))
+        for name in shown
+    ]
+    cap = WIDTH
+    while cap > LEAST:
+        found = [min(width, cap) for width in natural]
+        share = max(NAMES * WIDTH, WIDTH - 2 * widest) if cap >= NARROW else WIDTH - widest
+        if sum(found) + GAP * len(found) <= share:
+            break
+        cap -= 4.0
+    return [(cap, min(width, cap)) for width in natural]
+
+
+def _parts(columns: Sequence[_Column], room: float) -> list[list[_Column]]:
+    """The columns of each table: those of one corpus begin a new one if they do not all fit."""
+    parts: list[list[_Column]] = []
+    left = 0.0
+    for _, group in groupby(columns, key=lambda one: one.over):
+        together = list(group)
+        if not parts or sum(one.width for one in together) > left:
+            parts.append([])
+            left = room
+        for one in together:
+            if one.width > left and parts[-1]:
+                parts.append([])
+                left = room
+            parts[-1].append(one)
+            left -= one.width
+    return parts
+
+
+def _typeset(
+    table: Rows,
+    name: str,
+    number: int,
+    shown: Sequence[str],
+    names: Sequence[tuple[float, float]],
+    columns: Sequence[_Column],
+) -> str:
+    import pandas as pd
+
+    heads = [("", _boxed(said, cap), "") for said, (cap, _) in zip(shown, names, strict=True)]
+    for one in columns:
+        over, head = (_boxed(said, HEADING, "raggedleft") for said in (one.over, one.head))
+        heads += [(over, head, "value"), (over, head, "change")]
+    cells = [
+        [
+            *(_boxed(str(row[n]), cap) for n, (cap, _) in zip(shown, names, strict=True)),
+            *(said for one in columns for said in _pair(table, row, one, i)),
+        ]
+        for i, row in enumerate(table.rows)
+    ]
+    frame = pd.DataFrame(cells, columns=pd.MultiIndex.from_tuples(heads))
+    bare = not any(one.over for one in columns)
+    styler = frame.style.hide(axis="index").hide(axis="columns", level=[0, 2] if bare else [2])
+    long = len(table.rows) > ROWS
+    text = str(
+        styler.to_latex(
+            hrules=True,
+            column_format="l" * len(shown) + r"r@{\,}l" * len(columns),
+            multicol_align="c",
+            position=None if long else "tbp",
+            position_float=None if long else "centering",
+            environment="longtable" if long else "table",
+            caption=_caption(table, name, columns),
+            label=f"tab:{_label(name)}-{number}",
+        )
+    )
+    text = _ruled(text, len(shown), columns)
+    notes = "".join(f"{_broken(line)}\\par\n" for line in _notes(table, columns))
+    small = f"{{\\fontsize{{7}}{{8.5}}\\selectfont\\raggedright\n{notes}}}\n"
+    size = "\\fontsize{8}{9.6}\\selectfont\\setlength{\\tabcolsep}{2.5pt}\n"
+    if long:
+        return f"\\begingroup{size}{text}\\noindent{small}\\endgroup\n"
+    text = text.replace("\\centering\n", f"\\centering{size}", 1)
+    text = text.replace("\\begin{tabular}", "\\smallskip\n\\begin{tabular}", 1)
+    return text.replace("\\end{table}", f"\\par\\smallskip\n{small}\\end{{table}}")
+
+
+def _pair(table: Rows, row: Mapping[str, Any], one: _Column, place: int) -> tuple[str, str]:
+    value, change = _tex(one.values[place]), _tex(one.changes[place])
+    if table.best(row, one.name):
+        number, sign, rest = value.partition(" $\\pm$")
+        value = f"\\textbf{{{number}}}{sign}{rest}"
+    return value, change
+
+
+def _ruled(text: str, names: int, columns: Sequence[_Column]) -> str:
+    """A rule under each corpus, of the columns that it is over."""
+    rules, place = "", names + 1
+    for over, group in groupby(columns, key=lambda one: one.over):
+        end = place + 2 * len(list(group))
+        rules += f"\\cmidrule(lr){{{place}-{end - 1}}}" if over else ""
+        place = end
+    if not rules:
+        return text
+    lines = text.split("\n")
+    tops = [i for i, line in enumerate(lines) if line == "\\toprule"]
+    for i in reversed(tops):  # of a long table the head is there twice
+        lines.insert(i + 2, rules)
+    return "\n".join(lines)
+
+
+def _caption(table: Rows, name: str, columns: Sequence[_Column]) -> str:
+    said = ", ".join(dict.fromkeys(one.name for one in columns))
+    return f"{_broken(name)}: {_broken(said)}." if said else f"{_broken(name)}."
+
+
+def _notes(table: Rows, columns: Sequence[_Column]) -> list[str]:
+    """What the signs mean; on what the numbers are; what is a stand-in; what is not there."""
+    lines: list[str] = []
+    if table.mean:
+        lines.append("±: one standard deviation over seeds.")
+    if any(any(one.changes) for one in columns):
+        lines.append(
+            f"In brackets: difference to {table.baseline}, over the same examples; ≈: its 95 % "
+            "interval holds 0."
+        )
+    if any(table.best(row, one.name) for row in table.rows for one in columns):
+        lines.append("Bold: best with the same model and sparsity.")
+    own = {one.name for one in columns}
+    metrics = {
+        value["metric"] + entry.suffixes.get(value["metric"], "")
+        for entry in table.entries
+        for key, value in entry.values.items()
+        if key in own
+    }
+    lines += [f"{x}." for x in measured_on(table.entries) if x.partition(": ")[0] in metrics]
+    sources = {pair for entry in table.entries for pair in entry.sources}
+    lines += [f"{line}." for line in stand_ins(sources)]
+    if lacking := sum(entry.status != "done" for entry in table.entries):
+        lines.append(f"–: no result; not finished: {lacking} of {len(table.entries)} cells.")
+    return lines
+
+
+def _boxed(said: str, width: float, align: str = "raggedright") -> str:
+    """Text that is no wider: else in lines, broken at any letter if need be."""
+    if _width(said) <= width:
+        return _tex(said)
+    return f"\\parbox[t]{{{width:g}pt}}{{\\{align} {_broken(said, width)}}}"
+
+
+def _broken(said: str, width: float = WIDTH / 3) -> str:
+    """Text in which words that are wider may be broken at any letter."""
+    words = _ascii(said).split(" ")
+    return " ".join(
+        ("\\allowbreak{}" if _width(word) > width else "").join(SPECIAL.get(x, x) for x in word)
+        for word in words
+    )
+
+
+def _tex(said: str) -> str:
+    return "".join(SPECIAL.get(letter, letter) for letter in _ascii(said))
+
+
+def _label(name: str) -> str:
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+
+
+def _ascii(said: str) -> str:
+    """The nearest letters that LaTeX has without packages."""
+    own = {"–", *SPECIAL}
+    plain = "".join(x if x in own else unicodedata.normalize("NFKD", x) for x in said)
+    known = (x if (x.isascii() and x.isprintable()) or x in own else "?" for x in plain)
+    return "".join(known)
+
+
+def _width(said: str) -> float:
+    """Points of a text at 8 pt: letters of Computer Modern, in classes, all as wide as one."""
+    return 8 * sum(
+        next(w for letters, w in LETTERS if x in letters or not letters) for x in _ascii(said)
+    )

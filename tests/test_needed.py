@@ -30,7 +30,7 @@ def test_the_fresh_machine_installs_what_tests_want_and_lets_none_of_them_skip()
     exported = re.search(rf"^export {needed.ALL}=1$", script, re.MULTILINE)
     assert exported is not None
     assert exported.start() < script.index("\nmake test\n") < script.index("\nmake test-slurm\n")
-    tests = {file.name: file.read_text() for file in (ROOT / "tests").rglob("test_*.py")}
+    tests = {file: file.read_text() for file in (ROOT / "tests").rglob("*.py")}
     wanted = {
         package
         for text in tests.values()

@@ -9,9 +9,10 @@ Needs numba, which comes with `pip install 'compression-sweep[numba]'`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache, partial
 from typing import Any, no_type_check
 
 import numpy as np
@@ -108,12 +109,19 @@ def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[
     mask = torch.empty(0, 0, dtype=torch.bool) if gone is None else gone.contiguous()
     given = (kept.numpy(), mask.numpy(), upper.contiguous().numpy(), n, m)
     rows, threads = kept.shape[1], torch.get_num_threads()
-    share = -(-rows // (threads * LANES)) * LANES
+    share = -(-rows // (threads * LANES)) * LANES  # a thread's rows, but for the last's
     prune: Callable[..., None] = _prune
-    with ThreadPoolExecutor(threads) as pool:
-        parts = [
-            pool.submit(prune, *given, begin, min(begin + share, rows))
-            for begin in range(0, rows, share)
-        ]
-    for part in parts:
-        part.result()
+    others = [
+        _helpers(threads - 1, os.getpid()).submit(prune, *given, begin, min(begin + share, rows))
+        for begin in range(share, rows, share)
+    ]
+    prune(*given, 0, min(share, rows))
+    for other in others:
+        other.result()
+
+
+@cache
+def _helpers(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads beside the caller's, kept: to start them for each block would take as long as the
+    block. A process that was forked has none of its parent's."""
+    return ThreadPoolExecutor(count)

@@ -68,7 +68,9 @@ def _smallest(scores: Float[Tensor, "groups size"], count: int) -> Float[Tensor,
 
 def _ranks(values: Float[Array, "groups size"], rank: int) -> Float[Array, "groups 1"]:
     """The value of this rank in each row, as a column."""
-    found: Array = np.partition(values, rank, axis=1)[:, rank : rank + 1]
+    found: Array = np.partition(values, rank, axis=1)[
+        :, rank : rank + 1
+    ].copy()  # not a view of all
     return found
 
 
@@ -88,4 +90,4 @@ def _ranked(values: Float[Array, " size"], rank: int) -> Float[Array, " 1"]:
         left = values[near]
         if 0 <= within < len(left):
             values, rank = left, within
-    return np.partition(values, rank)[rank : rank + 1]
+    return np.partition(values, rank)[rank : rank + 1].copy()

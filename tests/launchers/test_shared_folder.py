@@ -41,7 +41,7 @@ def other() -> Sequence[str]:
         look = [*words, sys.executable, "-c", f"{starts}.check_returncode()"]
         if subprocess.run(look, capture_output=True, check=False).returncode == 0:
             return words
-    return missing("no other account may run this Python")
+    pytest.skip("no other account may run this Python")  # which no package would change
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -181,17 +182,14 @@ def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest
         reset()
         model.save_pretrained(Path(folder) / "model")
         save_file({"ids": ids}, Path(folder) / "ids.safetensors")
-        memory: list[float] = []
 
         def other() -> float:
             said = told([str(peers), str(Path(__file__).with_name("oneshot.py")), folder, name])
-            memory.append(said["memory_mb"])
             return float(said["seconds"])
 
         spent = turns(mine, other, runs, reset)
         same = agreement(result, load_file(Path(folder) / "llmcompressor.safetensors"))
-    note = f"its memory above the weights: {statistics.median(memory):.0f} MB"
-    return [*rows, Contest(TITLES[name], peer, "s", bound, *spent, agreement=same, note=note)]
+    return [*rows, Contest(TITLES[name], peer, "s", bound, *spent, agreement=same)]
 
 
 def told(command: list[str]) -> dict[str, Any]:
@@ -209,7 +207,8 @@ def side(which: str, name: str, quick: bool) -> None:
     model, ids = llama(quick), windows()
     with torch.no_grad():
         model(ids[:1, :8])  # libraries are loaded
-    import_module("sweep.numerics.obs_numba")
+    if find_spec("numba"):
+        import_module("sweep.numerics.obs_numba")
     before = peak_begins()
 
     def work() -> None:

@@ -3,13 +3,12 @@
     python oneshot.py FOLDER sparsegpt|wanda
 
 FOLDER holds `model/` and `ids.safetensors`. Writes what became of the weights to
-`FOLDER/llmcompressor.safetensors`; its last line is JSON: seconds, and memory above the weights.
+`FOLDER/llmcompressor.safetensors`; its last line is JSON: seconds, and the version of torch.
 """
 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -36,7 +35,6 @@ def main() -> None:
     # it asks for a tokenizer even for token ids, and does not use it
     words = Tokenizer(WordLevel({"_": 0}, unk_token="_"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="_")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     oneshot(
         model=model,
@@ -48,13 +46,12 @@ def main() -> None:
         shuffle_calibration_samples=False,
     )
     seconds = time.perf_counter() - started
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     weights = {key: value.contiguous() for key, value in model.state_dict().items()}
     save_file(
         {key: value for key, value in weights.items() if key.endswith("proj.weight")},
         folder / "llmcompressor.safetensors",
     )
-    print(json.dumps({"seconds": seconds, "memory_mb": peak, "torch": torch.__version__}))
+    print(json.dumps({"seconds": seconds, "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""Thresholds of many scores: narrowed by a sample, spread over threads, and exact all the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sweep.sparsity import lowest
+from sweep.sparsity.lowest import SAMPLE, lowest_of_all
+
+SIZE = 10 * SAMPLE
+
+
+def misleading(random: np.random.Generator) -> np.ndarray:
+    """What the sample sees is larger than all the rest."""
+    values = random.random(SIZE, np.float32)
+    values[:: SIZE // SAMPLE] += 2
+    return values
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.3, 0.5, 0.9999])
+@pytest.mark.parametrize("kind", ["random", "sorted", "few values", "one value", "misleading"])
+def test_a_rank_among_many_is_that_of_all_sorted(kind: str, share: float) -> None:
+    random = np.random.default_rng(0)
+    values = {
+        "random": random.standard_normal(SIZE, np.float32) ** 2,
+        "sorted": np.arange(SIZE, dtype=np.float32),
+        "few values": random.integers(0, 3, SIZE).astype(np.float32),
+        "one value": np.ones(SIZE, np.float32),
+        "misleading": misleading(random),
+    }[kind]
+    rank = int(share * SIZE)
+    assert lowest._ranked(values, rank) == np.sort(values)[rank]
+    gone = lowest_of_all(torch.from_numpy(values).reshape(SAMPLE, -1), rank + 1)
+    assert int(gone.sum()) == rank + 1
+
+
+def test_rows_spread_over_threads_have_the_thresholds_of_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scores = torch.rand(37, 53, generator=torch.Generator().manual_seed(0))
+    whole = lowest.lowest(scores, 20)
+    monkeypatch.setattr(lowest, "CHUNK", 200)
+    assert lowest.lowest(scores, 20).equal(whole)
+    assert (whole.sum(dim=1) == 20).all()

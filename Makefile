@@ -1,7 +1,7 @@
 # The commands of this project. Everything is installed into .venv and nowhere else.
 #
 #   make demo         the README's sweep on the embedded model
-#   make test         pytest, as many files at a time as there are processors
+#   make test         pytest, one file more at a time than there are processors
 #   make test-slurm   the tests that bring up a real SLURM; they skip where it is not installed
 #   make check        ruff and mypy
 #   make venv         only the environment
@@ -10,6 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 SPREAD := --dist loadfile --no-loadscope-reorder
 
 .PHONY: venv demo test test-slurm check
@@ -19,8 +20,10 @@ venv: .venv/installed
 demo: .venv/installed
 	$(BIN)/python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m
 
+# one more than there are processors, because some wait for browsers, servers and other processes
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not slurm" --numprocesses auto --maxprocesses 8 --durations 20 $(SPREAD)
+	$(BIN)/python -m pytest -m "not slurm" --numprocesses $$(($(PROCESSORS) + 1)) --maxprocesses 8 \
+		--durations 20 $(SPREAD)
 
 # more than there are processors, because they wait for SLURM much of the time
 test-slurm: .venv/installed-test

@@ -81,9 +81,10 @@ def growth(outputs: Path) -> list[dict[str, str]]:
         "growth",
         "method=magnitude,wanda,sparsegpt",
         "sparsity.ratio=0.2,0.4,0.6,0.8",
+        "calib.n_samples=32",
         "metric=[divergence]",
         "metric.divergence.source=[c4,alpaca]",
-        "metric.divergence.n_samples=40",
+        "metric.divergence.n_samples=24",
         "-m",
     )
 

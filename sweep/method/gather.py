@@ -20,10 +20,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from sweep.method.method import Layer, Method
-from sweep.method.walk import Gathered, Kind, Progress, Seen, arriving, observe
+from sweep.method.walk import Gathered, Kind, Progress, Seen, observe
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import resident
+from sweep.model.passage import Passage
 from sweep.numerics.moments import Several, Shareable, Statistic
 from sweep.numerics.output_error import InputSample
 from sweep.scratch import own_folder
@@ -144,8 +145,7 @@ def gather(
     found = OnDisk(below, frozenset(by_kind))
     blocks = anatomy.blocks(model)
     model.eval()
-    with resident(blocks[0]):
-        batches = list(arriving(model, windows, batch_size))
+    passage = Passage.of_windows(model, windows, batch_size)
     left = len(chosen)
     orders: dict[Kind, list[str]] = {}
     for number, block in enumerate(progress(blocks, "blocks, dense", len(blocks))):
@@ -154,8 +154,7 @@ def gather(
         left -= len(here)
         with resident(block):
             if here:
-                found.keep(number, observe(batches, block, here, every, orders))
+                found.keep(number, observe(passage, block, here, every, orders))
             if left:
-                for batch in batches:
-                    batch.advance(block)
+                passage.advance(block)
     return found

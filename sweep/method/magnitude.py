@@ -14,14 +14,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sweep.method.method import Compressed, Layer, Method
 from sweep.numerics.moments import Statistic
 from sweep.sparsity.counted import Counted
+from sweep.sparsity.lowest import counts_of_lowest
 from sweep.sparsity.pattern import Pattern
+from sweep.sparsity.unstructured import Unstructured
 
 
 @final
@@ -43,14 +44,12 @@ class Magnitude(Method):
     def allocate(
         self, weights: Mapping[str, Float[Tensor, "_ _"]], pattern: Pattern
     ) -> Mapping[str, Pattern]:
-        if self.per != "global" or pattern.width is not None:
+        if self.per != "global" or not isinstance(pattern, Unstructured):
             return dict.fromkeys(weights, pattern)
-        scores = torch.cat([weight.detach().float().abs().flatten() for weight in weights.values()])
-        sizes = [weight.numel() for weight in weights.values()]
-        gone = torch.split(pattern.drop(scores[None], per="layer")[0], sizes)
+        sizes = {name: weight.numel() for name, weight in weights.items()}
+        gone = counts_of_lowest(weights.values(), pattern.count(sum(sizes.values()), per="layer"))
         return {
-            name: Counted(int(part.sum()), part.numel())
-            for name, part in zip(weights, gone, strict=True)
+            name: Counted(count, sizes[name]) for name, count in zip(weights, gone, strict=True)
         }
 
     def indifferent(self, pattern: Pattern) -> Mapping[str, Any]:

@@ -1,32 +1,30 @@
 """A model is compressed block by block: look at what a block is fed, compress it, run it, go on.
 
 The statistics of all linears of a block come from one forward pass with that block still dense, fed
-by the outputs of the compressed blocks before it. This is the only file that touches hooks, and it
-knows no architecture: a block is called with exactly the arguments with which the model calls it.
+by the outputs of the compressed blocks before it. This is the only file that touches hooks;
+how the windows go through the blocks is said in `sweep.model.passage`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from sweep.method.magnitude import Magnitude
 from sweep.method.method import Compressed, Layer, Method, Together, from_dense
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
-from sweep.model.offload import entrance, resident
-from sweep.model.placement import sequences_at_once
+from sweep.model.offload import resident
+from sweep.model.passage import Batch, Passage
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
-from sweep.refusal import Refusal
 from sweep.sparsity.pattern import Pattern
 
 Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
@@ -157,34 +155,6 @@ class _Weights(Mapping[str, Tensor]):
         return len(self._matrices)
 
 
-class _Call(NamedTuple):
-    """What the model hands a block besides the hidden states."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
-@dataclass
-class _Batch:
-    """Windows on their way through the model: the next block's input (of several streams, where a
-    family has them: Gemma 3n), and the calls to come."""
-
-    hidden: Float[Tensor, "*streams n time hidden"]
-    mask: Bool[Tensor, "n time"]
-    padded: bool
-    calls: deque[_Call]
-
-    def run(self, block: nn.Module) -> Float[Tensor, "*streams n time hidden"]:
-        call = self.calls[0]
-        answer = block(self.hidden, *call.args, **call.kwargs)
-        hidden: Tensor = answer[0] if isinstance(answer, tuple | list) else answer
-        return hidden
-
-    def advance(self, block: nn.Module) -> None:
-        self.hidden = self.run(block)
-        self.calls.popleft()
-
-
 @torch.no_grad()
 def walk(
     model: nn.Module,
@@ -234,8 +204,7 @@ def walk(
     model.eval()
     blocks = anatomy.blocks(model)
     reads = method.reads_data and gathered is None
-    with resident(blocks[0]):
-        batches = list(arriving(model, windows, batch_size)) if reads else []
+    passage = Passage.of_windows(model, windows, batch_size) if reads else None
     orders: dict[Kind, list[str]] = {}
     left = len(patterns)
     dense = from_dense(method)
@@ -249,17 +218,16 @@ def walk(
         here = {name: matrix for name, matrix in within.items() if name in patterns}
         with resident(block):
             seen: dict[str, Seen] = {}
-            if dense and batches and here:
-                seen = observe(batches, block, here, method.observe, orders)
-            if dense and left > len(here):
-                for batch in batches:
-                    batch.advance(block)
+            if dense and passage is not None and here:
+                seen = observe(passage, block, here, method.observe, orders)
+            if dense and passage is not None and left > len(here):
+                passage.advance(block)
             earlier = finished.restore(number, here) if here else None
             if earlier is None and here:
                 if gathered is not None:
                     seen = gathered.take(number, here, method)
-                elif batches and not dense:
-                    seen = observe(batches, block, here, method.observe, orders)
+                elif passage is not None and not dense:
+                    seen = observe(passage, block, here, method.observe, orders)
                 earlier = {}
                 for group in _groups(here, method, patterns, seen):
                     *_, shared = (seen.pop(name, Seen()) for name in group)  # goes with its use
@@ -272,89 +240,13 @@ def walk(
             told(found)
             records |= found
             left -= len(here)
-            if left and not dense:  # nothing looks at what comes out of the last block in scope
-                for batch in batches:
-                    batch.advance(block)
+            if passage is not None and left and not dense:
+                passage.advance(block)  # not the last in scope: nothing looks at what comes out
     return [records[place] for place in sorted(records)]
 
 
-def arriving(
-    model: nn.Module,
-    windows: tuple[Int[Tensor, "n time"], Bool[Tensor, "n time"]] | None,
-    batch_size: int,
-) -> Iterator[_Batch]:
-    """The windows in batches, each as it arrives at the first block."""
-    if windows is None or len(windows[0]) == 0:
-        raise ValueError("windows: the method reads calibration data, and none were given")
-    device = entrance(model)
-    ids, mask = (tensor.to(device) for tensor in windows)
-    size = sequences_at_once(batch_size, ids.shape[1], device)
-    if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
-        raise ValueError("windows: every window must open with a token and be padded on the right")
-    *_, like = _arrivals(model, ids[:1, :2], mask[:1, :2], None)
-    for part, shown in zip(torch.split(ids, size), torch.split(mask, size), strict=True):
-        hidden, calls, _ = _arrivals(model, part, shown, like)
-        yield _Batch(hidden, shown, not bool(shown.all()), calls)
-
-
-def _like(hidden: Tensor, answer: Any) -> Callable[[Tensor], Any] | None:
-    """Makes of other hidden states what a block answered to these; None if it is not that alone."""
-    match answer:
-        case Tensor() if answer.shape == hidden.shape:
-            return lambda other: other
-        case (Tensor(),) if isinstance(answer, tuple) and answer[0].shape == hidden.shape:
-            return lambda other: (other,)
-    return None
-
-
-def _arrivals(
-    model: nn.Module,
-    ids: Int[Tensor, "n time"],
-    mask: Bool[Tensor, "n time"],
-    like: Callable[[Tensor], Any] | None,
-) -> tuple[Float[Tensor, "*streams n time hidden"], deque[_Call], Callable[[Tensor], Any] | None]:
-    """The first block's input, the model's calls of all its blocks, and what an answer is like.
-
-    Blocks may be called differently (models that mix full and sliding attention hand over different
-    masks), so each is asked. None is run where it is known what an answer is `like`: its form is
-    enough, for nothing is made of the states behind. Else the first one is, and the others return
-    what it returned.
-    """
-    blocks = anatomy.blocks(model)
-    inputs: list[Tensor] = []
-    answers: list[Any] = []
-    calls: deque[_Call] = deque()
-
-    order: list[int] = []
-    numbers = iter(range(len(blocks)))
-
-    def stand_in_for(forward: Callable[..., Any]) -> Callable[..., Any]:
-        number = next(numbers)
-
-        def stand_in(hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-            order.append(number)
-            calls.append(_Call(args, kwargs))
-            if not answers:
-                inputs.append(hidden)
-                known = None if like is None else like(hidden.clone())
-                answers.append(forward(hidden, *args, **kwargs) if known is None else known)
-            return answers[0]
-
-        return stand_in
-
-    with _replaced_forward(blocks, stand_in_for):
-        anatomy.decoder(model)(input_ids=ids, attention_mask=mask.long(), use_cache=False)
-    if order != list(range(len(blocks))):
-        reason = (
-            f"{type(model).__name__}: does not run each of its {len(blocks)} blocks once, in their "
-            "order; such a model cannot be calibrated block by block"
-        )
-        raise Refusal("", "", reason)
-    return inputs[0], calls, _like(inputs[0], answers[0])
-
-
 def observe(
-    batches: list[_Batch],
+    passage: Passage,
     block: nn.Module,
     linears: Mapping[str, Matrix],
     statistic_of: Observe,
@@ -367,11 +259,11 @@ def observe(
     """
     owners: dict[str, str] = {}
     seen: dict[str, Seen] = {}
-    total = sum(int(batch.mask.sum()) for batch in batches)
+    total = passage.tokens
     inside = {module: name for name, module in block.named_modules()}
     local = {inside[matrix.module] for matrix in linears.values()}
     kind = (type(block), tuple(sorted(local)))
-    for batch in batches:
+    for batch in passage.turns():
         with _recording(linears, inside, orders.get(kind)) as (calls, order), suppress(_EnoughSeen):
             batch.run(block)
         orders.setdefault(kind, order)
@@ -399,7 +291,7 @@ def observe(
     return {name: seen[owners[name]] for name in linears if name in owners}
 
 
-def _add(name: str, matrix: Matrix, given: list[Given], batch: _Batch, seen: Seen) -> None:
+def _add(name: str, matrix: Matrix, given: list[Given], batch: Batch, seen: Seen) -> None:
     """What a matrix was fed in a batch, added to what was seen of its inputs."""
     shown = batch.mask.flatten() if batch.padded else None
     try:
@@ -512,20 +404,3 @@ def _recording(
     for name, tensor, version in versions:
         if tensor._version != version:
             raise RuntimeError(f"{name}: its input is changed in place after it was used")
-
-
-@contextmanager
-def _replaced_forward(
-    modules: Iterable[nn.Module], replace: Callable[[Callable[..., Any]], Callable[..., Any]]
-) -> Iterator[None]:
-    """Other forward methods for a while, on the same modules, so that their attributes stay."""
-    before = [(module, module.__dict__.get("forward")) for module in modules]
-    try:
-        for module, _ in before:
-            module.__dict__["forward"] = replace(module.forward)
-        yield
-    finally:
-        for module, own in before:
-            del module.__dict__["forward"]
-            if own is not None:
-                module.__dict__["forward"] = own

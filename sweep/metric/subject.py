@@ -18,9 +18,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sweep.metric.text import Scored
+from sweep.model import anatomy
 from sweep.model.anatomy import decoder
 from sweep.model.finite import culprit
-from sweep.model.offload import entrance
+from sweep.model.offload import entrance, resident, streams
+from sweep.model.passage import Part, Passage
 from sweep.model.placement import sequences_at_once
 
 T = TypeVar("T")
@@ -156,14 +158,30 @@ class Subject:
         self._check_logits(text.ids[:1, :8])
         batches = self.batches(text)
         name = f"{text.origin.corpus} {text.what}"
-        for rows in self.progress(batches, name, len(batches)):
-            width = int(text.lengths[rows].max())
-            ids = text.ids[rows, :width].to(self.device)
-            mask = torch.arange(width) < text.lengths[rows, None]
-            states = decoder(model)(
-                input_ids=ids, attention_mask=mask.to(self.device), use_cache=False
-            ).last_hidden_state
-            yield states[text.scored[rows, :width].to(states.device)]
+        parts = [self._part(text, rows) for rows in batches]
+        for rows, found in zip(batches, self._decoded(model, parts, name), strict=True):
+            states = found.last_hidden_state
+            yield states[text.scored[rows, : states.shape[1]].to(states.device)]
+
+    def _part(self, text: Scored, rows: Int[Tensor, " n"]) -> Part:
+        """These sequences on the device, with their mask."""
+        width = int(text.lengths[rows].max())
+        mask = torch.arange(width) < text.lengths[rows, None]
+        return text.ids[rows, :width].to(self.device), mask.to(self.device)
+
+    def _decoded(self, model: Any, parts: list[Part], name: str) -> Iterator[Any]:
+        """What the decoder answers to each part; of blocks on disk, each is read but once."""
+        blocks = anatomy.blocks(model)
+        if streams(blocks[0]):
+            passage = Passage(model, parts)
+            if passage.leaves:
+                for block in self.progress(blocks, f"{name}, blocks", len(blocks)):
+                    with resident(block):
+                        passage.advance(block)
+                yield from (passage.left(batch) for batch in passage.turns())
+                return
+        for ids, mask in self.progress(parts, name, len(parts)):
+            yield decoder(model)(input_ids=ids, attention_mask=mask, use_cache=False)
 
     def _check_logits(self, ids: Int[Tensor, "n time"]) -> None:
         """The model's logits are those of its hidden states.
@@ -175,13 +193,15 @@ class Subject:
         if self._output is not None:
             return
         ids = ids.to(self.device)
-        whole = self.model(input_ids=ids, use_cache=False).logits[0]
-        output = decoder(self.model)(input_ids=ids, use_cache=False)
-        self._output = type(output)
+        outputs: list[Any] = []
+        watched = decoder(self.model).register_forward_hook(lambda *call: outputs.append(call[2]))
+        with watched:
+            whole = self.model(input_ids=ids, use_cache=False).logits[0]
+        *_, output = outputs
         if not whole.isfinite().all():
-            self._output = None
             place = culprit(self.model, ids)
             raise FloatingPointError(f"the model's logits hold NaN or infinity; {place}")
+        self._output = type(output)
         found = self.logits(output.last_hidden_state[0])
         if not torch.allclose(found.float(), whole.float(), rtol=1e-3, atol=1e-3):
             self._output = None

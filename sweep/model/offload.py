@@ -74,6 +74,11 @@ def resident(block: nn.Module) -> AbstractContextManager[None]:
     return nullcontext() if keeper is None else keeper.resident(block)
 
 
+def streams(block: nn.Module) -> bool:
+    """Whether a block's weights are on disk but for the time when it runs."""
+    return _keeper(block) is not None
+
+
 def entrance(model: nn.Module) -> torch.device:
     """Where token ids go: the device of the first weight that is on one."""
     devices = (weight.device for weight in model.parameters())

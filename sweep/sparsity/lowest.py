@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 
@@ -16,6 +17,9 @@ from torch import Tensor
 
 CHUNK = 2**18
 """Scores of which a copy is partitioned at once: 1 MB, a core's cache."""
+
+PIECE = 2**22
+"""Weights that are counted at once."""
 
 SAMPLE, MARGIN = 4096, 160
 """In a random sample of 4,096 the place of a value has a standard deviation of 32 at the most: 160
@@ -46,6 +50,54 @@ def lowest_of_all(scores: Float[Tensor, "rows cols"], count: int) -> Bool[Tensor
         if np.count_nonzero(gone.numpy()) == count:
             return gone
     return lowest(scores.reshape(1, -1), count).reshape(scores.shape)
+
+
+def counts_of_lowest(weights: Collection[Tensor], count: int) -> list[int]:
+    """How many of each tensor are among the `count` lowest magnitudes of all.
+
+    Equal ones go by position, tensor by tensor. Each is read twice and one at a time, so that they
+    may be more than the memory holds: as an integer, the bits of a magnitude in float32 have the
+    order of the magnitudes, and the threshold is found by counting first their upper halves, then
+    the lower ones of those in question.
+
+    Args:
+        weights: finite; may be read anew each time that it is gone through.
+        count: at most as many as there are.
+    """
+    if count == 0:
+        return [0 for _ in weights]
+    halves = torch.zeros(2**15, dtype=torch.long)
+    for weight in weights:
+        for bits in _bits(weight):
+            halves += (bits >> 16).bincount(minlength=len(halves)).cpu()
+    upper = int(torch.searchsorted(halves.cumsum(0), count))
+    left = count - int(halves[:upper].sum())
+    below: list[int] = []
+    lowers: list[Tensor] = []
+    for weight in weights:
+        surely, lower = 0, torch.zeros(2**16, dtype=torch.int32)
+        for bits in _bits(weight):
+            half = bits >> 16
+            surely += int((half < upper).sum())
+            among = bits[half == upper] & 0xFFFF
+            lower += among.bincount(minlength=len(lower)).cpu()
+        below.append(surely)
+        lowers.append(lower)
+    sums = torch.stack(lowers).sum(0).cumsum(0)
+    threshold = int(torch.searchsorted(sums, left))
+    level = left - (int(sums[threshold - 1]) if threshold else 0)
+    found: list[int] = []
+    for surely, lower in zip(below, lowers, strict=True):
+        equal = min(int(lower[threshold]), level)
+        level -= equal
+        found.append(surely + int(lower[:threshold].sum()) + equal)
+    return found
+
+
+def _bits(weight: Tensor) -> Iterator[Tensor]:
+    """The bits of its magnitudes in float32 as integers, a piece at a time."""
+    for piece in torch.split(weight.detach().flatten(), PIECE):
+        yield piece.float().abs().view(torch.int32)
 
 
 def _smallest(scores: Float[Tensor, "groups size"], count: int) -> Float[Tensor, "groups 1"]:

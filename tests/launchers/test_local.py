@@ -81,9 +81,9 @@ def test_processes_share_a_grid_detached_and_give_what_one_gives(
 
 
 def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path) -> None:
-    start = [sys.executable, "-m", "sweep", "method=sparsegpt", *GRID[3:], f"outputs={tmp_path}"]
-    start += ["calib.n_samples=128", "hydra/launcher=local"]
-    subprocess.run([*start, "hydra.launcher.wait=false"], capture_output=True, check=True)
+    words = ("method=sparsegpt", "calib=c4", "calib.n_samples=128", "hydra.launcher.jobs=1")
+    start = (*words, "hydra/launcher=local")
+    assert run(tmp_path, *start, "hydra.launcher.wait=false").returncode == 0
     deadline = time.monotonic() + 60
     while "running" not in status(tmp_path):
         assert time.monotonic() < deadline, status(tmp_path)
@@ -99,7 +99,8 @@ def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path)
     assert "running" not in text
     assert "queued" not in text
     assert "missing" in text
-    subprocess.run(start, capture_output=True, check=True)
+    again = run(tmp_path, *start)
+    assert again.returncode == 0, again.stderr
     assert status(tmp_path).endswith("2 done\n")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,9 @@ from sweep.data.source import Origin
 from sweep.metric.scan import scan
 from sweep.metric.subject import gold_of_position, sequence_of_position
 from sweep.metric.text import Scored, text_windows
+from sweep.model import anatomy, stream
+from sweep.model.local import Local
+from sweep.model.weights import load
 
 LENGTHS = [4, 9, 2, 9, 6, 3]
 
@@ -53,6 +57,32 @@ def test_states_are_those_of_every_sequence_alone(
             ]
         )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3_text", "opt", "gpt2", "gpt_neox"])
+def test_blocks_from_disk_are_read_once_for_all_batches_and_give_the_same_states(
+    build: Any,
+    subject: Any,
+    text: Scored,
+    family: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = build(family)
+    whole.save_pretrained(tmp_path / "model")
+    away = load(Local(str(tmp_path / "model"), device="cpu", load="stream"), tmp_path / "scratch")
+    asked = subject(away, batch_size=2)
+    asked._check_logits(text.ids[:1, :8])
+    read, names = stream.Shelf.read, []
+    monkeypatch.setattr(
+        stream.Shelf, "read", lambda self, name: (names.append(name), read(self, name))[1]
+    )
+    for found, expected in zip(
+        asked.hidden(text), subject(whole, batch_size=2).hidden(text), strict=True
+    ):
+        assert found.equal(expected)
+    first, *others = (len(list(block.parameters())) for block in anatomy.blocks(away))
+    assert len(names) == 2 * first + sum(others)  # the first one also says what a block answers
 
 
 def test_positions_know_their_sequence_and_the_token_that_follows(

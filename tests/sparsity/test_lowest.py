@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sweep.sparsity import lowest
-from sweep.sparsity.lowest import SAMPLE, lowest_of_all
+from sweep.sparsity.lowest import SAMPLE, counts_of_lowest, lowest_of_all
 
 SIZE = 10 * SAMPLE
 
@@ -44,3 +46,27 @@ def test_rows_spread_over_threads_have_the_thresholds_of_one(
     monkeypatch.setattr(lowest, "CHUNK", 200)
     assert lowest.lowest(scores, 20).equal(whole)
     assert (whole.sum(dim=1) == 20).all()
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 7), st.integers(1, 9)), min_size=1, max_size=5),
+    share=st.floats(0, 1),
+    levels=st.sampled_from([1, 3, 1000]),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    seed=st.integers(0, 2**16),
+)
+def test_the_lowest_of_many_tensors_are_counted_without_having_all_at_once(
+    shapes: list[tuple[int, int]], share: float, levels: int, dtype: torch.dtype, seed: int
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    weights = [
+        (torch.randint(-levels, levels + 1, shape, generator=random) / 7).to(dtype)
+        for shape in shapes
+    ]
+    every = torch.cat([weight.float().abs().flatten() for weight in weights])
+    count = int(share * len(every))
+    gone = lowest_of_all(every[None], count)[0]
+    parts = torch.split(gone, [weight.numel() for weight in weights])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lowest, "PIECE", 5)
+        assert counts_of_lowest(weights, count) == [int(part.sum()) for part in parts]

@@ -66,21 +66,31 @@ def timed(words: Sequence[str], outputs: Path | None = None) -> tuple[float, flo
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
-def overhead(outputs: Path) -> list[float]:
-    """Seconds of each cell after the first that went neither into compressing nor into measuring.
+def spent(outputs: Path) -> dict[str, tuple[float, float, float]]:
+    """Seconds of each cell by its folder's name: in all, compressing, measuring; from its log.
 
-    From the last line of each cell's log. The tracker is in it; the dense cell comes first, and
-    loading falls on it.
+    The tracker is in the first only.
     """
-    found: list[float] = []
+    found: dict[str, tuple[float, float, float]] = {}
     for log in sorted((outputs / "cells").glob("*/log.txt")):
         said = DONE.search(log.read_text())
         if said is None:
             raise RuntimeError(f"{log}: the cell did not finish")
         whole, compressing, measuring = map(float, said.groups())
-        if "-dense-" not in log.parent.name:
-            found.append(whole - compressing - measuring)
+        found[log.parent.name] = whole, compressing, measuring
     return found
+
+
+def overhead(outputs: Path) -> list[float]:
+    """Seconds of each cell after the first that went neither into compressing nor into measuring.
+
+    The dense cell comes first, and loading falls on it.
+    """
+    return [
+        whole - compressing - measuring
+        for name, (whole, compressing, measuring) in spent(outputs).items()
+        if "-dense-" not in name
+    ]
 
 
 def measure(runs: int) -> list[Figure]:

@@ -41,13 +41,13 @@ class Picture(NamedTuple):
 
     def file(self, study: str) -> Path:
         """Where the README has it."""
-        return DOCS / f"tiny-{study}-{self.figure}.png"
+        return DOCS / f"tiny-{study}-{self.figure.rpartition('.')[2]}.png"
 
 
 FEW = ("jsd", "em_alpaca", "em_unnatural")
 PICTURES = {
     "sparsity_frontier": Picture("curves"),
-    "calibration_size": Picture("n_samples", FEW),
+    "calibration_size": Picture("calib.n_samples", FEW),
     "calibration_source": Picture("calibration", FEW),
     "metric_validity": Picture("truth"),
 }

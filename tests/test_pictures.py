@@ -39,7 +39,7 @@ def ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]
             return
         (Path(words[0]) / "figures").mkdir()
         (Path(words[0]) / "figures" / "truth.png").write_bytes(b"drawn")
-        (Path(words[0]) / "figures" / "n_samples.png").write_bytes(b"drawn")
+        (Path(words[0]) / "figures" / "calib.n_samples.png").write_bytes(b"drawn")
         header = "model,metric,task,spearman,spearman_low,spearman_high"
         rows = ["tiny,jsd_alpaca,em_alpaca,0.98765,0.95,1.0", "tiny,jsd_c4,em_alpaca,,,"]
         (Path(words[0]) / "correlations.csv").write_text("\n".join([header, *rows]) + "\n")

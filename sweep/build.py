@@ -7,7 +7,6 @@ checked against the type of its field (by pydantic), a key that is no field is r
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
@@ -15,7 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from sweep.refusal import Refusal, under
+from sweep.refusal import Refusal, did_you_mean, under
 
 T = TypeVar("T")
 
@@ -50,8 +49,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[T]) -> T:
 
 def unknown_key(owner: str, key: str, known: Mapping[str, Any]) -> str:
     """What to say of a key that is not there: the likely one, and all of them."""
-    close = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = did_you_mean(key, known)
     return f"{owner} has no such key; {hint}there are: {', '.join(known) or 'none'}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import os
 import re
@@ -16,7 +15,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import CONF
-from sweep.refusal import Refusal, Stop
+from sweep.refusal import Refusal, Stop, did_you_mean
 
 _UNWRITABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
@@ -113,12 +112,12 @@ def no_such_key(word: str, error: BaseException, chosen: str | None = None) -> R
     name, _, value = word.partition("=")
     where, _, key = missing.rpartition(".")
     there = [str(k) for k in getattr(error, "parent_node", None) or () if k not in HIDDEN]
-    close = difflib.get_close_matches(key, there, n=1)
+    hint = did_you_mean(key, there).rstrip()
     reasons = [f"{chosen} has no such key" if chosen else "no such key"]
     if options := options_with(name or missing):
         reasons.append(f"{', '.join(options)} {'has' if len(options) == 1 else 'have'} it")
-    elif close:
-        reasons.append(f"did you mean {close[0]}?")
+    elif hint:
+        reasons.append(hint)
     has = f"{where or 'the top level'} has: {', '.join(there) or 'nothing to set'}"
     return Refusal(name or missing, value or "…", "; ".join([*reasons, has]).replace("?;", "?"))
 

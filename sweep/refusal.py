@@ -6,7 +6,8 @@ configuration adds the path (`Refusal.under`). A refusal is printed as one line,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -81,3 +82,9 @@ class Broken(Stop):
 
 class Failed(Stop):
     """Some cells of a sweep failed; the others' results stand."""
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """A question that names what is spelt like it, with a space behind; empty if nothing is."""
+    close = difflib.get_close_matches(name, [*known], n=most)
+    return f"did you mean {', '.join(close)}? " if close else ""

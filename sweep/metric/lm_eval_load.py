@@ -7,7 +7,6 @@ loaded is kept for the process, and planning and measuring share it.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.hub import asking, of_the_hub, patiently
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, did_you_mean
 
 UNSAFE = "runs code that the model writes, which is not done here; leave it out"
 
@@ -57,8 +56,7 @@ def _load(names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
     known = manager.all_tasks
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=3)
-            hint = f"did you mean {', '.join(close)}? " if close else ""
+            hint = did_you_mean(name, known, most=3)
             reason = f"no such task; {hint}lm_eval ls tasks lists all {len(known)}"
             raise Refusal("tasks", name, reason)
         if (manager.task_index[name].cfg or {}).get("unsafe_code"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, did_you_mean
 from sweep.report.entries import Entry
 from sweep.report.paired import Paired
 
@@ -93,8 +92,7 @@ def rows(
     known = dict.fromkeys(name for entry in entries for name in entry.values)
     for name in columns:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(name, known)
             reason = f"is no value of these cells; {hint}they have {', '.join(known) or 'none yet'}"
             raise Refusal("columns", name, reason)
     settings = telling_apart(entries)

@@ -31,12 +31,22 @@ def lowest(scores: Float[Tensor, "groups size"], count: int) -> Bool[Tensor, "gr
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     cutoff = _smallest(scores, count)
+    if scores.device.type != "cpu":  # there, to ask in which groups scores are equal is to wait
+        return _exactly(scores, cutoff, count)
     gone = scores <= cutoff
-    if scores.device.type == "cpu" and np.count_nonzero(gone.numpy()) == len(scores) * count:
-        return gone  # on a GPU, to ask would be to wait
+    if np.count_nonzero(gone.numpy()) != len(scores) * count:
+        tied = (gone.sum(dim=1) != count).nonzero().squeeze(1)
+        gone[tied] = _exactly(scores[tied], cutoff[tied], count)
+    return gone
+
+
+def _exactly(
+    scores: Float[Tensor, "groups size"], cutoff: Float[Tensor, "groups 1"], count: int
+) -> Bool[Tensor, "groups size"]:
+    """Those below the cutoff, and of those at it the first ones."""
     below = scores < cutoff
     open_places = count - below.sum(dim=1, keepdim=True)
-    level = gone & ~below
+    level = scores == cutoff
     return below | (level & (level.cumsum(dim=1, dtype=torch.int32) <= open_places))
 
 

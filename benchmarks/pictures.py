@@ -1,9 +1,9 @@
 """`python -m benchmarks.pictures [STUDY …]`: the README's pictures of the studies, made anew.
 
 Each is a figure of the report on a study with the embedded model. Cells that are done are not run
-again, so what was stopped goes on; with --outputs in a new folder everything is run, some twenty
-minutes on two cores for all four studies. Writes docs/*.png and benchmarks/pictures.json: when and
-where, how many cells, in how many seconds, and the correlations that the README's text names.
+again, so what was stopped goes on; with --outputs in a new folder everything is run. Writes
+docs/*.png and benchmarks/pictures.json: when and where, how many cells, the seconds that went into
+them, and the correlations that the README's text names.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.contest import HERE, machine
+from benchmarks.grid import spent
 
 DOCS = HERE.parent / "docs"
 RESULT = HERE / "pictures.json"
@@ -63,25 +63,24 @@ def make(study: str, outputs: Path, words: Sequence[str]) -> tuple[Path, dict[st
         words: more of the command line.
 
     Returns:
-        The figure, and what is to be said of it; no seconds where some cells had been done before.
+        The figure, and what is to be said of it.
 
     Raises:
         CalledProcessError: a cell failed.
         FileNotFoundError: the report has no such figure.
     """
     picture, report = PICTURES[study], outputs / "reports" / study
-    before = report.is_dir()
-    started = time.perf_counter()
     settings = ["model=tiny", "tracker=none", "report=table", f"outputs={outputs}"]
     _run("sweep", f"+study={study}", *settings, *words, "-m")
-    seconds = None if before else round(time.perf_counter() - started, 1)
     chosen = ["--columns", ",".join(picture.columns)] if picture.columns else []
     _run("sweep.report", str(report), "--html", "--csv", *chosen)
     figure = report / "figures" / f"{picture.figure}.png"
     if not figure.is_file():
         raise FileNotFoundError(f"{figure}: the report on {study} has no such figure")
-    cells = len(json.loads((report / "sweep.json").read_text())["cells"])
-    told: dict[str, Any] = {"machine": machine(), "cells": cells, "seconds": seconds}
+    names = [cell["name"] for cell in json.loads((report / "sweep.json").read_text())["cells"]]
+    took = spent(outputs)
+    seconds = round(sum(took[name][0] for name in names))
+    told: dict[str, Any] = {"machine": machine(), "cells": len(names), "seconds": seconds}
     if picture.figure == "truth":
         told["spearman"] = _spearman(report / "correlations.csv")
     return figure, told

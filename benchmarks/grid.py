@@ -66,13 +66,13 @@ def timed(words: Sequence[str], outputs: Path | None = None) -> tuple[float, flo
     return time.perf_counter() - started, usage.ru_maxrss / 1024
 
 
-def spent(outputs: Path) -> dict[str, tuple[float, float, float]]:
+def spent(outputs: Path, cells: str = "*") -> dict[str, tuple[float, float, float]]:
     """Seconds of each cell by its folder's name: in all, compressing, measuring; from its log.
 
     The tracker is in the first only.
     """
     found: dict[str, tuple[float, float, float]] = {}
-    for log in sorted((outputs / "cells").glob("*/log.txt")):
+    for log in sorted((outputs / "cells").glob(f"{cells}/log.txt")):
         said = DONE.search(log.read_text())
         if said is None:
             raise RuntimeError(f"{log}: the cell did not finish")

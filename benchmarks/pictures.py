@@ -78,8 +78,7 @@ def make(study: str, outputs: Path, words: Sequence[str]) -> tuple[Path, dict[st
     if not figure.is_file():
         raise FileNotFoundError(f"{figure}: the report on {study} has no such figure")
     names = [cell["name"] for cell in json.loads((report / "sweep.json").read_text())["cells"]]
-    took = spent(outputs)
-    seconds = round(sum(took[name][0] for name in names))
+    seconds = round(sum(spent(outputs, name)[name][0] for name in names))
     told: dict[str, Any] = {"machine": machine(), "cells": len(names), "seconds": seconds}
     if picture.figure == "truth":
         told["spearman"] = _spearman(report / "correlations.csv")

@@ -29,7 +29,7 @@ from sweep.model.contents import code_fingerprint
 from sweep.refusal import Refusal, under
 from sweep.sparsity.pattern import Pattern
 
-NUMERICS = 1
+NUMERICS = 2
 """Version of the weights: raised whenever a change of the code may change a cell's weights."""
 
 MEASURES = 1

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from sweep.build import build
@@ -13,12 +14,13 @@ from sweep.cell import Cell, digest, make
 from sweep.check import check, check_unread
 from sweep.config import SWEEPS
 from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
+from sweep.method.method import from_dense
 from sweep.metric.metric import Charged
 from sweep.refusal import Refusal, under
 from sweep.report.notes import stand_ins
 from sweep.run import finished, unfinished
 from sweep.track import Tracker
-from sweep.workshop import Workshop
+from sweep.workshop import Workshop, statistics_key
 
 log = logging.getLogger("sweep")
 
@@ -35,7 +37,8 @@ class Plan:
 
     Attributes:
         cells: every cell once, models together, the dense cell of a model before its others.
-        todo: those that lack a result, in the same order.
+        todo: those that lack a result, in the same order; but those that share statistics of the
+            dense model are neighbours.
         points: how many points the grid has.
         name: of the sweep: as set, or made from the ids of its cells.
         tracker: where cells are shown.
@@ -94,7 +97,7 @@ def plan(
     check_writable(ordered[0].settings.outputs)
     if workshop.fingerprints() != remembered:
         write_fingerprints(ordered[0].settings.outputs, workshop.fingerprints())
-    todo = tuple(
+    todo = _neighbours(
         cell for cell in ordered if not finished(cell, Folder(cell.settings.outputs, cell.name))
     )
     check_unread(points, workshop)
@@ -103,6 +106,17 @@ def plan(
     _forecast(todo, workshop)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
+
+
+def _neighbours(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """Cells that share statistics of the dense model come one after the other, with the first of
+    them: those of one kind are kept at a time. All others stay where they are in the grid."""
+    first: dict[str, int] = {}
+    places: list[tuple[int, Cell]] = []
+    for place, cell in enumerate(cells):
+        shares = from_dense(cell.parts.method)
+        places.append((first.setdefault(statistics_key(cell), place) if shares else place, cell))
+    return tuple(cell for _, cell in sorted(places, key=itemgetter(0)))
 
 
 def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:

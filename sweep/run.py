@@ -116,7 +116,7 @@ def _saved_if_interrupted(blocks: Blocks) -> Iterator[None]:
     """What is compressed need not be compressed again by whoever goes on with the cell."""
     try:
         yield
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         blocks.write()
         raise
 

@@ -193,7 +193,7 @@ class Workshop:
         own = kind_of(cell.parts.method)
         if windows is None or own is None or not from_dense(cell.parts.method):
             return None
-        key = _statistics_key(cell)
+        key = statistics_key(cell)
         if self._gathered is not None and self._gathered[0] == key:
             found = self._gathered[1]
             if own in found.kinds:
@@ -204,7 +204,7 @@ class Workshop:
         alike = [
             other.parts.method
             for other in (cell, *self._expected)
-            if from_dense(other.parts.method) and _statistics_key(other) == key
+            if from_dense(other.parts.method) and statistics_key(other) == key
         ]
         found = gather(
             self.bench(cell).model,
@@ -329,7 +329,7 @@ class Bench:
         )
 
 
-def _statistics_key(cell: Cell) -> str:
+def statistics_key(cell: Cell) -> str:
     """Equal for cells whose dense models are fed the same, and looked at in the same places."""
     config = cell.config
     fed = [config["calib"], cell.settings.seed, sorted(cell.without), config["method"].get("scope")]

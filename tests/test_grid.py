@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sweep import workshop
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
@@ -518,6 +519,44 @@ def test_kept_dense_answers_are_not_generated_again(
     )
     sweep([small("method=wanda", "metric=[tasks]")])
     assert len(asked) == 2  # alpaca and unnatural, of the compressed model only
+
+
+def test_statistics_of_the_dense_model_are_collected_once_per_calibration_set(
+    small: Frozen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever varies fastest in the grid."""
+    passes: list[str] = []
+    once = workshop.gather
+    monkeypatch.setattr(workshop, "gather", lambda *a, **k: (passes.append(""), once(*a, **k))[1])
+    points = [
+        small(
+            f"method={method}",
+            "method.propagate=dense",
+            f"sparsity.ratio={ratio}",
+            f"calib={calib}",
+            "metric=[perplexity]",
+        )
+        for method in ("wanda", "sparsegpt")
+        for ratio in (0.5, 0.6)
+        for calib in ("c4", "alpaca")
+    ]
+    planned = plan(points, Workshop(Progress()))
+    assert [cell.parts.method.compresses for cell in planned.todo] == [False] + 8 * [True]
+    assert [cell.config["options"]["calib"] for cell in planned.todo[1:]] == (
+        4 * ["c4"] + 4 * ["alpaca"]
+    )
+    assert planned.cells == tuple(sorted(planned.todo, key=planned.cells.index))
+    sweep(points)
+    assert len(passes) == 2
+
+
+@pytest.mark.parametrize("metric", ["perplexity", "divergence", "tasks"])
+@pytest.mark.parametrize("count", ["null", "1000000000"])
+def test_all_of_a_corpus_without_an_end_is_refused(frozen: Frozen, metric: str, count: str) -> None:
+    config = frozen("method=magnitude", f"metric=[{metric}]", f"metric.{metric}.n_samples={count}")
+    with pytest.raises(Refusal, match=r"is embedded and has no end; set a number up to") as refused:
+        plan([config], Workshop(Progress()))
+    assert refused.value.setting == f"metric.{metric}.n_samples"
 
 
 def test_results_carry_seed_threads_versions_and_hashes(small: Frozen, tmp_path: Path) -> None:

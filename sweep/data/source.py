@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from sweep.data.row import Row
 
@@ -36,7 +36,13 @@ class Origin:
 
 
 class Source(ABC):
-    """A corpus. Constructing it reads nothing."""
+    """A corpus. Constructing it reads nothing.
+
+    Attributes:
+        endless: whether its rows are made as long as anyone asks for more.
+    """
+
+    endless: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -67,7 +73,7 @@ class Source(ABC):
 
         Args:
             part: for calibration or for evaluation.
-            seed: order of the rows; None: as they stand in the corpus. May be endless.
+            seed: order of the rows; None: as they stand in the corpus.
 
         Raises:
             Refusal: missing, empty or malformed data, naming the place.

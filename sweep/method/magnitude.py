@@ -22,7 +22,6 @@ from sweep.numerics.moments import Statistic
 from sweep.sparsity.counted import Counted
 from sweep.sparsity.lowest import counts_of_lowest
 from sweep.sparsity.pattern import Pattern
-from sweep.sparsity.unstructured import Unstructured
 
 
 @final
@@ -44,10 +43,10 @@ class Magnitude(Method):
     def allocate(
         self, weights: Mapping[str, Float[Tensor, "_ _"]], pattern: Pattern
     ) -> Mapping[str, Pattern]:
-        if self.per != "global" or not isinstance(pattern, Unstructured):
+        if self.per != "global" or pattern.width is not None:
             return dict.fromkeys(weights, pattern)
         sizes = {name: weight.numel() for name, weight in weights.items()}
-        gone = counts_of_lowest(weights.values(), pattern.count(sum(sizes.values()), per="layer"))
+        gone = counts_of_lowest(weights.values(), pattern.zeros(sum(sizes.values()), per="layer"))
         return {
             name: Counted(count, sizes[name]) for name, count in zip(weights, gone, strict=True)
         }

@@ -255,7 +255,8 @@ def observe(
     """What a block's linears are fed; linears fed by the very same tensor share it.
 
     The first batch of a kind of block runs through it and tells the order in which its matrices are
-    fed; all others stop where the last one has been.
+    fed; all others stop where the last one has been. Not so where experts are modules of their own:
+    which of them are called, and so where the last one is, differs from batch to batch.
     """
     owners: dict[str, str] = {}
     seen: dict[str, Seen] = {}
@@ -263,8 +264,10 @@ def observe(
     inside = {module: name for name, module in block.named_modules()}
     local = {inside[matrix.module] for matrix in linears.values()}
     kind = (type(block), tuple(sorted(local)))
+    always = all(m.expert is not None or not anatomy.is_expert(n, m) for n, m in linears.items())
     for batch in passage.turns():
-        with _recording(linears, inside, orders.get(kind)) as (calls, order), suppress(_EnoughSeen):
+        enough = orders.get(kind) if always else None
+        with _recording(linears, inside, enough) as (calls, order), suppress(_EnoughSeen):
             batch.run(block)
         orders.setdefault(kind, order)
         first: dict[tuple[int, ...], str] = {}

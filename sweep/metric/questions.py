@@ -18,6 +18,7 @@ from sweep.data.template import Template, check_template, prompt, tokenizing
 from sweep.metric.generate import Answer, generate
 from sweep.metric.metric import Examples
 from sweep.metric.subject import Subject
+from sweep.metric.text import check_end
 from sweep.refusal import Refusal
 
 
@@ -126,6 +127,7 @@ def read_questions(
     check_template(template, tokenizer)
 
     def read(source: Source) -> Questions:
+        check_end(source, n_samples)
         rows = _instructions(source, n_samples)
         room = None if seqlen is None else seqlen - max_new_tokens
         prompts = [prompt(row, template, tokenizer) for row in rows]

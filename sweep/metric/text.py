@@ -19,6 +19,9 @@ from sweep.data.source import Origin, Source
 from sweep.data.template import Template, answer, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
 
+MOST = 100_000
+"""Rows or windows of a corpus that has no end: as many as the largest sets of evaluation hold."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -94,6 +97,7 @@ def text_windows(
         n_samples: at most so many windows; None: all.
         seqlen: tokens in a window; None: as the source has them.
     """
+    check_end(source, n_samples)
     first, rows = _begun(source)
     if isinstance(first, Tokens):
         windows, used = _as_they_are(rows, n_samples, seqlen)
@@ -130,6 +134,7 @@ def responses(
         seqlen: at most so many tokens in a sequence.
     """
     check_template(template, tokenizer)
+    check_end(source, n_samples)
     rows = [row for row in islice(source.rows("evaluation", None), n_samples) if _asks(row)]
     sequences: list[list[int]] = []
     starts: list[int] = []
@@ -160,6 +165,17 @@ def responses(
         left_out=len(rows) - len(sequences),
         cut=cut,
     )
+
+
+def check_end(source: Source, n_samples: int | None) -> None:
+    """For the setting `n_samples`.
+
+    Raises:
+        Refusal: all of a corpus that has no end, or so many of its rows that nobody can mean it.
+    """
+    if source.endless and (n_samples is None or n_samples > MOST):
+        reason = f"{source.origin().corpus} is {source.origin().source} and has no end"
+        raise Refusal("n_samples", n_samples, f"{reason}; set a number up to {MOST}")
 
 
 def asks(source: Source) -> bool:

@@ -70,14 +70,16 @@ def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[
     size, rows = kept.shape
     n, m = n_of_m
     mask = kept if gone is None else gone.contiguous().view(torch.uint8)
-    _prune[(triton.cdiv(rows, ROWS),)](
-        kept,
-        mask,
-        upper.contiguous(),
-        rows,
-        size,
-        DROP=m - n,
-        M=0 if gone is not None else m,
-        BLOCK=max(triton.next_power_of_2(size), 16),
-        ROWS=ROWS,
-    )
+    current = torch.cuda.device_of(kept)  # type: ignore[no-untyped-call]
+    with current:  # Triton launches on the current one, whatever it is given
+        _prune[(triton.cdiv(rows, ROWS),)](
+            kept,
+            mask,
+            upper.contiguous(),
+            rows,
+            size,
+            DROP=m - n,
+            M=0 if gone is not None else m,
+            BLOCK=max(triton.next_power_of_2(size), 16),
+            ROWS=ROWS,
+        )

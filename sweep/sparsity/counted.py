@@ -42,6 +42,10 @@ class Counted(Pattern):
     def label(self) -> str:
         return f"{self.count} of {self.total}"
 
+    def zeros(self, total: int, per: Literal["row", "layer"]) -> int:
+        """The count, whatever it is compared over."""
+        return self.count
+
     def check(self, layers: Mapping[str, int]) -> None:
         for name, inputs in layers.items():
             if self.total % inputs:

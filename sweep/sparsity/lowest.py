@@ -145,10 +145,9 @@ def _ranked(values: Float[Array, " size"], rank: int) -> Float[Array, " 1"]:
         sample = np.sort(values[:: len(values) // SAMPLE])
         at = rank * len(sample) // len(values)
         low, high = sample[max(at - MARGIN, 0)], sample[min(at + MARGIN, len(sample) - 1)]
-        near = values >= low
-        within = rank - (len(values) - int(np.count_nonzero(near)))
-        near &= values <= high
-        left = values[near]
+        below = values < low
+        within = rank - int(np.count_nonzero(below))
+        left = values[(values <= high) ^ below]
         if 0 <= within < len(left):
             values, rank = left, within
     return np.partition(values, rank)[rank : rank + 1].copy()

@@ -61,6 +61,9 @@ class NofM(Pattern):
     def label(self) -> str:
         return f"{self.n}:{self.m}"
 
+    def zeros(self, total: int, per: Literal["row", "layer"]) -> int:
+        return total // self.m * (self.m - self.n)
+
     def check(self, layers: Mapping[str, int]) -> None:
         for name, inputs in layers.items():
             if inputs % self.m:

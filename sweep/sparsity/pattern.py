@@ -33,6 +33,10 @@ class Pattern(ABC):
         """A short name for people, such as `50%` or `2:4`."""
 
     @abstractmethod
+    def zeros(self, total: int, per: Literal["row", "layer"]) -> int:
+        """How many go of `total` weights that are compared with each other."""
+
+    @abstractmethod
     def check(self, layers: Mapping[str, int]) -> None:
         """Refuses layers that the pattern does not fit.
 

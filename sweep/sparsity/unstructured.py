@@ -14,6 +14,9 @@ from sweep.refusal import Refusal
 from sweep.sparsity.lowest import lowest, lowest_of_all
 from sweep.sparsity.pattern import Pattern
 
+DIGITS = 12
+"""Of a ratio; more are an error of the arithmetic that made it."""
+
 
 @final
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Unstructured(Pattern):
     ratio: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio < 1:
+        if not 0 <= round(self.ratio, DIGITS) < 1:
             raise Refusal("ratio", self.ratio, "the share of zeros must be in [0, 1)")
 
     @property
@@ -52,10 +55,10 @@ class Unstructured(Pattern):
         self, scores: Float[Tensor, "rows cols"], per: Literal["row", "layer"]
     ) -> Bool[Tensor, "rows cols"]:
         if per == "row":
-            return lowest(scores, self.count(scores.shape[1], per))
-        return lowest_of_all(scores, self.count(scores.numel(), per))
+            return lowest(scores, self.zeros(scores.shape[1], per))
+        return lowest_of_all(scores, self.zeros(scores.numel(), per))
 
-    def count(self, total: int, per: Literal["row", "layer"]) -> int:
+    def zeros(self, total: int, per: Literal["row", "layer"]) -> int:
         """How many of `total` weights that are compared with each other go.
 
         `floor(ratio * total)` in a row, as Wanda's code counts. Over a layer the weight at the
@@ -65,5 +68,5 @@ class Unstructured(Pattern):
         The product is exact, of the decimal that was typed: in floats 0.29 * 100 is below 29, and
         a range of ratios may hold 0.7999999999999999.
         """
-        below = int(Fraction(str(round(self.ratio, 12))) * total)
+        below = int(Fraction(str(round(self.ratio, DIGITS))) * total)
         return below + 1 if per == "layer" and self.ratio > 0 else below

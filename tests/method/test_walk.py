@@ -427,6 +427,48 @@ def test_a_linear_that_is_used_twice_sees_both_inputs(windows: Windows) -> None:
     assert len(two.tokens) == windows[0].numel()
 
 
+class Routed(nn.Module):
+    """A block whose experts are modules of a list: a token goes to one, by its first feature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.Linear(8, 8)
+        self.experts = nn.ModuleList([nn.Linear(8, 8) for _ in range(3)])
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        flat = self.up(hidden).reshape(-1, 8)
+        found = torch.zeros_like(flat)
+        chosen = hidden[..., 0].reshape(-1).long()
+        for number, expert in enumerate(self.experts):
+            if (here := chosen == number).any():
+                found[here] = expert(flat[here])
+        found[:, 0] = 0
+        return hidden + found.reshape(hidden.shape)
+
+
+def test_experts_of_a_list_are_seen_in_whatever_batch_they_are_called() -> None:
+    """A batch that calls more of them than the first one did is not stopped before."""
+
+    def compressed(batch_size: int) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        model = Toy(lambda one, two, x: x)
+        model.layers = nn.ModuleList([Routed(), Routed()])
+        model.forward = lambda input_ids, **_: model.layers[1](  # type: ignore[method-assign]
+            model.layers[0](model.embed(input_ids))
+        )
+        model.embed.weight.data[:, 0] = torch.arange(40) % 3
+        ids = torch.stack([torch.full((9,), 3), torch.arange(3, 12)])  # expert 0; all of them
+        windows = (ids, torch.ones_like(ids, dtype=torch.bool))
+        records = walk(model, Wanda(), HALF, windows=windows, batch_size=batch_size)
+        assert not any(record.remarks for record in records)
+        return {name: linear.weight for name, linear in anatomy.prunable(model).items()}
+
+    alone, together = compressed(1), compressed(2)
+    assert len(alone) == 8
+    for name, weight in alone.items():
+        assert (weight == 0).equal(together[name] == 0), name
+
+
 def test_the_first_pass_ends_where_the_last_matrix_has_its_input(
     build: Build, windows: Windows
 ) -> None:

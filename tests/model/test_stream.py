@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -140,7 +141,10 @@ def test_what_fails_in_the_middle_of_a_block_leaves_the_dense_model(
 def test_scratch_of_a_process_that_was_killed_goes_and_that_of_a_living_one_stays(
     both: Callable[[str], tuple[Any, Any]], tmp_path: Path
 ) -> None:
-    left = tmp_path / "scratch" / "killed"
+    left = tmp_path / "scratch" / f"{gethostname()}-killed"
+    elsewhere = tmp_path / "scratch" / "another-machine-1"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "lock").touch()
     left.mkdir(parents=True)
     (left / "lock").touch()
     (left / "model.layers.0.mlp.up_proj.weight.safetensors").touch()
@@ -148,8 +152,9 @@ def test_scratch_of_a_process_that_was_killed_goes_and_that_of_a_living_one_stay
     models = [both("llama")[1], load(Local(path, load="stream"), tmp_path / "scratch")]
     for model in models:
         walk(model, Magnitude(), NofM(2, 4), windows=None)
-    assert len(list((tmp_path / "scratch").iterdir())) == 2
+    assert len(list((tmp_path / "scratch").iterdir())) == 3
     assert not left.exists()
+    assert elsewhere.exists()
     ids = torch.arange(3, 9)[None]
     with torch.no_grad():
         assert models[0](ids).logits.equal(models[1](ids).logits)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sweep.numerics import moments
 from sweep.numerics.moments import ColumnNorm, SecondMoment, Statistic
 
 INPUTS = torch.randn(30, 6, generator=torch.Generator().manual_seed(0))
@@ -24,6 +25,16 @@ def test_a_second_moment_is_twice_the_sum_of_products_per_sequence() -> None:
     in_parts(statistic, INPUTS)
     expected = sum((2 / 3) * torch.outer(x, x) for x in INPUTS)
     torch.testing.assert_close(statistic.hessian, expected)
+
+
+@pytest.mark.parametrize("stripe", [1, 2, 4, 5, 6])
+def test_a_second_moment_is_the_same_in_stripes(
+    stripe: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moments, "STRIPE", stripe)
+    statistic = SecondMoment()
+    in_parts(statistic, INPUTS)
+    torch.testing.assert_close(statistic.hessian, 2 / 3 * INPUTS.T @ INPUTS)
 
 
 def test_sums_are_kept_in_fp32_whatever_the_inputs_are() -> None:

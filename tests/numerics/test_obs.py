@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sweep.numerics import obs
 from sweep.numerics.obs import factorise, prune_columns
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
@@ -88,6 +89,9 @@ class FirstColumns(Pattern):
     width = None
     label = "first"
 
+    def zeros(self, total: int, per: Literal["row", "layer"]) -> int:
+        raise NotImplementedError
+
     def check(self, layer: str, in_features: int) -> None:
         pass
 
@@ -114,6 +118,65 @@ def test_the_factor_is_the_inverse_of_the_upper_cholesky_factor_of_the_inverse()
     torch.testing.assert_close(upper, expected, rtol=1e-4, atol=1e-6)
     assert factor.damping == 0.01
     assert not factor.dead.any()
+
+
+@given(
+    columns=st.integers(5, 40),
+    panel=st.integers(1, 24),
+    corner=st.integers(1, 24),
+    block=st.sampled_from([3, 4, 8]),
+    pattern=st.sampled_from([Unstructured(0.5), Unstructured(0.3), NofM(2, 4), NofM(1, 5)]),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=40)
+def test_neither_panels_nor_corners_change_what_comes_out(
+    columns: int, panel: int, corner: int, block: int, pattern: Pattern, seed: int
+) -> None:
+    """Against the textbook, at sizes that leave all of them unfilled at the end."""
+    width = pattern.width or 1
+    columns = max(columns // width, 1) * width
+    weight = random(5, columns, seed=seed)
+    hessian = hessian_of(random(3 * columns, columns, seed=seed + 1))
+    step = max(block // width, 1) * width
+    expected = textbook(weight, damped(hessian, 0.01), pattern, step)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(obs, "PANEL", panel)
+        patch.setattr(obs, "CORNER", corner)
+        kept = prune_columns([weight], factorise(hessian, 0.01), [pattern], block)[0]
+    assert (kept == 0).equal(expected == 0)
+    torch.testing.assert_close(kept.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("pattern", [Unstructured(0.5), NofM(2, 4)])
+def test_several_panels_and_corners_of_their_own_size_agree_with_float64(pattern: Pattern) -> None:
+    columns = 2 * obs.PANEL + 76
+    assert columns > 2 * obs.CORNER
+    weight, x = random(16, columns), random(1500, columns, seed=1)
+    kept = prune_columns([weight], factorise(hessian_of(x), 0.01), [pattern])[0]
+    upper = torch.linalg.cholesky(
+        torch.linalg.inv(damped(hessian_of(x.double()), 0.01)), upper=True
+    )
+    expected = column_by_column(weight, upper, pattern, 128)
+    same = int(((kept == 0) == (expected == 0)).sum())
+    assert same >= 0.9999 * kept.numel()  # scores that tie within rounding
+    rows = ((kept == 0) == (expected == 0)).all(dim=1)
+    assert rows.sum() >= 14
+    torch.testing.assert_close(kept[rows].double(), expected[rows], rtol=1e-4, atol=1e-5)
+
+
+def column_by_column(weight: Tensor, upper: Tensor, pattern: Pattern, block: int) -> Tensor:
+    """Algorithm 1 of the SparseGPT paper in float64, without blocks of updates."""
+    weight, width = weight.double().clone(), pattern.width or block
+    for j in range(weight.shape[1]):
+        if j % width == 0:
+            group = slice(j, min(j + width, weight.shape[1]))
+            scores = weight[:, group] ** 2 / upper.diagonal()[group] ** 2
+            gone = torch.zeros_like(weight, dtype=torch.bool)
+            gone[:, group] = pattern.drop(scores, "layer")
+        error = torch.where(gone[:, j], weight[:, j], 0.0) / upper[j, j]
+        weight[:, j:] -= error[:, None] * upper[j, j:]
+        weight[gone[:, j], j] = 0.0
+    return weight
 
 
 def test_the_block_size_does_not_change_an_n_of_m_result() -> None:

@@ -22,7 +22,9 @@ def misleading(random: np.random.Generator) -> np.ndarray:
 
 
 @pytest.mark.parametrize("share", [0.0001, 0.3, 0.5, 0.9999])
-@pytest.mark.parametrize("kind", ["random", "sorted", "few values", "one value", "misleading"])
+@pytest.mark.parametrize(
+    "kind", ["random", "sorted", "few values", "one value", "misleading", "infinite", "no numbers"]
+)
 def test_a_rank_among_many_is_that_of_all_sorted(kind: str, share: float) -> None:
     random = np.random.default_rng(0)
     values = {
@@ -31,6 +33,8 @@ def test_a_rank_among_many_is_that_of_all_sorted(kind: str, share: float) -> Non
         "few values": random.integers(0, 3, SIZE).astype(np.float32),
         "one value": np.ones(SIZE, np.float32),
         "misleading": misleading(random),
+        "infinite": np.where(random.random(SIZE) < 0.2, np.inf, 1.0).astype(np.float32),
+        "no numbers": np.where(random.random(SIZE) < 0.00005, np.nan, 1.0).astype(np.float32),
     }[kind]
     rank = int(share * SIZE)
     assert lowest._ranked(values, rank) == np.sort(values)[rank]

@@ -47,15 +47,15 @@ def test_the_lowest_scores_go_and_equal_scores_go_by_position(
 def test_the_count_is_at_most_one_weight_from_the_asked_share(
     total: int, thousandths: int, per: Literal["row", "layer"]
 ) -> None:
-    count = Unstructured(thousandths / 1000).count(total, per)
+    count = Unstructured(thousandths / 1000).zeros(total, per)
     assert 0 <= count <= total
     assert abs(count - Fraction(thousandths, 1000) * total) <= 1
 
 
 def test_a_count_follows_the_decimal_that_was_typed() -> None:
-    assert Unstructured(0.29).count(100, "row") == 29  # 0.29 * 100 is 28.999... in floats
-    assert Unstructured(0.7999999999999999).count(10, "row") == 8
-    assert Unstructured(1e-7).count(10_000_000, "row") == 1
+    assert Unstructured(0.29).zeros(100, "row") == 29  # 0.29 * 100 is 28.999... in floats
+    assert Unstructured(0.7999999999999999).zeros(10, "row") == 8
+    assert Unstructured(1e-7).zeros(10_000_000, "row") == 1
 
 
 def test_no_weight_goes_at_ratio_zero() -> None:

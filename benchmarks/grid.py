@@ -140,7 +140,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one run, nothing written")
     options = parser.parse_args()
-    figures, where = measure(1 if options.quick else options.runs), machine()
+    where = machine()  # the code as it is now, whatever is edited meanwhile
+    figures = measure(1 if options.quick else options.runs)
     show(figures, where)
     if not options.quick:
         written = {f.name: {"unit": f.unit, "bound": f.bound, "values": f.values} for f in figures}

@@ -213,13 +213,13 @@ def main() -> None:
         method, load, told, folder = options.prune
         print(json.dumps(prune(method, load, Shape(**json.loads(told)), Path(folder))))
         return
+    where = machine()  # the code as it is now, whatever is edited meanwhile
     if options.quick:
         contests = large(QUICK, options.methods, options.folder, BOUND_MB)
         contests += small(QUICK, 1, options.folder)
     else:
         contests = small(SMALL, options.runs, options.folder)
         contests += large(LLAMA_7B, options.methods, options.folder, BOUND_MB)
-    where = machine()
     show(contests, where)
     if not options.quick:
         write("memory", contests, where)

@@ -31,7 +31,9 @@ def _table(name: str, record: Mapping[str, Any]) -> str:
         "",
     ]
     if "contests" in record:
-        lines += ["| work | against | ours | theirs | ratio | must reach | results |"]
+        lines += [
+            "| work | against | ours | theirs | ratio | must reach | results, and what bounds it |"
+        ]
         lines += ["|---|---|---:|---:|---:|---:|---|"]
         lines += [_contest(one) for one in record["contests"]]
     else:
@@ -46,7 +48,8 @@ def _contest(one: Mapping[str, Any]) -> str:
     ]
     ratio = NOT_MEASURED if one["ratio"] is None else f"{one['ratio']:.2f}"
     bound = "" if one["bound"] is None else f"{one['bound']:.3g}"
-    cells = [one["work"], one["against"], *sides, ratio, bound, one["agreement"]]
+    said = "; ".join(filter(None, (one["agreement"], one["note"])))
+    cells = [one["work"], one["against"], *sides, ratio, bound, said]
     return f"| {' | '.join(cells)} |"
 
 

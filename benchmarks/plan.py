@@ -12,7 +12,7 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
-from benchmarks.contest import Contest, arguments, machine, show, write
+from benchmarks.contest import Contest, arguments, machine, show, turns, write
 from benchmarks.grid import timed
 
 METHODS = ("magnitude", "wanda", "sparsegpt")
@@ -45,24 +45,29 @@ def process_per_cell(outputs: Path, more: tuple[str, ...]) -> float:
 
 def twelve(runs: int, more: tuple[str, ...]) -> Contest:
     """Both ways in turns, each time from nothing."""
-    ours: list[float] = []
-    theirs: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(runs):
-            one, other = (Path(folder) / f"{side}-{turn}" for side in ("one", "each"))
-            ours.append(one_process(one, more))
-            theirs.append(process_per_cell(other, more))
-        names = [{path.name for path in (side / "cells").iterdir()} for side in (one, other)]
+        made: dict[str, list[Path]] = {"one": [], "each": []}
+
+        def fresh(side: str) -> Path:
+            made[side].append(Path(folder) / f"{side}-{len(made[side])}")
+            return made[side][-1]
+
+        spent = turns(
+            lambda: one_process(fresh("one"), more),
+            lambda: process_per_cell(fresh("each"), more),
+            runs,
+        )
+        names = [{path.name for path in (made[side][0] / "cells").iterdir()} for side in made]
         agreement = "other cells" if names[0] != names[1] else "the same cells"
     work = "12 points, 3 methods x 2 sparsities x 2 calibration sets, embedded model"
-    return Contest(work, "a process per point", "s", 3, ours, theirs, agreement)
+    return Contest(work, "a process per point", "s", 3, *spent, agreement)
 
 
 def main() -> None:
     """Measure, print, write."""
     options = arguments(__doc__.splitlines()[0]).parse_args()
+    where = machine()  # the code as it is now, whatever is edited meanwhile
     contests = [twelve(1 if options.quick else options.runs, QUICK if options.quick else ())]
-    where = machine()
     show(contests, where)
     if not options.quick:
         write("plan", contests, where)

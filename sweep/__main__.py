@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 
@@ -57,13 +58,29 @@ def main() -> None:
 
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
-    """Meanwhile Hydra raises its errors, instead of printing several lines and ending."""
+    """Meanwhile Hydra and its parser raise errors, instead of printing several lines and ending."""
     before = os.environ.get(name := "HYDRA_FULL_ERROR", "0")
     os.environ[name] = "1"
+    error = ArgumentParser.error
+    ArgumentParser.error = _refused  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
         os.environ[name] = before
+        ArgumentParser.error = error  # type: ignore[method-assign]
+
+
+def _refused(parser: ArgumentParser, message: str) -> NoReturn:
+    """An option that there is not: of words with a dash, which Hydra's parser reads."""
+    from sweep.refusal import Refusal, did_you_mean
+
+    what, _, words = message.partition("unrecognized arguments: ")
+    if what or not words:
+        raise Refusal("", "", f"{message}; python -m sweep --help lists the options")
+    option = words.split()[0]
+    hint = did_you_mean(option, parser._option_string_actions)
+    reason = f"no such option; {hint}settings are typed without dashes: method=wanda"
+    raise Refusal("", "", f"{option}: {reason}")
 
 
 if __name__ == "__main__":

@@ -23,9 +23,10 @@ def test_a_ratio_below_its_bound_and_what_was_not_measured_are_on_the_page_as_th
         "theirs": [2.0, 2.0, 2.0],
         "ratio": 1.0,
         "agreement": "the same",
+        "note": "",
     }
-    none = one | {"ours": [], "theirs": [], "ratio": None, "bound": None}
+    none = one | {"ours": [], "theirs": [], "ratio": None, "bound": None, "note": "no GPU"}
     machine = {"date": "2026-01-01", "device": "x", "cores": 2, "torch": "2", "threads": 2}
     text = page.section({"compress": {"machine": machine, "contests": [one, none]}})
     assert "| a walk | the plain form | 2 s | 2 s | 1.00 | 4 | the same |" in text
-    assert "| a walk | the plain form |  |  | not measured |  | the same |" in text
+    assert "| a walk | the plain form |  |  | not measured |  | the same; no GPU |" in text

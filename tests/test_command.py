@@ -46,6 +46,13 @@ WRONG: list[tuple[Sequence[str], str]] = [
         "metric=foo: no such option; there are: divergence, judge, lm_eval,",
     ),
     (["calibration=c4"], "calibration=c4: no such"),
+    (
+        ["--multirn"],
+        "--multirn: no such option; did you mean --multirun? settings are typed without",
+    ),
+    (["--method=wanda"], "--method=wanda: no such option; settings are typed without dashes: meth"),
+    (["sparsity.ratio=0.9999999999999"], "sparsity.ratio=0.9999999999999: the share of zeros must"),
+    (["metric.tasks.n_samples=null"], "metric.tasks.n_samples=null: alpaca is embedded and has no"),
     (["foo=1"], "foo=1: no such key; the top level has: outputs,"),
     (
         ["sparsity.ratoi=0.5"],
@@ -192,8 +199,9 @@ def test_a_refusal_of_data_is_one_line_too(words: list[str], tmp_path: Path) -> 
     (tmp_path / "rows.jsonl").write_text('{"text": "one"}\n{"text": \n')
     done = run(*words, "metric=[perplexity]", "tracker=none", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.startswith("sweep: calib.")
-    assert done.stderr.count("\n") == 1, done.stderr
+    *before, last = done.stderr.splitlines()
+    assert last.startswith("sweep: calib.")
+    assert all(line.startswith("reading ") for line in before), done.stderr  # on a slow machine
 
 
 def test_a_row_that_lacks_what_the_first_one_has_is_named(said: Said, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ def forked(
     cwd: Path | None = None,
     module: str = "sweep",
     environment: Mapping[str, str] | None = None,
+    umask: int = 0o022,
 ) -> subprocess.CompletedProcess[str]:
     """What `python -m MODULE WORDS` answers.
 
@@ -38,6 +39,7 @@ def forked(
         cwd: where it runs.
         module: what runs.
         environment: in place of this process's.
+        umask: of the process.
     """
     given = dict(os.environ if environment is None else environment)
     for name in {*given, *os.environ}:
@@ -50,6 +52,7 @@ def forked(
             "words": words,
             "cwd": str(cwd or Path.cwd()),
             "environment": given,
+            "umask": umask,
             "out": str(out),
             "err": str(err),
         }
@@ -91,6 +94,7 @@ def _serve(pipe: socket.socket) -> dict[str, Any]:
 def _run(asked: dict[str, Any]) -> NoReturn:
     for number, path in ((0, os.devnull), (1, asked["out"]), (2, asked["err"])):
         os.dup2(os.open(path, os.O_CREAT | os.O_RDWR), number)
+    os.umask(asked["umask"])
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["cwd"])

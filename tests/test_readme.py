@@ -35,6 +35,8 @@ with a model of the hub are tested in launchers/test_slurm.py, those with a judg
 metric/test_judge.py, the upload to a hub in export/test_upload.py, those that need a server of W&B
 in test_track_server.py; studies of many cells are composed in test_conf.py."""
 
+COMMANDS.sort(key=lambda command: "keep=model" not in command)  # the same without it is done then
+
 HELP = "python -m sweep --help"
 DEMO = "python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m"
 

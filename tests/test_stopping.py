@@ -76,42 +76,38 @@ def results(outputs: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def whole(frozen: Frozen, tmp_path: Path) -> dict[str, Any]:
-    """What comes out without a stop."""
-    sweep([{**frozen(*SMALL), "outputs": str(tmp_path / "whole")}])
-    return results(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("every", [0.0, 1000.0])
 def test_a_compression_goes_on_at_the_block_where_it_was_stopped(
-    every: float,
-    frozen: Frozen,
-    whole: dict[str, Any],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "EVERY", every)
+    sweep([{**frozen(*SMALL), "outputs": str(tmp_path / "whole")}])
+    whole = results(tmp_path / "whole")
     quiet()
-    stopped(frozen(*SMALL), "blocks", 3)
-    (cell,) = (tmp_path / "outputs" / "cells").glob("*sparsegpt*")
-    assert len(list((cell / "blocks").iterdir())) == 3
-    assert "stopped as asked, at blocks 3 of" in (cell / "log.txt").read_text()
-    assert not (cell / "compression.json").exists()
     together = SparseGPT.compress_together  # which one layer goes through as well
-    calls: list[Any] = []
-    monkeypatch.setattr(
-        SparseGPT,
-        "compress_together",
-        lambda self, weights, *more: calls.extend(weights) or together(self, weights, *more),
-    )
-    sweep([frozen(*SMALL)])
-    layers = whole[f"cells/{cell.name}/compression.json"]["layers"]
-    blocks_in_all = len({layer["name"].split(".")[2] for layer in layers})
-    assert len(calls) == len(layers) * (blocks_in_all - 3) // blocks_in_all
-    assert "goes on from block 3" in (cell / "log.txt").read_text()
-    assert results(tmp_path / "outputs") == whole
-    assert not (cell / "blocks").exists()
+    for every in (0.0, 1000.0):
+        monkeypatch.setattr(blocks, "EVERY", every)
+        outputs = tmp_path / f"every{every}"
+        config = {**frozen(*SMALL), "outputs": str(outputs)}
+        stopped(config, "blocks", 3)
+        (cell,) = (outputs / "cells").glob("*sparsegpt*")
+        assert len(list((cell / "blocks").iterdir())) == 3
+        assert "stopped as asked, at blocks 3 of" in (cell / "log.txt").read_text()
+        assert not (cell / "compression.json").exists()
+        calls: list[Any] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                SparseGPT,
+                "compress_together",
+                lambda self, weights, *more, calls=calls: (
+                    calls.extend(weights) or together(self, weights, *more)
+                ),
+            )
+            sweep([config])
+        layers = whole[f"cells/{cell.name}/compression.json"]["layers"]
+        blocks_in_all = len({layer["name"].split(".")[2] for layer in layers})
+        assert len(calls) == len(layers) * (blocks_in_all - 3) // blocks_in_all
+        assert "goes on from block 3" in (cell / "log.txt").read_text()
+        assert results(outputs) == whole
+        assert not (cell / "blocks").exists()
 
 
 def test_a_metric_that_is_stopped_costs_no_second_compression(

@@ -52,14 +52,22 @@ def table(outputs: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.read_text().splitlines()))
 
 
-def test_processes_share_a_grid_detached_and_give_what_one_gives(
+def test_processes_share_a_grid_outlive_the_terminal_and_give_what_one_gives(
     tmp_path: Path, frozen: Callable[..., dict[str, Any]]
 ) -> None:
     detached = ("hydra.launcher.wait=false", "hydra.launcher.private=false")
-    first = run(tmp_path / "two", "hydra/launcher=local", *detached)
-    assert first.returncode == 0, first.stderr
-    assert "submitted 2 jobs" in first.stdout
-    assert re.search(r"\d queued|\d running", first.stdout)
+    words = (*GRID, f"outputs={tmp_path / 'two'}", "hydra/launcher=local", *detached)
+    terminal = subprocess.Popen(
+        [sys.executable, "-m", "sweep", *words],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    said, _ = terminal.communicate()
+    assert terminal.returncode == 0
+    assert "submitted 2 jobs" in said
+    assert re.search(r"\d queued|\d running", said)
+    os.killpg(terminal.pid, signal.SIGHUP)  # which ends none of the jobs
     second = run(tmp_path / "two", "hydra/launcher=local")  # stays, and starts nothing twice
     assert second.returncode == 0, second.stderr
     assert "submitted" not in second.stdout
@@ -84,6 +92,7 @@ def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path)
     words = ("method=sparsegpt", "calib=c4", "calib.n_samples=128", "hydra.launcher.jobs=1")
     start = (*words, "hydra/launcher=local")
     assert run(tmp_path, *start, "hydra.launcher.wait=false").returncode == 0
+    assert others_may_look(tmp_path) == {False}  # as it is by itself
     deadline = time.monotonic() + 60
     while "running" not in status(tmp_path):
         assert time.monotonic() < deadline, status(tmp_path)
@@ -102,20 +111,6 @@ def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path)
     again = run(tmp_path, *start)
     assert again.returncode == 0, again.stderr
     assert status(tmp_path).endswith("2 done\n")
-
-
-def test_detached_processes_outlive_the_terminal_and_are_private_if_asked(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "sweep", *GRID, f"outputs={tmp_path}", "method=magnitude"]
-    words += ["hydra/launcher=local", "hydra.launcher.private=true"]
-    words += ["hydra.launcher.wait=false", "hydra.launcher.jobs=1"]
-    terminal = subprocess.Popen(words, start_new_session=True, stdout=subprocess.DEVNULL)
-    assert terminal.wait() == 0
-    os.killpg(terminal.pid, signal.SIGHUP)
-    deadline = time.monotonic() + 100
-    while not status(tmp_path).endswith("2 done\n"):
-        assert time.monotonic() < deadline, status(tmp_path)
-        time.sleep(0.5)
-    assert others_may_look(tmp_path) == {False}
 
 
 def test_settings_are_checked_by_name(tmp_path: Path) -> None:

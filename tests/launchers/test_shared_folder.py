@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import forked
 from tests.needed import missing
 
 GROUP, OTHER = 31337, 65534
@@ -55,14 +56,18 @@ def shared() -> Iterator[Path]:
 
 
 def said(folder: Path, *words: str, by: Sequence[str] = (), module: str = "sweep") -> str:
-    done = subprocess.run(
-        [*by, sys.executable, "-m", module, *words],
-        env={**os.environ, "HOME": str(folder)},
-        umask=0o002,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment, umask = {**os.environ, "HOME": str(folder)}, 0o002
+    if not by:
+        done = forked(*words, module=module, environment=environment, umask=umask)
+    else:
+        done = subprocess.run(
+            [*by, sys.executable, "-m", module, *words],
+            env=environment,
+            umask=umask,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 

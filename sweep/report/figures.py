@@ -84,7 +84,7 @@ def truth(links: Sequence[Link]) -> Iterator[Sketch]:
         metrics, tasks = (list(dict.fromkeys(key[i] for key in own)) for i in (0, 1))
         cut = left_out(len(metrics), LINES, "metrics") + left_out(len(tasks), PANELS, "tasks")
         metrics, tasks = metrics[:LINES], tasks[:PANELS]
-        figure = Figure(figsize=(2.6 + 1.2 * len(tasks), 1.3 + 0.7 * len(metrics)))
+        figure = Figure(figsize=(2.6 + 1.2 * len(tasks), 1.3 + 0.6 * len(metrics)))
         axes = figure.subplots()
         values = [[_rho(own.get((metric, task))) for task in tasks] for metric in metrics]
         picture = axes.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")

@@ -169,6 +169,11 @@ def clipped(name: str, most: int = 48) -> str:
     return name if len(name) <= most else f"{name[: most - 1 - end]}…{name[-end:]}"
 
 
+def ranged(values: Sequence[float]) -> str:
+    """Of numbers, for those who do not see them."""
+    return f"{min(values):.3g} to {max(values):.3g}" if values else "none"
+
+
 def left_out(count: int, most: int, what: str) -> str:
     """What a figure does not have."""
     where = "--columns chooses" if what in ("metrics", "tasks") else "all are in the tables"

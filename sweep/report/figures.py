@@ -30,6 +30,7 @@ from sweep.report.drawn import (
     left_out,
     markers,
     panelled,
+    ranged,
     saved,
     sentences,
     told_patterns,
@@ -128,6 +129,7 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Sketch]:
     figure, panels = panelled(len(metrics), width=3.7, height=2.8)
     looks = _looks(table)
     kinds: dict[Kind, None] = {}
+    said: list[str] = []
     for axes, metric in zip(panels, metrics, strict=False):
         points: dict[Kind, list[tuple[float, float]]] = {}
         for row, entry in zip(table.rows, table.entries, strict=True):
@@ -142,10 +144,13 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Sketch]:
         axes.set_xlabel(f"{metric}\n({reads})" if reads else metric)
         axes.set_ylabel(task)
         kinds |= dict.fromkeys(points)
+        heights = [y for found in points.values() for _, y in found]
+        said.append(
+            f"{task} of {len(places)} cells, {ranged(heights)}, against {metric}, {ranged(places)}"
+        )
     keyed(figure, _key(table, looks, kinds), len(panels))
-    said = [f"{task} of {len(table.rows)} cells against {', '.join(metrics)}; see the table"]
     title = f"{task} against the distribution metrics{cut}"
-    yield Sketch("against", title, figure, sentences(said))
+    yield Sketch("against", title, figure, sentences([*said, "All are in the table"]))
 
 
 def _looks(table: Rows) -> dict[Kind, dict[str, Any]]:

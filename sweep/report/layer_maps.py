@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sweep.report.drawn import Sketch, clipped, panelled, sentences
+from sweep.report.drawn import Sketch, clipped, panelled, ranged, sentences
 from sweep.report.table import Rows, named
 
 MAPS = 12
@@ -76,7 +76,7 @@ def maps(table: Rows, layers: Sequence[Mapping[str, Any]]) -> Iterator[Sketch]:
             axes.spines[:].set_visible(False)
         figure.colorbar(picture, ax=list(panels), label=title.lower())
         said = [
-            f"{one.name} ({one.cell}): " + _range([x[name] for x in shown if x["cell"] == one.cell])
+            f"{one.name} ({one.cell}): " + ranged([x[name] for x in shown if x["cell"] == one.cell])
             for one in chosen
         ]
         yield Sketch(
@@ -168,7 +168,3 @@ def _varying(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         found.setdefault(layer["cell"], []).append(layer["sparsity"])
     differ = {cell for cell, values in found.items() if max(values) - min(values) >= 0.01}
     return [layer for layer in layers if layer["cell"] in differ]
-
-
-def _range(values: Sequence[float]) -> str:
-    return f"{min(values):.3g} to {max(values):.3g}"

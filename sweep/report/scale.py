@@ -21,7 +21,7 @@ from sweep.report.typeset import minus
 EXPLODED = 40
 """Tolerances from the dense value at which an axis is no longer linear: the tolerance is then a
 fortieth of it."""
-NAMED = {"x": 6, "y": 9}
+NAMED = {"x": 6, "y": 10}
 """Numbers that an axis has room for: they lie beside each other, or above."""
 
 

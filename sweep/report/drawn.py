@@ -123,11 +123,11 @@ def told_patterns(signs: Mapping[str, str]) -> dict[str, Artist]:
 
 def keyed(figure: Figure, handles: Mapping[str, Artist], panels: int) -> None:
     """A legend below all panels, in as many columns as there is room for."""
-    longest = max(map(len, handles))
-    across = max(1, min(3, panels, int(figure.get_figwidth() * 13 // (longest + 6))))
+    letters = int(figure.get_figwidth() * 13)
+    across = max(1, min(3, panels, letters // (max(map(len, handles)) + 6)))
     figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(len(handles) / across))
     figure.legend(
-        *(handles.values(), [clipped(label, 100) for label in handles]),
+        *(handles.values(), [clipped(label, letters // across - 6) for label in handles]),
         loc="outside lower center",
         ncols=across,
     )

@@ -85,7 +85,7 @@ def truth(links: Sequence[Link]) -> Iterator[Sketch]:
         metrics, tasks = (list(dict.fromkeys(key[i] for key in own)) for i in (0, 1))
         cut = left_out(len(metrics), LINES, "metrics") + left_out(len(tasks), PANELS, "tasks")
         metrics, tasks = metrics[:LINES], tasks[:PANELS]
-        figure = Figure(figsize=(2.6 + 1.2 * len(tasks), 1.3 + 0.6 * len(metrics)))
+        figure = Figure(figsize=(2.6 + 1.2 * len(tasks), max(3.2, 1.3 + 0.6 * len(metrics))))
         axes = figure.subplots()
         values = [[_rho(own.get((metric, task))) for task in tasks] for metric in metrics]
         picture = axes.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
@@ -98,7 +98,7 @@ def truth(links: Sequence[Link]) -> Iterator[Sketch]:
         axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
         axes.set_yticks(range(len(metrics)), metrics)
         axes.spines[:].set_visible(False)
-        figure.colorbar(picture, label="Spearman's ρ, turned so that 1 is the truth")
+        figure.colorbar(picture, label="Spearman's ρ; 1 is the truth")
         said = [
             f"{metric} with {task} {', '.join(_coefficients(link, ends=False))}"
             for (metric, task), link in own.items()

@@ -85,7 +85,7 @@ def unfold(
         straight(bent(low) - margin), straight(bent(high) + margin)
     )
     ticks = _ticks((low, centre, high), width, bent, NAMED[which])
-    axis.set_ticks(ticks, [minus(f"{tick:.3g}") for tick in ticks])
+    axis.set_ticks(ticks, [minus(format(t, ".3g" if abs(t) < 1000 else "g")) for t in ticks])
     of_dense = f"{100 * TOLERANCE:g} % of dense"
     return f"logarithmic beyond {of_dense if room else f'±{width:.2g}'}"
 

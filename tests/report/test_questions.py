@@ -497,7 +497,7 @@ def test_figures_say_in_themselves_what_is_a_stand_in_and_hide_nothing_by_it(
 ) -> None:
     write_cell("dense", quality=1.0)
     for i in range(7):
-        for calib in ("c4", "alpaca"):
+        for calib in ("c4", "alpaca", f"corpus-{'of-a-long-name-' * 5}"):
             write_cell(sparsity=f"{10 * (i + 1)}%", calib=calib, quality=1 - i / 8)
     found = rows()
     if corpora == "many":
@@ -528,6 +528,9 @@ def test_figures_say_in_themselves_what_is_a_stand_in_and_hide_nothing_by_it(
                 around = other.get_tightbbox()
                 assert around is not None
                 assert not box.overlaps(around)
+                low, high = sketch.figure.bbox.padded(1).get_points()
+                assert (around.get_points() >= low).all(), sketch.name
+                assert (around.get_points() <= high).all(), sketch.name
 
 
 def test_figures_of_real_corpora_have_no_such_note(

@@ -103,24 +103,30 @@ def _candidates(table: Rows) -> list[Candidate]:
 def choice(cells: Sequence[Candidate]) -> list[Candidate]:
     """Of the cells those that are drawn, by sparsity and then as given.
 
-    First one cell of each method and calibration set at the places that most of them have, these
-    spread over all; then what else there is room for: other places, other seeds.
+    One of each method and calibration set, then a second: at the places that most of them have,
+    these spread over all, and where one has none of these, at the same sparsity. Other seeds come
+    last.
     """
     cells = sorted(cells, key=lambda one: one.ratio)
     variants = _by_turns(list(dict.fromkeys(one.variant for one in cells)))
-    having: dict[str, set[tuple[str, ...]]] = {}
+    places = _by_preference(cells, MAPS // len(variants))
+    tried: dict[tuple[str, ...], set[str]] = {}
     for one in cells:
-        having.setdefault(one.place, set()).add(one.variant)
-    most = max(map(len, having.values()))
-    common = [place for place, own in having.items() if len(own) == most]
-    order = list(dict.fromkeys([*_spread(common, MAPS // len(variants)), *common, *having]))
+        tried.setdefault(one.variant, set()).add(one.place)
+    turns = {
+        (variant, place): turn
+        for variant, own in tried.items()
+        for turn, place in enumerate(filter(own.__contains__, places))
+    }
     seeds: Counter[tuple[Any, ...]] = Counter()
     ranks: list[tuple[int, int, int]] = []
     for one in cells:
-        ranks.append((seeds[one[1:]], order.index(one.place), variants.index(one.variant)))
+        turn = turns[one.variant, one.place]
+        ranks.append((seeds[one[1:]], turn, variants.index(one.variant)))
         seeds[one[1:]] += 1
     first = sorted(range(len(cells)), key=lambda i: ranks[i])[:MAPS]
-    return sorted((cells[i] for i in sorted(first)), key=lambda one: [*having].index(one.place))
+    given = list(dict.fromkeys(one.place for one in cells))
+    return sorted((cells[i] for i in sorted(first)), key=lambda one: given.index(one.place))
 
 
 def told(chosen: Sequence[Candidate], cells: Sequence[Candidate]) -> str:
@@ -150,6 +156,25 @@ def _by_turns(variants: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
         turns[variant] = before[variant[:-1]]
         before[variant[:-1]] += 1
     return sorted(variants, key=lambda variant: turns[variant])
+
+
+def _by_preference(cells: Sequence[Candidate], count: int) -> list[str]:
+    """All places: so many that are spread over those that most variants have, the others of these,
+    and after each one with the same sparsity; then a second one, and so on."""
+    having: dict[str, set[tuple[str, ...]]] = {}
+    for one in cells:
+        having.setdefault(one.place, set()).add(one.variant)
+    most = max(map(len, having.values()))
+    common = [place for place, own in having.items() if len(own) == most]
+    first = list(dict.fromkeys([*_spread(common, count), *common]))
+    ratios = {one.place: one.ratio for one in cells}
+    rest = [place for place in having if place not in first]
+    ranks = {place: (0, i, 0) for i, place in enumerate(first)}
+    for place in rest:
+        before = sum(ratios[other] == ratios[place] for other in rest[: rest.index(place)])
+        alike = (i for i, other in enumerate(first) if ratios[other] == ratios[place])
+        ranks[place] = (before, min(alike, default=len(first)), 1)
+    return sorted(having, key=ranks.__getitem__)
 
 
 def _spread(places: Sequence[str], count: int) -> list[str]:

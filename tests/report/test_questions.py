@@ -458,6 +458,27 @@ def test_a_sparsity_that_only_one_method_has_comes_after_those_that_all_have() -
     assert len(chosen) == layer_maps.MAPS
 
 
+def test_a_calibration_set_whose_settings_no_other_has_is_drawn_too_at_the_same_sparsity() -> None:
+    """As mixtures with their weights."""
+    plain = [
+        (m, c, p) for m in ("wanda", "sparsegpt") for c in ("c4", "self") for p in ("50%", "60%")
+    ]
+    mixed = [
+        (m, "mix", f"{p} weight={w}")
+        for m in ("wanda", "sparsegpt")
+        for p in ("50%", "60%")
+        for w in (1, 3)
+    ]
+    cells = _cells(*plain, *mixed)
+    chosen = layer_maps.choice(cells)
+    assert {one.variant for one in chosen} == {one.variant for one in cells}
+    assert {one.place for one in chosen if one.variant[1] == "mix"} == {
+        "50% weight=1",
+        "60% weight=1",
+    }
+    assert len([one for one in chosen if one.variant[1] != "mix"]) == 8
+
+
 def test_of_more_methods_than_there_is_room_for_each_comes_before_a_second_calibration_set() -> (
     None
 ):

@@ -46,6 +46,7 @@ DOORS = {
         "sweep/report/drawn.py",
         "sweep/report/curves.py",
         "sweep/report/figures.py",
+        "sweep/report/scale.py",
     },
     "jinja2": {"sweep/report/page.py"},
     "openai": {"sweep/metric/judge_endpoint.py"},

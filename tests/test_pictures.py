@@ -1,4 +1,5 @@
-"""Every picture of the README has a command that makes it anew, and there are no others."""
+"""Every picture of the README has a command that makes it anew, there are no others, and what is
+said of them is what they show."""
 
 from __future__ import annotations
 
@@ -21,6 +22,32 @@ def test_every_picture_of_the_readme_is_made_by_the_command_and_every_one_made_i
     }
     assert shown == made == {f"docs/{file.name}" for file in pictures.DOCS.iterdir()}
     assert all((CONF / "study" / f"{study}.yaml").is_file() for study in pictures.PICTURES)
+
+
+def _said_of(study: str) -> str:
+    """What the README says of a study, from its command to its picture."""
+    text = README.read_text()
+    end = text.index(f"({pictures.PICTURES[study].file(study).relative_to(README.parent)})")
+    return text[text.rindex(f"+study={study}", 0, end) : end]
+
+
+def test_the_correlations_that_the_readme_names_are_those_of_the_picture() -> None:
+    """In the order of the sentence: on the instructions' responses, then on prose."""
+    named = re.findall(r"(-?\d\.\d\d) \[(-?\d\.\d\d),\s(-?\d\.\d\d)\]", _said_of("metric_validity"))
+    found = json.loads(pictures.RESULT.read_text())["metric_validity"]["spearman"]
+    metrics = [f"{m}_{c}" for c in ("alpaca", "c4") for m in ("jsd", "perplexity_compressed")]
+    shown = [found[f"{metric} em_alpaca"] for metric in metrics]
+    assert [tuple(map(float, ends)) for ends in named] == [
+        pytest.approx(ends, abs=0.005 + 1e-9) for ends in shown
+    ]
+
+
+@pytest.mark.parametrize("study", pictures.PICTURES)
+def test_the_readme_counts_the_cells_that_the_picture_is_of(study: str) -> None:
+    said = re.search(r"(\d+) (compressed )?cells", _said_of(study))
+    assert said is not None
+    cells = json.loads(pictures.RESULT.read_text())[study]["cells"]
+    assert int(said[1]) == cells - bool(said[2])  # the dense one is not compressed
 
 
 @pytest.fixture

@@ -1,18 +1,18 @@
 """Every metric by sparsity, or by a setting: what one pays for pruning (matplotlib).
 
-A colour, with its dash, is a method with its calibration set; a marker is a pattern. The dense
+A colour is a method with its calibration set, as in every figure; what else tells lines apart is
+in their dashes. A marker is a pattern. The dense
 level and what is within tolerance of it are drawn in; a point is hollow where the interval of its
 difference to dense crosses the tolerance.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count, cycle, islice
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
-import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
@@ -23,29 +23,34 @@ from sweep.report.drawn import (
     COLOURS,
     GREY,
     LINES,
-    MARKERS,
     PANELS,
     TOLD,
-    Drawn,
-    clipped,
+    Sketch,
+    colours,
+    keyed,
     left_out,
+    markers,
     panelled,
-    saved,
     sentences,
+    told_patterns,
 )
-from sweep.report.frontier import SPARSITY, Line, lines, numbers
+from sweep.report.frontier import SPARSITY, UNSTRUCTURED, Line, lines, numbers
 from sweep.report.paired import Paired
+from sweep.report.scale import level, unfold
 from sweep.report.table import Rows
 from sweep.report.typeset import digits, minus
 
-DASHES: tuple[Any, ...] = ("-", "--", "-.", ":")
-EXPLODED = 40
-"""Tolerances beyond the dense value at which an axis is no longer linear: the tolerance is then a
-fortieth of it."""
+Style = tuple[str, Any, float]
+"""Colour, dash and width of a line."""
+DASHES: tuple[Any, ...] = (
+    *("-", "--", "-.", ":"),
+    *((0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (2, 1)), (0, (1, 3))),
+)
+WIDTHS = (1.2, 2.0, 2.8)
 BARS = "bars: the 95 % interval over examples; of several seeds, one standard deviation"
 
 
-def curves(table: Rows, paired: Paired, along: str = SPARSITY) -> Iterator[Drawn]:
+def curves(table: Rows, paired: Paired, along: str = SPARSITY) -> Iterator[Sketch]:
     """Every metric by sparsity, a line per method and calibration set, from the dense model on; or
     by a setting, a line per sparsity too."""
     drawn = {name: lines(table, name, paired, along) for name in table.metrics}
@@ -55,33 +60,27 @@ def curves(table: Rows, paired: Paired, along: str = SPARSITY) -> Iterator[Drawn
     if not drawn or (single and along == SPARSITY and numbers(table)):
         return  # of many single points nothing is to be seen; they are lines along a setting
     short = along.rpartition(".")[2]
-    names = list(dict.fromkeys(_name(x, found) for found in drawn.values() for x in found))
-    styles = dict(zip(names[:LINES], _styles(), strict=False))
+    pairs = {_name(x, found): (x.method, x.calib) for found in drawn.values() for x in found}
+    styles = _styles(dict(islice(pairs.items(), LINES)), colours(table))
     drawn = {m: [x for x in found if _name(x, found) in styles] for m, found in drawn.items()}
     patterns = dict.fromkeys(x.pattern for found in drawn.values() for x in found)
-    markers = dict(zip(patterns, cycle(MARKERS), strict=False))
+    signs = {pattern: of for pattern, of in markers(table).items() if pattern in patterns}
     figure, panels = panelled(len(drawn), width=3.7, height=2.8)
     for axes, (metric, found) in zip(panels, drawn.items(), strict=False):
         beside = _beside(found)
         for line, aside in zip(found, beside, strict=True):
-            _line(axes, line, styles[_name(line, found)], markers[line.pattern], aside)
+            _line(axes, line, styles[_name(line, found)], signs[line.pattern], aside)
         _levels(axes, found)
-        _scaled(axes, found)
+        ends = [y for line in found for point in line.points for y in (point.low, point.high)]
+        axes.set_ylabel(unfold(axes, "y", ends, *level(table, metric)), fontsize=7)
         axes.set_title(metric)
         axes.set_xlabel(short)
         if along == SPARSITY:
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         else:
             _numbered(axes, [point.place for line in found for point in line.points])
-    handles = _legend(styles, markers, [line for found in drawn.values() for line in found])
-    longest = max(map(len, handles))
-    across = max(1, min(3, len(drawn), int(figure.get_figwidth() * 13 // (longest + 6))))
-    figure.set_figheight(figure.get_figheight() + 0.18 * math.ceil(len(handles) / across))
-    figure.legend(
-        *(handles.values(), [clipped(label, 100) for label in handles]),
-        loc="outside lower center",
-        ncols=across,
-    )
+    handles = _legend(styles, signs, [line for found in drawn.values() for line in found])
+    keyed(figure, handles, len(drawn))
     said = [
         f"{metric}: " + "; ".join(f"{_said(line, found)} {_listed(line)}" for line in found[:TOLD])
         for metric, found in drawn.items()
@@ -90,8 +89,8 @@ def curves(table: Rows, paired: Paired, along: str = SPARSITY) -> Iterator[Drawn
     title += f"; {BARS}"
     if any(any(_beside(found)) for found in drawn.values()):
         title += "; n:m patterns are side by side at the share of zeros that they have in common"
-    title += left_out(len(names), LINES, "lines") + left_out(metrics, PANELS, "metrics")
-    yield saved(_file(name), title, figure, sentences(said))
+    title += left_out(len(pairs), LINES, "lines") + left_out(metrics, PANELS, "metrics")
+    yield Sketch(_file(name), title, figure, sentences(said))
 
 
 def _numbered(axes: Axes, places: Sequence[float]) -> None:
@@ -105,7 +104,7 @@ def _beside(found: Sequence[Line]) -> list[float]:
     """How far each line is moved aside: n:m points of several methods have one place."""
     places: dict[float, list[int]] = {}
     for number, line in enumerate(found):
-        if line.pattern != "unstructured":
+        if line.pattern != UNSTRUCTURED:
             places.setdefault(line.points[0].place, []).append(number)
     aside = [0.0] * len(found)
     for together in places.values():
@@ -115,18 +114,19 @@ def _beside(found: Sequence[Line]) -> list[float]:
     return aside
 
 
-def _line(axes: Axes, line: Line, style: tuple[str, Any], marker: str, aside: float) -> None:
+def _line(axes: Axes, line: Line, style: Style, marker: str, aside: float) -> None:
     """A line with its points; those are hollow of which it is not certain on which side of the
     tolerance they are."""
-    colour, dash = style
+    colour, dash, width = style
     x = [point.place + aside for point in line.points]
     y = [point.value for point in line.points]
     low = [max(0.0, point.value - point.low) for point in line.points]
     high = [max(0.0, point.high - point.value) for point in line.points]
-    if line.pattern == "unstructured":
+    if line.pattern == UNSTRUCTURED:
         begins = line.dense is not None and line.along == SPARSITY
         before = [(0.0, line.dense)] if begins else []
-        axes.plot(*zip(*before, *zip(x, y, strict=True), strict=True), dash, color=colour, lw=1.2)
+        way = zip(*before, *zip(x, y, strict=True), strict=True)
+        axes.plot(*way, color=colour, linestyle=dash, linewidth=width)
     axes.errorbar(x, y, yerr=[low, high], linestyle="", color=colour, capsize=2, lw=1)
     sure = [line.room is None or line.certain(point) for point in line.points]
     for filled in (True, False):
@@ -155,55 +155,15 @@ def _levels(axes: Axes, found: Sequence[Line]) -> None:
             axes.axhline(worst, color=GREY, linewidth=0.8, linestyle=":")
 
 
-def _scaled(axes: Axes, found: Sequence[Line]) -> None:
-    """Where values explode, an axis that is linear within tolerance of dense and logarithmic
-    beyond: a plain one hides either the others or the tolerance."""
-    values = [point.value for line in found for point in line.points]
-    dense, room = min(
-        ((line.dense, line.room) for line in found if line.room and line.dense and line.dense > 0),
-        default=(0.0, None),
-    )
-    if room is not None and max(values) - dense > EXPLODED * room:
-
-        def bent(y: Any) -> Any:
-            return np.arcsinh((y - dense) / room)
-
-        axes.set_yscale("function", functions=(bent, lambda z: dense + room * np.sinh(z)))
-        low, high = min(*values, dense - room), max(values)
-        ticks = _ticks(dense, high, bent)
-        axes.set_ylim(low, dense + (high - dense) * 1.3)
-        axes.set_yticks(ticks, [f"{tick:.3g}" for tick in ticks])
-        axes.set_ylabel("logarithmic beyond 5 %", fontsize=7)
-    elif min(values) > 0 and max(values) > 10 * min(values) and max(values) > 1:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
-
-
-def _ticks(dense: float, high: float, bent: Callable[[float], float]) -> list[float]:
-    """The dense level, and round numbers that are far enough from each other on such an axis."""
-    powers = range(math.floor(math.log10(dense)), math.ceil(math.log10(high)) + 1)
-    kept = [dense]
-    for number in sorted(m * 10.0**power for power in powers for m in (1, 2, 5)):
-        far = bent(number) - bent(kept[-1]) > bent(high) / 9
-        if dense < number <= high and far:
-            kept.append(number)
-    return kept
-
-
 def _legend(
-    styles: Mapping[str, tuple[str, Any]], markers: Mapping[str, str], drawn: Sequence[Line]
+    styles: Mapping[str, Style], signs: Mapping[str, str], drawn: Sequence[Line]
 ) -> dict[str, Artist]:
     """What colours and dashes, signs, levels and hollow points mean."""
     handles: dict[str, Artist] = {
-        name: Line2D([], [], color=colour, linestyle=dash)
-        for name, (colour, dash) in styles.items()
+        name: Line2D([], [], color=colour, linestyle=dash, linewidth=width)
+        for name, (colour, dash, width) in styles.items()
     }
-    if len(markers) > 1 or "unstructured" not in markers:
-        handles |= {
-            pattern: Line2D([], [], color="black", linestyle="", marker=marker)
-            for pattern, marker in markers.items()
-        }
+    handles |= told_patterns(signs)
     if any(line.dense is not None for line in drawn):
         handles["dense"] = Line2D([], [], color=GREY, linewidth=0.8)
     if any(line.room is not None for line in drawn):
@@ -217,9 +177,20 @@ def _legend(
     return handles
 
 
-def _styles() -> Iterator[tuple[str, Any]]:
-    """Colours with dashes; thirty-two before the first comes again."""
-    return ((COLOURS[i % 8], DASHES[(i + i // 8) % 4]) for i in count())
+def _styles(
+    pairs: Mapping[str, tuple[str, str]], colour: Mapping[tuple[str, str], str]
+) -> dict[str, Style]:
+    """By name of a line. Twenty-four of one colour differ, and where few lines have each their own,
+    so do their dashes: a picture may be printed in grey."""
+    before = Counter({own: place for place, own in enumerate(COLOURS)})
+    first = before.copy()
+    found: dict[str, Style] = {}
+    for name, pair in pairs.items():
+        own = colour[pair]
+        round_, dash = (before[own] - first[own]) // len(DASHES), before[own] % len(DASHES)
+        found[name] = (own, DASHES[dash], WIDTHS[round_ % len(WIDTHS)])
+        before[own] += 1
+    return found
 
 
 def _name(line: Line, among: Sequence[Line]) -> str:
@@ -230,7 +201,7 @@ def _name(line: Line, among: Sequence[Line]) -> str:
 def _said(line: Line, among: Sequence[Line]) -> str:
     """With its pattern."""
     name = _name(line, among)
-    return name if line.pattern == "unstructured" else f"{name} {line.pattern}"
+    return name if line.pattern == UNSTRUCTURED else f"{name} {line.pattern}"
 
 
 def _file(name: str) -> str:

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle, islice
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from sweep.report.curves import curves
 from sweep.report.drawn import (
-    COLOURS,
+    GREY,
+    INK,
     LINES,
     MARKERS,
     PANELS,
     STYLE,
     TOLD,
     Drawn,
+    Sketch,
     clipped,
+    colours,
+    keyed,
     left_out,
+    markers,
     panelled,
+    ranged,
     saved,
     sentences,
+    told_patterns,
 )
 from sweep.report.effect import Effect
-from sweep.report.frontier import numbers
+from sweep.report.frontier import numbers, pattern_of
+from sweep.report.layer_maps import maps
+from sweep.report.notes import mark
 from sweep.report.paired import Paired
+from sweep.report.scale import level, unfold
 from sweep.report.table import Rows
 from sweep.report.truth import FEW, Link
 from sweep.report.typeset import minus
@@ -37,8 +49,11 @@ MOST = 40
 """Rows of a panel; more cannot be read."""
 WIDEST = 72
 """Letters of a name beside a forest plot."""
-MAPS = 12
-"""Cells whose layers are drawn."""
+FILLS = ("full", "left", "right")
+"""Of markers: of the first eight methods with their calibration set, of the second, the third."""
+
+Kind = tuple[str, str, str] | None
+"""Method, calibration set and pattern of a point; None: dense."""
 
 
 def draw(
@@ -50,51 +65,59 @@ def draw(
 ) -> list[Drawn]:
     """Every figure for which there is something to draw."""
     with rc_context(STYLE):
-        return [
+        sketches = [
             *curves(table, paired),
             *[drawn for along in numbers(table) for drawn in curves(table, paired, along)],
             *truth(links),
             *scatter(table, links),
-            *forest(effects),
-            *maps(layers),
+            *forest(table, effects),
+            *maps(table, layers),
         ]
+        told = mark(table.entries)
+        return [saved(sketch, told) for sketch in sketches]
 
 
-def truth(links: Sequence[Link]) -> Iterator[Drawn]:
-    """A heat map of Spearman's rho per model: distribution metrics by task metrics."""
+def truth(links: Sequence[Link]) -> Iterator[Sketch]:
+    """A heat map per model, distribution metrics by task metrics: Spearman's rho is its colour,
+    Kendall's tau is written beside it."""
     for number, model in enumerate(dict.fromkeys(link.model for link in links)):
         own = {(link.metric, link.task): link for link in links if link.model == model}
         metrics, tasks = (list(dict.fromkeys(key[i] for key in own)) for i in (0, 1))
         cut = left_out(len(metrics), LINES, "metrics") + left_out(len(tasks), PANELS, "tasks")
         metrics, tasks = metrics[:LINES], tasks[:PANELS]
-        figure = Figure(figsize=(2.6 + 1.15 * len(tasks), 1.3 + 0.5 * len(metrics)))
+        figure = Figure(figsize=(2.6 + 1.2 * len(tasks), max(3.2, 1.3 + 0.6 * len(metrics))))
         axes = figure.subplots()
         values = [[_rho(own.get((metric, task))) for task in tasks] for metric in metrics]
         picture = axes.imshow(values, cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
         for i, metric in enumerate(metrics):
             for j, task in enumerate(tasks):
-                link = own.get((metric, task))
-                if link is not None and link.spearman is not None:
-                    value, low, high, _ = link.spearman
-                    colour = "white" if abs(value) > 0.6 else "black"
-                    shown = link.configurations >= FEW and high > low
-                    ends = f"\n[{low:.2f}, {high:.2f}]" if shown else ""
-                    text = minus(f"{value:.2f}{ends}")
+                if (link := own.get((metric, task))) is not None and link.spearman is not None:
+                    colour = "white" if abs(_rho(link)) > 0.6 else "black"
+                    text = "\n".join(_coefficients(link))
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
         axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
         axes.set_yticks(range(len(metrics)), metrics)
         axes.spines[:].set_visible(False)
-        figure.colorbar(picture, label="Spearman, turned so that 1 is the truth")
+        figure.colorbar(picture, label="Spearman's ρ; 1 is the truth")
         said = [
-            f"{metric} with {task} {minus(f'{_rho(link):.2f}')}"
+            f"{metric} with {task} {', '.join(_coefficients(link, ends=False))}"
             for (metric, task), link in own.items()
             if link.spearman is not None
         ]
-        title = f"Rank correlation with the tasks, {model}{cut}"
-        yield saved(f"truth{number or ''}", title, figure, sentences(said))
+        title = f"Rank correlation with the tasks, {model}: Spearman's ρ and Kendall's τ{cut}"
+        yield Sketch(f"truth{number or ''}", title, figure, sentences(said))
 
 
-def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Drawn]:
+def _coefficients(link: Link, *, ends: bool = True) -> Iterator[str]:
+    """Both, each with its interval below it, if that says something."""
+    for letter, found in (("ρ", link.spearman), ("τ", link.kendall)):
+        if found is not None:
+            yield minus(f"{letter} {found.value:.2f}")
+            if ends and link.configurations >= FEW and found.high > found.low:
+                yield minus(f"[{found.low:.2f}, {found.high:.2f}]")
+
+
+def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Sketch]:
     """The first task against each distribution metric of the table, a point per cell."""
     tasks = [name for name in table.metrics if name in {link.task for link in links}]
     metrics = [name for name in table.metrics if name in {link.metric for link in links}]
@@ -102,26 +125,67 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Drawn]:
         return
     task = tasks[0]
     cut, metrics = left_out(len(metrics), PANELS, "metrics"), metrics[:PANELS]
+    cut += left_out(len(colours(table)), LINES, "methods with their calibration set")
     figure, panels = panelled(len(metrics), width=3.7, height=2.8)
-    methods = dict.fromkeys(row["method"] for row in table.rows)
-    styles = dict(zip(methods, zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False))
+    looks = _looks(table)
+    kinds: dict[Kind, None] = {}
+    said: list[str] = []
     for axes, metric in zip(panels, metrics, strict=False):
-        for method, (colour, marker) in styles.items():
-            points = [r for r in table.rows if r["method"] == method and metric in r and task in r]
-            x, y = ([point[name] for point in points] for name in (metric, task))
-            axes.plot(x, y, linestyle="", marker=marker, color=colour, label=method)
-        axes.set_xlabel(metric)
+        points: dict[Kind, list[tuple[float, float]]] = {}
+        for row, entry in zip(table.rows, table.entries, strict=True):
+            pattern = pattern_of(str(row["sparsity"]))
+            kind = (row["method"], row["calib"], pattern) if entry.about["compresses"] else None
+            if kind in looks and metric in row and task in row:
+                points.setdefault(kind, []).append((row[metric], row[task]))
+        for kind, found in points.items():
+            axes.plot(*zip(*found, strict=True), linestyle="", **looks[kind])
+        places = [x for found in points.values() for x, _ in found]
+        reads = unfold(axes, "x", places, *level(table, metric))
+        axes.set_xlabel(f"{metric}\n({reads})" if reads else metric)
         axes.set_ylabel(task)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    said = [f"{task} of {len(table.rows)} cells against {', '.join(metrics)}; see the table"]
+        kinds |= dict.fromkeys(points)
+        heights = [y for found in points.values() for _, y in found]
+        said.append(
+            f"{task} of {len(places)} cells, {ranged(heights)}, against {metric}, {ranged(places)}"
+        )
+    keyed(figure, _key(table, looks, kinds), len(panels))
     title = f"{task} against the distribution metrics{cut}"
-    yield saved("against", title, figure, sentences(said))
+    yield Sketch("against", title, figure, sentences([*said, "All are in the table"]))
 
 
-def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
+def _looks(table: Rows) -> dict[Kind, dict[str, Any]]:
+    """Of a point: colour and fill by method and calibration set, marker by pattern."""
+    looks: dict[Kind, dict[str, Any]] = {
+        (*pair, pattern): {"marker": sign, "color": colour, "fillstyle": FILLS[place // 8]}
+        for place, (pair, colour) in enumerate(islice(colours(table).items(), LINES))
+        for pattern, sign in markers(table).items()
+    }
+    looks[None] = {"marker": "*", "color": GREY, "markersize": 9}
+    return looks
+
+
+def _key(
+    table: Rows, looks: Mapping[Kind, Mapping[str, Any]], kinds: Collection[Kind]
+) -> dict[str, Artist]:
+    """What colours and signs mean, of those that occur."""
+    handles: dict[str, Artist] = {}
+    for method, calib in colours(table):
+        own = [k for k in kinds if k is not None and k[:2] == (method, calib)]
+        if own:
+            look = {**looks[own[0]], "marker": MARKERS[0]}
+            handles[" ".join(word for word in (method, calib) if word)] = Line2D(
+                [], [], linestyle="", **look
+            )
+    used = {kind[2] for kind in kinds if kind is not None}
+    handles |= told_patterns({p: sign for p, sign in markers(table).items() if p in used})
+    if None in kinds:
+        handles["dense"] = Line2D([], [], linestyle="", **looks[None])
+    return handles
+
+
+def forest(table: Rows, effects: Sequence[Effect]) -> Iterator[Sketch]:
     """The difference between calibration sets with its interval, in the order of the table; of more
-    than there is room for, the largest."""
+    than there is room for, the largest. It is of two sets, so it has no colour of one."""
     by_metric: dict[str, list[Effect]] = {}
     for effect in effects:
         by_metric.setdefault(effect.metric, []).append(effect)
@@ -133,20 +197,26 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
     width, height = 2.8 + 0.06 * widest, 0.8 + 0.18 * longest
     figure, panels = panelled(len(shown), width=width, height=height, most=2)
     for axes, (metric, found) in zip(panels, shown.items(), strict=False):
+        places: list[float] = []
         for i, effect in enumerate(reversed(found)):
+            places += [effect.difference, *effect.by_seed]
             if effect.low is not None and effect.high is not None:
-                axes.plot([effect.low, effect.high], [i, i], color=COLOURS[0], linewidth=1.5)
+                places += [effect.low, effect.high]
+                axes.plot([effect.low, effect.high], [i, i], color=GREY, linewidth=1.5)
             if len(effect.by_seed) > 1:
                 each = [i] * len(effect.by_seed)
-                axes.plot(effect.by_seed, each, "|", markersize=7, color="#444444")
-            axes.plot([effect.difference], [i], marker="o", markersize=4, color=COLOURS[1])
+                axes.plot(effect.by_seed, each, "|", markersize=7, color=INK)
+            axes.plot([effect.difference], [i], marker="o", markersize=4, color=INK)
         axes.set_yticks(
             range(len(found)), [clipped(e.name, WIDEST) for e in reversed(found)], fontsize=7
         )
-        axes.axvline(0, color="#666666", linewidth=0.8)
+        axes.axvline(0, color=GREY, linewidth=0.8)
         axes.set_title(f"{metric} ({found[0].better} is better)")
         axes.set_ylim(-1, len(found))
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        if reads := unfold(axes, "x", places, room=level(table, metric)[1]):
+            axes.set_xlabel(reads, fontsize=7)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
     said = [
         f"{metric}: " + "; ".join(f"{e.name} {minus(f'{e.difference:+.3g}')}" for e in found[:TOLD])
         for metric, found in shown.items()
@@ -157,7 +227,7 @@ def forest(effects: Sequence[Effect]) -> Iterator[Drawn]:
     title += left_out(len(by_metric), PANELS, "metrics")
     if any(len(e.name) > WIDEST for found in shown.values() for e in found):
         title += "; names with … are whole in the numbers below and in calibration.csv"
-    yield saved("calibration", title, figure, sentences(said))
+    yield Sketch("calibration", title, figure, sentences(said))
 
 
 def _largest(found: Sequence[Effect]) -> list[Effect]:
@@ -166,48 +236,5 @@ def _largest(found: Sequence[Effect]) -> list[Effect]:
     return [one for one in found if id(one) in kept]
 
 
-def maps(layers: Sequence[Mapping[str, Any]]) -> Iterator[Drawn]:
-    """Output error by depth and kind of linear, a map per cell; sparsity where it varies."""
-    for name, title in (("output_error", "Relative output error"), ("sparsity", "Sparsity")):
-        known = [layer for layer in layers if layer[name] is not None]
-        cells = list(dict.fromkeys(layer["cell"] for layer in known))[:MAPS]
-        shown = [layer for layer in known if layer["cell"] in cells]
-        values = [float(layer[name]) for layer in shown]
-        if not values or (name == "sparsity" and not _varies(shown)):
-            continue
-        kinds = list(dict.fromkeys(layer["kind"] for layer in shown))
-        depths = sorted({layer["depth"] for layer in shown})
-        height = 1.0 + 0.22 * len(kinds)
-        figure, panels = panelled(len(cells), width=3.9, height=height)
-        picture: Any = None
-        for axes, cell in zip(panels, cells, strict=False):
-            found = {(x["kind"], x["depth"]): x[name] for x in shown if x["cell"] == cell}
-            grid = [[float(found.get((k, d), math.nan)) for d in depths] for k in kinds]
-            picture = axes.imshow(grid, cmap="cividis", vmin=0, vmax=max(values), aspect="auto")
-            axes.set_title(clipped(cell), fontsize=8)
-            axes.set_yticks(range(len(kinds)), kinds, fontsize=7)
-            step = max(1, len(depths) // 8)
-            axes.set_xticks(range(0, len(depths), step), [str(d) for d in depths[::step]])
-            axes.set_xlabel("block")
-            axes.spines[:].set_visible(False)
-        figure.colorbar(picture, ax=list(panels), label=title.lower())
-        said = [
-            f"{cell}: {_range([x[name] for x in shown if x['cell'] == cell])}" for cell in cells
-        ]
-        yield saved(f"layers_{name}", f"{title} by depth and kind", figure, sentences(said))
-
-
-def _varies(layers: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the layers of any one cell differ in their sparsity, by a percent or more."""
-    found: dict[str, list[float]] = {}
-    for layer in layers:
-        found.setdefault(layer["cell"], []).append(layer["sparsity"])
-    return any(max(values) - min(values) >= 0.01 for values in found.values())
-
-
 def _rho(link: Link | None) -> float:
     return math.nan if link is None or link.spearman is None else link.spearman.value
-
-
-def _range(values: Sequence[float]) -> str:
-    return f"{min(values):.3g} to {max(values):.3g}"

@@ -23,6 +23,7 @@ from sweep.report.table import Rows, named
 
 TOLERANCE = 0.05
 SPARSITY = "sparsity"
+UNSTRUCTURED = "unstructured"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,11 @@ class Line:
         return high <= self.room if self.within(point) else low > self.room
 
 
+def pattern_of(label: str) -> str:
+    """Of a sparsity's label: n:m are patterns, shares of zeros are all unstructured."""
+    return label if ":" in label else UNSTRUCTURED
+
+
 def numbers(table: Rows) -> list[str]:
     """The settings of the calibration that have three values or more, all of them numbers."""
     found = {name: {row[name] for row in table.rows} - {""} for name in table.settings}
@@ -129,11 +135,11 @@ def lines(table: Rows, metric: str, paired: Paired, along: str = SPARSITY) -> li
         if metric not in row or not entry.about["compresses"] or row[along] == "":
             continue
         label = str(row["sparsity"])
-        pattern = label if ":" in label else "unstructured"
+        pattern = pattern_of(label)
         others = named(row, [name for name in table.settings if name != along])
         place = (label, entry.about["ratio"])
         if along != SPARSITY:
-            pattern, others = "unstructured", (label, *others)
+            pattern, others = UNSTRUCTURED, (label, *others)
             place = (str(row[along]), float(row[along]))
         weights = entry.about["weights"]
         key = (weights, models[weights], row["method"], row["calib"], others, pattern)

@@ -41,6 +41,20 @@ def stand_ins(sources: Iterable[tuple[str, str]]) -> list[str]:
     return [f"source: embedded ({', '.join(names)} {are} made by a micro-world, not real corpora)"]
 
 
+def mark(entries: Iterable[Entry]) -> str:
+    """The same in a few words, with the models that were measured on them; nothing if all are
+    real. It is written into figures, which may leave their report."""
+    names: set[str] = set()
+    models: dict[str, None] = {}
+    for entry in entries:
+        own = {name for name, source in entry.sources if source == "embedded"}
+        names |= own
+        models |= dict.fromkeys([str(entry.about["model"])] if own else [])
+    if not names:
+        return ""
+    return f"embedded stand-ins: {', '.join(sorted(names))}; model {', '.join(models)}"
+
+
 def _amount(data: Mapping[str, Any]) -> str:
     if "scored" not in data:
         return f"{data['rows']} questions"

@@ -23,8 +23,8 @@ from markupsafe import Markup
 
 from sweep.report.drawn import Drawn
 from sweep.report.entries import Entry
-from sweep.report.figures import MAPS
 from sweep.report.generations import Exchange, exchanges
+from sweep.report.layer_maps import MAPS
 from sweep.report.notes import measured_on, stand_ins
 from sweep.report.table import Rows, shown_columns
 from sweep.report.typeset import digits, minus, signed, spread
@@ -362,7 +362,7 @@ def _about_layers(entries: Sequence[Entry]) -> str:
         count = f"{len(blind)} of {len(compressed)} cells have none: their method reads no data."
         text += f" {count}"
     if len(compressed) - len(blind) > MAPS:
-        text += f" The first {MAPS} cells are drawn."
+        text += f" {MAPS} cells are drawn: the figure says which, and how many are not."
     return text + " Sparsity is drawn where the layers of a cell differ in it."
 
 

@@ -107,8 +107,9 @@ def sentences(found: Sequence[Link]) -> list[str]:
             said.append(f"{model}: " + _of_task(task, alike, less, ranking))
         if len(less) > 1:
             said.append(
-                f"{model}: every p is corrected for all {len(less)} comparisons of two metrics on "
-                f"a task of this model; only what is below {1 - LEVEL:.2f} is called worse."
+                f"{model}: every p is of Spearman's rho, corrected for all {len(less)} comparisons "
+                f"of two metrics on a task of this model; only what is below "
+                f"{1 - LEVEL:.2f} is called worse."
             )
         configurations = max(link.configurations for link in own)
         if FEW <= configurations < ENOUGH:
@@ -169,11 +170,11 @@ def _of_task(
             chance = f"p = {p:.3f}" if p else "p < 0.001"
             worse.append(f"{link.metric} ({_said(link)}; {chance})")
         else:
-            level.append(f"{link.metric} ({_value(link):.2f})")
+            level.append(f"{link.metric} ({_bare(link)})")
     if worse:
         text += f"; worse: {', '.join(worse)}"
     if level:
-        text += f"; not to be told apart from it: {', '.join(level)}"
+        text += f"; not to be told apart from it (Spearman, Kendall): {', '.join(level)}"
     return text + "."
 
 
@@ -185,11 +186,20 @@ def _over(link: Link) -> str:
 
 
 def _said(link: Link) -> str:
-    """A coefficient; an interval without width would say that all is known, and is none."""
-    assert link.spearman is not None
-    value, low, high, _ = link.spearman
-    ends = f" [{low:.2f}, {high:.2f}]" if high > low else ", in every draw"
-    return f"Spearman {value:.2f}{ends}"
+    """Both coefficients; an interval without width would say that all is known, and is none."""
+    said = []
+    for name, found in (("Spearman", link.spearman), ("Kendall", link.kendall)):
+        if found is not None:
+            ends = f"[{found.low:.2f}, {found.high:.2f}]"
+            ends = ends if found.high > found.low else "in every draw"
+            said.append(f"{name} {found.value:.2f} {ends}")
+    return ", ".join(said)
+
+
+def _bare(link: Link) -> str:
+    """Both coefficients, without intervals."""
+    tau = "" if link.kendall is None else f", {link.kendall.value:.2f}"
+    return f"{_value(link):.2f}{tau}"
 
 
 def _value(link: Link) -> float:

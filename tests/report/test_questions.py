@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
+from typing import Any
 
 import pytest
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from sweep.report import (
@@ -20,7 +22,10 @@ from sweep.report import (
     figures,
     frontier,
     generations,
+    layer_maps,
     layers,
+    notes,
+    scale,
     seeds,
     table,
     truth,
@@ -165,7 +170,13 @@ def test_calibration_sets_of_several_sizes_are_a_line_along_their_size(
     }
 
 
-def test_colours_are_methods_and_markers_are_patterns_and_both_are_in_the_legend(
+def _legend(figure: Figure) -> dict[str, Any]:
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    return dict(zip(labels, legend.legend_handles, strict=True))
+
+
+def test_markers_are_patterns_and_stand_in_the_legend_and_none_hides_another(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
     write_cell("dense", quality=1.0)
@@ -173,14 +184,14 @@ def test_colours_are_methods_and_markers_are_patterns_and_both_are_in_the_legend
         for label in ("40%", "60%", "2:4", "4:8"):
             write_cell(method, label, quality=0.8)
     table = rows()
+    (sketch,) = curves.curves(table, Paired())
+    handles = _legend(sketch.figure)
+    names = ["sparsegpt c4", "wanda c4", "unstructured", "2:4", "4:8", "dense"]
+    assert list(handles)[:6] == names
+    assert "within 5 % of dense" in handles
+    assert len({handles[name].get_linestyle() for name in names[:2]}) == 2
+    assert [handles[name].get_marker() for name in names[2:5]] == ["o", "s", "^"]
     found = frontier.lines(table, "em", Paired())
-    styles = dict(zip(("wanda c4", "sparsegpt c4"), curves._styles(), strict=False))
-    patterns = ("unstructured", "2:4", "4:8")
-    handles = curves._legend(styles, dict(zip(patterns, drawn.MARKERS, strict=False)), found)
-    assert list(handles)[:6] == ["wanda c4", "sparsegpt c4", "unstructured", "2:4", "4:8", "dense"]
-    colours = [handles[name].get_color() for name in styles]  # type: ignore[attr-defined]
-    dashes = [handles[name].get_linestyle() for name in styles]  # type: ignore[attr-defined]
-    assert len(set(colours)) == len(set(dashes)) == 2
     aside = dict(zip([(x.method, x.pattern) for x in found], curves._beside(found), strict=True))
     assert aside["wanda", "unstructured"] == 0
     patterned = [line for line in found if line.pattern != "unstructured"]
@@ -188,30 +199,117 @@ def test_colours_are_methods_and_markers_are_patterns_and_both_are_in_the_legend
     lone = replace(patterned[0], pattern="1:4", points=[replace(point, place=0.75)])
     assert curves._beside([*patterned, lone])[-1] == 0  # it has its place for itself
     assert len({aside[m, p] for m in ("wanda", "sparsegpt") for p in ("2:4", "4:8")}) == 4
-    (figure,) = (one for one in figures.draw(table, [], [], [], Paired()) if one.name == "curves")
-    for said in (*handles, "within 5 % of dense"):
-        assert f">{said}<".encode() in figure.svg
-    assert len(set(islice(curves._styles(), 32))) == 32
+
+
+def test_a_method_with_its_calibration_set_has_one_colour_in_all_figures(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    write_cell("magnitude", "40%", None, None, quality=0.6)
+    for method in ("wanda", "sparsegpt"):
+        for calib in ("c4", "alpaca"):
+            for n in (1, 4, 16):
+                for label in ("40%", "60%"):
+                    write_cell(method, label, calib, n_samples=n, quality=0.5 + n / 50)
+    found = rows()
+    links, effects = truth.links(found.entries), effect.effects(found, Paired())
+    sketches = [
+        *curves.curves(found, Paired()),
+        *curves.curves(found, Paired(), "calib.n_samples"),
+        *figures.scatter(found, links),
+    ]
+    assert [sketch.name for sketch in sketches] == ["curves", "calib.n_samples", "against"]
+    colours: dict[str, set[str]] = {}
+    for sketch in sketches:
+        for label, handle in _legend(sketch.figure).items():
+            pair = re.match(r"magnitude|(?:wanda|sparsegpt) \w+|dense", label)
+            if pair is not None:
+                colours.setdefault(pair[0], set()).add(handle.get_color())
+    assert len(colours) == 6
+    assert all(len(own) == 1 for own in colours.values()), colours
+    assert len(set().union(*colours.values())) == 6
+    assert colours["dense"] == {drawn.GREY}
+    (forest,) = figures.forest(found, effects)  # a difference of two has the colour of neither
+    used = {line.get_color() for axes in forest.figure.axes for line in axes.lines}
+    assert used
+    assert not used & set(drawn.COLOURS)
+
+
+def test_lines_of_one_colour_are_told_apart_as_long_as_a_legend_can_be_read() -> None:
+    pairs = {f"wanda c4 scope={i}": ("wanda", "c4") for i in range(drawn.LINES)}
+    assert len(set(curves._styles(pairs, {("wanda", "c4"): drawn.COLOURS[0]}).values())) == 24
+    many = {str(i): ("wanda", str(i)) for i in range(drawn.LINES)}
+    colours = {pair: drawn.COLOURS[i % 8] for i, pair in enumerate(many.values())}
+    assert len(set(curves._styles(many, colours).values())) == drawn.LINES
+
+
+def _places(axes: Any, values: Sequence[float], which: int) -> list[float]:
+    """Where values lie on an axis, as shares of it."""
+    ends = (axes.get_xlim, axes.get_ylim)[which]()
+    low, high, *found = (axes.transData.transform((v, v))[which] for v in (*ends, *values))
+    return [float((place - low) / (high - low)) for place in found]
 
 
 def test_the_tolerance_is_seen_on_an_axis_of_values_that_explode() -> None:
     axes = Figure().subplots()
-    points = [
-        frontier.Point(f"{value:g}", i / 10, value, value, value, 1)
-        for i, value in enumerate((3.0, 3.1, 40.0, 9000.0), start=1)
-    ]
-    line = frontier.Line("m", "wanda", "c4", (), "unstructured", points, 3.0, "lower")
-    curves._levels(axes, [line])
-    curves._scaled(axes, [line])
-    low, dense, worst, high = (
-        axes.transData.transform((0, y))[1] for y in (*axes.get_ylim()[:1], 3.0, 3.15, 9000.0)
-    )
-    assert low < dense
-    assert (worst - dense) / (high - low) > 0.05
+    assert scale.unfold(axes, "y", (3.0, 3.1, 3.2), 3.0, 0.15) == ""
+    values = (3.0, 3.1, 40.0, 9000.0)
+    assert scale.unfold(axes, "y", values, 3.0, 0.15) == "logarithmic beyond 5 % of dense"
+    dense, worst, high = _places(axes, (3.0, 3.15, 9000.0), 1)
+    assert 0 < dense < worst - 0.05 < high < 1
     ticks = list(axes.get_yticks())
     assert ticks[0] == 3.0
     assert len(ticks) > 4
     assert max(ticks) <= 9000
+
+
+def test_differences_that_explode_are_seen_on_both_sides_of_none() -> None:
+    axes = Figure().subplots()
+    said = scale.unfold(axes, "x", (-120.0, -0.2, 0.0, 0.1, 3.0), room=0.15)
+    assert said == "logarithmic beyond 5 % of dense"
+    places = _places(axes, (-120.0, -3.0, -0.15, 0.0, 0.15, 3.0), 0)
+    assert places == sorted(places)
+    assert all(b - a > 0.05 for a, b in pairwise(places))
+    assert places[3] - places[2] == pytest.approx(places[4] - places[3])
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert "0" in labels
+    assert any(label.startswith("−") for label in labels)
+    assert not any(label.startswith("-") for label in labels)
+
+
+def test_what_has_no_tolerance_is_unfolded_if_it_explodes_and_not_if_it_is_below_one() -> None:
+    axes = Figure().subplots()
+    assert scale.unfold(axes, "x", (0.0, 0.00001, 0.00001, 0.6)) == ""
+    assert axes.get_xscale() == "linear"
+    assert scale.unfold(axes, "x", (0.01, 0.1, 20.0)) == "logarithmic"
+    assert scale.unfold(axes, "y", (0.0, 0.01, 0.1, 0.1, 20.0)) == "logarithmic beyond ±0.1"
+    assert _places(axes, (0.1,), 1)[0] > 0.05
+    assert scale.unfold(axes, "y", ()) == ""
+
+
+def test_where_perplexity_explodes_scatter_and_forest_are_read_as_the_curves_are(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    for label, quality in (("30%", 0.98), ("50%", 0.9), ("60%", 0.5), ("80%", -12.0)):
+        write_cell(sparsity=label, calib="c4", quality=quality)
+        write_cell(sparsity=label, calib="alpaca", quality=quality - abs(quality) / 10)
+    found = rows()
+    links, effects = truth.links(found.entries), effect.effects(found, Paired())
+    (curve,) = curves.curves(found, Paired())
+    (scatter,) = figures.scatter(found, links)
+    (forest,) = figures.forest(found, effects)
+    assert [scale.level(found, m)[1] is not None for m in ("perplexity", "em")] == [True, True]
+    read = "logarithmic beyond 5 % of dense"
+    shown = [sketch.figure.axes[0] for sketch in (curve, scatter, forest)]
+    labels = (shown[0].get_ylabel(), shown[1].get_xlabel(), shown[2].get_xlabel())
+    assert labels == (read, f"perplexity\n({read})", read)
+    points = [x for line in shown[1].lines for x in line.get_xdata()]
+    assert len(points) == 9
+    best = sorted(_places(shown[1], points, 0))[:4]  # on a linear axis all would be one line
+    assert best[-1] - best[0] > 0.02
+    assert figures.scatter(found, links) is not None
+    assert forest.figure.axes[1].get_xlabel() == ""  # exact match is in no need of it
 
 
 def test_a_metric_that_orders_the_cells_as_the_task_does_tells_the_truth(
@@ -303,8 +401,9 @@ def test_effects_are_drawn_in_the_order_of_the_table_with_a_minus(
     for label, quality in (("40%", 0.9), ("50%", 0.5), ("60%", 0.8)):
         write_cell(sparsity=label, calib="alpaca", quality=quality)
         write_cell(sparsity=label, calib="c4", quality=0.95)
-    effects = effect.effects(rows(), Paired())
-    (figure,) = figures.forest(effects)
+    found = rows()
+    effects = effect.effects(found, Paired())
+    figure = drawn.saved(*figures.forest(found, effects))
     said = next(part for part in figure.alternative.split(". ") if part.startswith("em:"))
     assert re.findall(r"wanda (\d+%)", said) == ["40%", "50%", "60%"]
     signs = [number[0] for number in re.findall(r"[-−+][\d.]+", said)]
@@ -322,6 +421,173 @@ def test_layers_are_named_by_depth_and_kind(
     assert (found[-1]["depth"], found[-1]["kind"]) == (2, "mlp.up_proj")
     assert layers._place("transformer.h.11.attn.c_proj") == (11, "attn.c_proj")
     assert layers._place("lm_head") == (0, "lm_head")
+
+
+def _cells(*kinds: tuple[str, str, str], copies: int = 1) -> list[layer_maps.Candidate]:
+    ratios = {"2:4": 0.5}
+    return [
+        layer_maps.Candidate(
+            f"{method}-{calib}-{place}-{copy}",
+            (method, calib),
+            place,
+            ratios.get(place) or float(place[:2]) / 100,
+        )
+        for method, calib, place in kinds
+        for copy in range(copies)
+    ]
+
+
+def test_of_many_cells_each_method_and_calibration_set_is_drawn_at_the_same_sparsities() -> None:
+    places = [*(f"{10 * i}%" for i in range(1, 9)), "2:4"]
+    four = [(m, c) for m in ("wanda", "sparsegpt") for c in ("c4", "alpaca")]
+    cells = _cells(*[(*pair, place) for pair in four for place in places])
+    chosen = layer_maps.choice(cells)
+    assert [one.place for one in chosen] == ["10%"] * 4 + ["50%"] * 4 + ["80%"] * 4
+    assert [one.variant for one in chosen] == four * 3
+    assert layer_maps.told(chosen, cells) == (
+        "; 12 of 36 cells: wanda c4, wanda alpaca, sparsegpt c4, sparsegpt alpaca at 10%, 50%, 80%;"
+        " the other 24 are in layers.csv"
+    )
+
+
+def test_a_sparsity_that_only_one_method_has_comes_after_those_that_all_have() -> None:
+    common = [(m, "c4", place) for m in ("wanda", "sparsegpt") for place in ("50%", "60%")]
+    alone = [("wanda", "c4", f"{i}%") for i in range(10, 40)]
+    chosen = layer_maps.choice(_cells(*alone, *common))
+    assert {(one.variant[0], one.place) for one in chosen} >= {(m, p) for m, _, p in common}
+    assert len(chosen) == layer_maps.MAPS
+
+
+def test_a_calibration_set_whose_settings_no_other_has_is_drawn_too_at_the_same_sparsity() -> None:
+    """As mixtures with their weights."""
+    plain = [
+        (m, c, p) for m in ("wanda", "sparsegpt") for c in ("c4", "self") for p in ("50%", "60%")
+    ]
+    mixed = [
+        (m, "mix", f"{p} weight={w}")
+        for m in ("wanda", "sparsegpt")
+        for p in ("50%", "60%")
+        for w in (1, 3)
+    ]
+    cells = _cells(*plain, *mixed)
+    chosen = layer_maps.choice(cells)
+    assert {one.variant for one in chosen} == {one.variant for one in cells}
+    assert {one.place for one in chosen if one.variant[1] == "mix"} == {
+        "50% weight=1",
+        "60% weight=1",
+    }
+    assert len([one for one in chosen if one.variant[1] != "mix"]) == 8
+
+
+def test_of_more_methods_than_there_is_room_for_each_comes_before_a_second_calibration_set() -> (
+    None
+):
+    kinds = [(f"m{i}", calib, "50%") for i in range(10) for calib in ("c4", "alpaca")]
+    cells = _cells(*kinds, copies=2)
+    chosen = layer_maps.choice(cells)
+    assert {one.variant[0] for one in chosen} == {f"m{i}" for i in range(10)}
+    assert [one.variant for one in chosen if one.variant[1] == "alpaca"] == [
+        ("m0", "alpaca"),
+        ("m1", "alpaca"),
+    ]
+    assert ", one seed of each; the other 28 are" in layer_maps.told(chosen, cells)
+
+
+def test_few_cells_are_all_drawn_and_nothing_is_said_of_others() -> None:
+    cells = _cells(("wanda", "c4", "50%"), copies=3)
+    assert layer_maps.choice(cells) == cells
+    assert layer_maps.told(cells, cells) == ""
+
+
+def test_settings_are_places_and_said(write_cell: Write, rows: Callable[[], table.Rows]) -> None:
+    for method in ("wanda", "sparsegpt"):
+        for n_samples in (1, 2, 4, 8, 16, 32, 64):
+            write_cell(method, n_samples=n_samples)
+    found = rows()
+    (sketch,) = layer_maps.maps(found, list(layers.layers(found.entries)))
+    assert "12 of 14 cells: sparsegpt c4, wanda c4 at 50% n_samples=1, 50% n_sam" in sketch.title
+    titles = [axes.get_title() for axes in sketch.figure.axes if axes.get_title()]
+    assert len(titles) == len(set(titles)) == layer_maps.MAPS
+    assert titles[0].startswith("sparsegpt c4 50% n_samples=1\ntiny-")
+    assert all(f"{title.splitlines()[0]} (tiny-" in sketch.alternative for title in titles)
+
+
+@pytest.mark.parametrize("corpora", ["few", "many"])
+def test_figures_say_in_themselves_what_is_a_stand_in_and_hide_nothing_by_it(
+    corpora: str, write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell("dense", quality=1.0)
+    for i in range(7):
+        for calib in ("c4", "alpaca", f"corpus-{'of-a-long-name-' * 5}"):
+            write_cell(sparsity=f"{10 * (i + 1)}%", calib=calib, quality=1 - i / 8)
+    found = rows()
+    if corpora == "many":
+        (entry, *_) = found.entries
+        entry.results["tasks"]["data"] += [
+            {"corpus": f"corpus-{i}", "source": "embedded"} for i in range(60)
+        ]
+    told = notes.mark(found.entries)
+    assert told.startswith("embedded stand-ins: c4")
+    assert told.endswith("; model tiny")
+    links, effects = truth.links(found.entries), effect.effects(found, Paired())
+    linears = list(layers.layers(found.entries))
+    pictures = figures.draw(found, links, effects, linears, Paired())
+    assert {"curves", "truth", "against", "calibration"} <= {one.name for one in pictures}
+    for one in pictures:
+        written = re.sub(r"<[^>]+>|\s", "", one.svg.decode())
+        assert told.replace(" ", "") in written, one.name
+        assert told[1:] in one.alternative
+        assert told not in one.title  # it is in the picture
+    with rc_context(drawn.STYLE):
+        for sketch in (*figures.truth(links), *figures.scatter(found, links)):
+            drawn.saved(sketch, told)
+            sketch.figure.draw_without_rendering()
+            box = sketch.figure._suptitle.get_window_extent()  # type: ignore[attr-defined]
+            assert sketch.figure.bbox.containsx(box.x0)
+            assert sketch.figure.bbox.containsx(box.x1)
+            for other in (*sketch.figure.axes, *sketch.figure.legends):
+                around = other.get_tightbbox()
+                assert around is not None
+                assert not box.overlaps(around)
+                low, high = sketch.figure.bbox.padded(1).get_points()
+                assert (around.get_points() >= low).all(), sketch.name
+                assert (around.get_points() <= high).all(), sketch.name
+
+
+def test_figures_of_real_corpora_have_no_such_note(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for method in ("dense", "wanda"):
+        file = write_cell(method) / "metrics"
+        for metric in file.glob("*.json"):
+            metric.write_text(metric.read_text().replace('"embedded"', '"hub"'))
+    found = rows()
+    assert notes.mark(found.entries) == ""
+    (curve,) = figures.draw(found, [], [], [], Paired())
+    assert b"stand-in" not in curve.svg
+    assert "stand-in" not in curve.alternative
+
+
+def test_kendall_stands_beside_spearman_in_the_figure_and_in_the_sentences(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for i, quality in enumerate((0.9, 0.8, 0.85, 0.6, 0.5, 0.3, 0.35)):
+        write_cell(sparsity=f"{10 * (i + 1)}%", quality=quality)
+    links = truth.links(rows().entries)
+    link = next(link for link in links if (link.metric, link.task) == ("perplexity", "em"))
+    assert link.spearman is not None
+    assert link.kendall is not None
+    (sketch,) = figures.truth(links)
+    texts = [text.get_text() for text in sketch.figure.axes[0].texts]
+    (first, *_) = texts
+    rho, tau = (f"{one.value:.2f}" for one in (link.spearman, link.kendall))
+    assert first.replace("−", "-").startswith(f"ρ {rho}")
+    assert f"τ {tau}" in first.replace("−", "-")
+    assert "Spearman" in sketch.title
+    assert "Kendall" in sketch.title
+    assert re.search(rf"perplexity with em ρ {rho}, τ {tau}\b", sketch.alternative)
+    said = next(one for one in truth.sentences(links) if "like em does" in one)
+    assert re.search(rf"\(Spearman {rho} .*?, Kendall {tau} ", said)
 
 
 def test_answers_that_disagree_most_come_first_and_flips_are_named(

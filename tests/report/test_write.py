@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from sweep.attempt import take
 from sweep.report import entries, latex
 from sweep.report.__main__ import main
 from sweep.report.write import write_report
+from tests.commands import forked
 from tests.needed import program
 from tests.report.conftest import HOSTILE, Page
 
@@ -122,6 +124,95 @@ def test_no_page_of_older_results_stays_beside_newer_tables(
     assert main([str(outputs), "--csv"]) == 0
     assert {file.name for file in report.iterdir()} == {"results.csv", "sweep.json"}
     assert "older results: report.html, results.md, tolerance.csv, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("inside", "word"),
+    [("reports/trial", "."), ("reports", "trial"), ("cells", "../reports/trial")],
+)
+def test_a_report_is_made_again_from_wherever_it_is_named(
+    inside: str, word: str, write_cell: Write, tmp_path: Path
+) -> None:
+    grid(write_cell, tmp_path / "outputs", sparsities=1)
+    report = tmp_path / "outputs/reports/trial"
+    write_report(report, entries.below(tmp_path / "outputs"), formats=ALL)
+    first = {file: file.read_bytes() for file in report.rglob("*") if file.is_file()}
+    done = forked(word, module="sweep.report", cwd=tmp_path / "outputs" / inside)
+    assert done.returncode == 0, done.stderr
+    assert "missing" not in done.stdout
+    assert "removed" not in done.stdout
+    now = {file: file.read_bytes() for file in report.rglob("*") if file.is_file()}
+    assert {**now, report / "sweep.json": b""} == {**first, report / "sweep.json": b""}
+
+
+def test_a_report_by_another_name_is_that_of_its_cells(write_cell: Write, tmp_path: Path) -> None:
+    grid(write_cell, tmp_path / "outputs", sparsities=1)
+    report = tmp_path / "outputs/reports/trial"
+    write_report(report, entries.below(tmp_path / "outputs"), formats=ALL)
+    (tmp_path / "link").symlink_to(report)
+    assert main([str(tmp_path / "link"), "--csv"]) == 0
+    assert {row["status"] for row in csv_rows(report / "results.csv")} == {"done"}
+
+
+def test_a_report_whose_cells_are_elsewhere_is_refused_and_stays(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid(write_cell, tmp_path / "outputs", sparsities=1)
+    copy = tmp_path / "somewhere/else/copy"
+    write_report(copy, entries.below(tmp_path / "outputs"), formats=ALL)
+    first = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    assert main([str(copy)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"report={copy}: is of cells that are not in {tmp_path}/somewhere/cells" in line
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == first
+
+
+def test_the_report_of_everything_is_of_the_cells_of_now(write_cell: Write, tmp_path: Path) -> None:
+    write_cell("dense", quality=1.0)
+    report = tmp_path / "outputs/reports/all"
+    assert main([str(tmp_path / "outputs"), "--csv"]) == 0
+    write_cell("wanda")
+    assert main([str(report), "--csv"]) == 0
+    assert len(csv_rows(report / "results.csv")) == 2
+
+
+def test_an_interrupted_report_says_so_in_one_line(write_cell: Write, tmp_path: Path) -> None:
+    write_cell("dense", quality=1.0)
+    code = (
+        "import os, runpy, signal, sys\n"
+        "from sweep.report import write\n"
+        "write.write_report = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"sys.argv[1:] = [{str(tmp_path / 'outputs')!r}]\n"
+        "runpy.run_module('sweep.report', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ("sweep.report: interrupted; the same command again goes on from here\n")
+
+
+def test_a_file_where_reports_should_be_is_named_in_one_line(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell("dense", quality=1.0)
+    (tmp_path / "outputs/reports").write_text("")
+    assert main([str(tmp_path / "outputs")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "outputs/reports/all/sweep.json: cannot be written (Not a directory)" in line
+
+
+def test_what_no_terminal_can_print_is_printed_all_the_same(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "x\udcff"
+    write_cell("dense", quality=1.0, outputs=outputs)
+    for module in ("sweep.report", "sweep.status"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, outputs], capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        assert module == "sweep.status" or "x\\udcff/reports/all/report.html" in done.stdout
 
 
 def test_what_models_and_names_say_is_shown_as_text(write_cell: Write, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ FORMATS = {
 BEHIND = ("tolerance.csv", "correlations.csv", "calibration.csv", "layers.csv")
 """What comes with the page, beside the figures."""
 
-FORM = 7
+FORM = 8
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 

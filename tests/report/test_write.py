@@ -179,9 +179,9 @@ def test_the_report_of_everything_is_of_the_cells_of_now(write_cell: Write, tmp_
 def test_an_interrupted_report_says_so_in_one_line(write_cell: Write, tmp_path: Path) -> None:
     write_cell("dense", quality=1.0)
     code = (
-        "import os, runpy, signal, sys\n"
+        "import runpy, signal, sys\n"
         "from sweep.report import write\n"
-        "write.write_report = lambda *_, **__: os.kill(os.getpid(), signal.SIGINT)\n"
+        "write.write_report = lambda *_, **__: signal.raise_signal(signal.SIGINT)\n"
         f"sys.argv[1:] = [{str(tmp_path / 'outputs')!r}]\n"
         "runpy.run_module('sweep.report', run_name='__main__')\n"
     )
@@ -420,7 +420,7 @@ def test_the_terminal_has_the_intervals_of_differences(
 
 @pytest.mark.parametrize(
     ("words", "rows"),
-    [([], 40), (["--mean"], 40), (["--columns", "perplexity,em"], 3), (["--mean"], 3)],
+    [([], 60), (["--mean"], 60), (["--columns", "perplexity,em"], 3), (["--mean"], 3)],
 )
 def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
     words: list[str],
@@ -433,7 +433,7 @@ def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
     monkeypatch.setattr(latex, "ROWS", rows)
     outputs = tmp_path / "outputs"
     more = [f"a_score_{i}" for i in range(6)]
-    for name in ("tiny", "a model of a long name", HOSTILE[3]):
+    for name in ("tiny", "[x]", "*star", "a model of a long name", HOSTILE[3]):
         write_cell("dense", model=name, quality=1.0, more=more)
         for method in ("wanda", "sparsegpt"):
             for seed in (0, 1):
@@ -449,25 +449,63 @@ def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
     parts = table.count("\\caption{")
     assert parts == 1 if words[:1] == ["--columns"] else parts > 2
     assert table.count("are stand-ins") + table.count("is a stand-in") == parts
-    assert table.count("not finished: 1 of 28 cells") == parts
+    assert table.count("not finished: 1 of 46 cells") == parts
     bold = re.findall(r"\\textbf\{(.*?)\}", table)
     assert bold
     assert all(re.fullmatch(r"[\d.]+", said) for said in bold)  # the value alone
     assert ("$\\pm$" in table) == ("--mean" in words)
+    named = [line for line in table.splitlines() if line.removeprefix("{}")[:1] in ("[", "*")]
+    assert {line[:3] for line in named} == {"{}[", "{}*"}
+    assert table.count("The intervals are in results.csv") == parts
+    typeset_paper(pdflatex, table, tmp_path, runs=1 + (rows == 3))
+
+
+def typeset_paper(pdflatex: str, table: str, folder: Path, *, runs: int) -> None:
+    """A table in a paper, into which it fits; a long one knows its columns the second time."""
     paper = (
         "\\documentclass{article}\\usepackage{booktabs,longtable}\\begin{document}%s\\end{document}"
     )
-    (tmp_path / "paper.tex").write_text(paper % table)
-    for _ in range(1 + (rows == 3)):  # a long table knows its columns the second time
+    (folder / "paper.tex").write_text(paper % table)
+    for _ in range(runs):
         done = subprocess.run(
             [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
+            cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-1500:]
     assert "Overfull \\hbox" not in done.stdout, done.stdout
     assert "Overfull \\vbox" not in done.stdout
-    assert "Missing character" not in (tmp_path / "paper.log").read_text()
-    assert (tmp_path / "paper.pdf").stat().st_size > 1000
+    assert "Missing character" not in (folder / "paper.log").read_text()
+    assert (folder / "paper.pdf").stat().st_size > 1000
+
+
+def test_differences_in_latex_have_their_intervals_where_there_is_room(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    write_cell("dense", quality=0.9)
+    for method in ("wanda", "sparsegpt"):
+        write_cell(method, quality=0.5, answers=["a"])
+    outputs = tmp_path / "outputs"
+    assert main([str(outputs), "--latex", "--csv", "--columns", "em"]) == 0
+    table = (outputs / "reports/all/results.tex").read_text()
+    (row, _) = (r for r in csv_rows(outputs / "reports/all/results.csv") if r["method"] != "dense")
+    change, low, high = (-float(row[f"em_vs_dense{end}"]) for end in ("", "_low", "_high"))
+    assert f"($-${change:.3f} [$-${low:.3f}, $-${high:.3f}])" in table
+    assert "over the same examples, with its 95 \\% interval." in table
+    assert "results.csv" not in table
+    typeset_paper(program("pdflatex", "texlive-latex-recommended"), table, tmp_path, runs=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("1.3e−5", r"$1.3\times10^{-5}$"),
+        ("(−1.3e−12≈)", r"($-$$1.3\times10^{-12}$$\sim$)"),
+        ("1.3e−4 ± 4.1e−6", r"$1.3\times10^{-4}$ $\pm$ $4.1\times10^{-6}$"),
+        ("2.951", "2.951"),
+    ],
+)
+def test_a_small_number_is_written_in_latex_as_people_write_it(said: str, written: str) -> None:
+    assert latex._numeric(said) == written
 
 
 def test_the_command_loads_no_model_library(write_cell: Write, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, check_letters
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -71,7 +71,20 @@ def freeze(config: DictConfig, choices: Mapping[str, Any], words: Sequence[str])
     frozen["outputs"] = str(Path(str(frozen["outputs"])).expanduser().absolute())
     frozen["options"] = {group: choices.get(group) for group in GROUPS}
     frozen["words"] = list(words)
+    _check_letters(frozen)
     return frozen
+
+
+def _check_letters(node: Any, name: str = "") -> None:
+    """Raises: Refusal: a value that no file of results could hold."""
+    if isinstance(node, Mapping):
+        for key, inner in node.items():
+            _check_letters(inner, f"{name}.{key}".removeprefix("."))
+    elif isinstance(node, list):
+        for inner in node:
+            _check_letters(inner, name)
+    elif isinstance(node, str):
+        check_letters(name, node)
 
 
 def _metric(

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from sweep.explain import in_one_line
 from sweep.refusal import Stop
 from sweep.track import server
 from sweep.track.__main__ import asked_for, folders, ready
@@ -264,7 +265,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line(COMMAND):
         sys.exit(main(sys.argv[1:]))
-    except Stop as stop:
-        sys.exit(f"{COMMAND}: {stop}")

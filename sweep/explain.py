@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import sys
@@ -30,22 +31,29 @@ FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @contextmanager
-def in_one_line() -> Iterator[None]:
+def in_one_line(command: str = "sweep") -> Iterator[None]:
     """Ends the program on any error, with one line on stderr and exit code 1.
 
+    A folder may be called what its terminal cannot print; that is no error, but shown as `\\udcff`.
     With HYDRA_FULL_ERROR=1 in the environment errors go on with their full trace.
+
+    Args:
+        command: whose line it is.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
     except KeyboardInterrupt:
-        sys.exit("sweep: interrupted; the same command again goes on from here")
+        sys.exit(f"{command}: interrupted; the same command again goes on from here")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left
         sys.exit(1)
     except Exception as error:
         if FULL:
             raise
-        sys.exit(f"sweep: {explain(error)}")
+        sys.exit(f"{command}: {explain(error)}")
 
 
 def explain(error: BaseException) -> str:

@@ -42,6 +42,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,6 +57,7 @@ EVERYTHING = "all"
 """Name of the report of all cells below a folder; no sweep has it."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_FULL |= {errno.ENOTDIR, errno.EEXIST}  # a file where a folder should be
 
 
 class Folder:
@@ -121,12 +123,16 @@ class Folder:
         write(self.path / "cell.yaml", yaml.dump(content, Dumper=_Plain, sort_keys=False))
 
     def cell(self) -> dict[str, Any] | None:
-        """What `write_cell` wrote."""
+        """What `write_cell` wrote; None where there is nothing, or what was damaged."""
         file = self.path / "cell.yaml"
         if not file.is_file():
             return None
-        found: dict[str, Any] = yaml.load(file.read_text(), Loader=_LOADER)  # noqa: S506 - safe
-        return found
+        try:
+            found = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - safe
+        except (ValueError, yaml.YAMLError) as error:
+            _say_damaged(file, str(getattr(error, "problem", None) or error))
+            return None
+        return _whole(file, found, _CELL)
 
     def write_compression(self, record: Mapping[str, Any]) -> None:
         """`compression.json`."""
@@ -134,7 +140,7 @@ class Folder:
 
     def compression(self) -> dict[str, Any] | None:
         """What `write_compression` wrote."""
-        return _read_json(self.path / "compression.json")
+        return _read_json(self.path / "compression.json", _COMPRESSION)
 
     def write_metric(
         self,
@@ -146,10 +152,10 @@ class Folder:
 
         A result that is there already and has other settings is set aside, not overwritten.
         """
-        there = _read_json(self._result(metric))
-        if there is not None and there.get("settings_id") != record["settings_id"]:
+        there = self._read(metric)
+        if there is not None and there["settings_id"] != record["settings_id"]:
             with writing(self._result(metric)):
-                self._rename(metric, _aside(metric, str(there.get("settings_id"))))
+                self._rename(metric, _aside(metric, there["settings_id"]))
         kinds = {
             corpus: "generations" if rows and "answer" in rows[0] else "metrics"
             for corpus, rows in examples.items()
@@ -162,7 +168,7 @@ class Folder:
     def metric(self, metric: str, settings_id: str) -> dict[str, Any] | None:
         """A metric's result with these settings and data (`Cell.metric_id`), if it is all there."""
         stem = self._stem(metric, settings_id)
-        found = None if stem is None else _read_json(self._result(stem))
+        found = None if stem is None else self._read(stem)
         if found is None or stem is None:
             return None
         rows = {
@@ -173,7 +179,7 @@ class Folder:
     def latest_metrics(self) -> dict[str, dict[str, Any]]:
         """Every metric's result with the settings that were asked for last, by metric."""
         files = sorted((self.path / "metrics").glob("*.json"))
-        found = {file.stem: _read_json(file) for file in files if "@" not in file.stem}
+        found = {file.stem: self._read(file.stem) for file in files if "@" not in file.stem}
         return {name: result for name, result in found.items() if result is not None}
 
     def answers(self) -> dict[tuple[str, str, str], str]:
@@ -190,7 +196,7 @@ class Folder:
     def examples(self, metric: str, settings_id: str) -> dict[str, list[dict[str, Any]]]:
         """The rows behind the values of such a result, by corpus."""
         stem = self._stem(metric, settings_id)
-        result = None if stem is None else _read_json(self._result(stem))
+        result = None if stem is None else self._read(stem)
         if result is None or stem is None:
             return {}
         found: dict[str, list[dict[str, Any]]] = {}
@@ -206,7 +212,7 @@ class Folder:
     def rows_file(self, metric: str, settings_id: str, corpus: str) -> Path | None:
         """Where the rows of such a result on a corpus lie; None if there is no result."""
         stem = self._stem(metric, settings_id)
-        result = None if stem is None else _read_json(self._result(stem))
+        result = None if stem is None else self._read(stem)
         if result is None or stem is None:
             return None
         return self._row_file(result["rows"][corpus], stem, corpus)
@@ -216,20 +222,23 @@ class Folder:
         aside = _aside(metric, settings_id)
         if self._stem(metric, settings_id) != aside:
             return
-        latest = _read_json(self._result(metric))
+        latest = self._read(metric)
         # another sweep may be about the same; what it has moved is where it should be
         with writing(self._result(metric)), contextlib.suppress(FileNotFoundError):
             if latest is not None:
-                self._rename(metric, _aside(metric, str(latest.get("settings_id"))))
+                self._rename(metric, _aside(metric, latest["settings_id"]))
             self._rename(aside, metric)
 
     def _stem(self, metric: str, settings_id: str) -> str | None:
         """The name under which a result lies: the metric's, or that of one set aside."""
         for stem in (metric, _aside(metric, settings_id)):
-            found = _read_json(self._result(stem))
-            if found is not None and found.get("settings_id") == settings_id:
+            found = self._read(stem)
+            if found is not None and found["settings_id"] == settings_id:
                 return stem
         return None
+
+    def _read(self, stem: str) -> dict[str, Any] | None:
+        return _read_json(self._result(stem), _METRIC)
 
     def _result(self, stem: str) -> Path:
         return self.path / "metrics" / f"{stem}.json"
@@ -520,18 +529,72 @@ def _aside(metric: str, settings_id: str) -> str:
     return f"{metric}@{settings_id[:8]}"
 
 
+_CELL = {
+    "id": str,
+    "about": dict.fromkeys(
+        ("model", "weights", "method", "compresses", "sparsity", "ratio", "calib", "seed"), object
+    ),
+    "identity": dict,
+    "metrics": dict,
+    "config": {"model": dict, "method": dict, "sparsity": dict, "calib": dict, "keep": str},
+}
+_COMPRESSION = {
+    "sparsity": int | float,
+    "layers": list,
+    "calibration": object,
+    "weights_sha256": str,
+}
+_METRIC = {"settings_id": str, "values": dict, "columns": list, "data": list, "rows": dict}
+"""What is in a file that is whole, at the least, and of which kind."""
+
+
+def _whole(path: Path, found: Any, needs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a file holds, if it has what it needs; else None, and why is said."""
+    lack = _lack(found, needs)
+    if lack is not None:
+        _say_damaged(path, lack)
+        return None
+    whole: dict[str, Any] = found
+    return whole
+
+
+def _lack(found: Any, needs: Mapping[str, Any]) -> str | None:
+    """What a record lacks of what it needs; None: nothing."""
+    if not isinstance(found, dict):
+        return "holds no object"
+    for key, kind in needs.items():
+        if isinstance(kind, Mapping):
+            lack = _lack(found.get(key), kind)
+            if lack is not None:
+                return f"{key}: {lack}"
+        elif not isinstance(found.get(key), kind) or key not in found:
+            return f"lacks {key}"
+    return None
+
+
+@lru_cache(maxsize=1000)  # a report asks for a file a dozen times
+def _say_damaged(path: Path, why: str) -> None:
+    """Once for each file and reason."""
+    log.warning("%s: is damaged (%s), taken as missing", path, " ".join(why.split()))
+
+
 def _read_rows(path: Path) -> list[dict[str, Any]] | None:
     """The objects in a file, one a line; None where they cannot be read, which is said."""
     try:
         # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
         return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError) as error:
-        log.warning("%s: damaged (%s), taken as missing", path, error)
+        _say_damaged(path, str(error))
         return None
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is none, or one that was damaged from outside."""
+def _read_json(path: Path, needs: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """The object in a file; None where there is none, or one that was damaged from outside.
+
+    Args:
+        path: of the file.
+        needs: what is in it at the least, and of which kind.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
     except (FileNotFoundError, NotADirectoryError):
@@ -540,9 +603,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         reason = "is somebody else's, who keeps it private; ask for access, or take another folder"
         raise Refusal("outputs", path, reason) from error
     except ValueError as error:
-        log.warning("%s: damaged (%s), taken as missing", path, error)
+        _say_damaged(path, str(error))
         return None
-    if not isinstance(found, dict):
-        log.warning("%s: damaged (holds no object), taken as missing", path)
-        return None
-    return found
+    return _whole(path, found, needs or {})

@@ -84,6 +84,16 @@ class Failed(Stop):
     """Some cells of a sweep failed; the others' results stand."""
 
 
+def check_letters(setting: str, value: str) -> None:
+    """Raises: Refusal: a value holds a byte of a file's name that is no letter."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        shown = value.encode(errors="backslashreplace").decode()
+        reason = "holds a byte that is no letter in UTF-8; choose, or link to, another name"
+        raise Refusal(setting, shown, reason) from error
+
+
 def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     """A question that names what is spelt like it, with a space behind; empty if nothing is."""
     close = difflib.get_close_matches(name, [*known], n=most)

@@ -39,7 +39,8 @@ def unfinished(cell: Cell, folder: Folder) -> list[str]:
 def finished(cell: Cell, folder: Folder) -> bool:
     """Whether there is nothing left to do for the cell."""
     kept = cell.settings.keep == "none" or folder.model.is_dir()
-    return not unfinished(cell, folder) and kept and folder.compression() is not None
+    recorded = kept and folder.compression() is not None and folder.cell() is not None
+    return recorded and not unfinished(cell, folder)
 
 
 class Spent(NamedTuple):
@@ -74,6 +75,8 @@ def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) ->
     asked = {name: cell.metric_id(name) for name in cell.parts.metrics}
     folder.write_cell(cell.id, cell.identity, asked, cell.config, cell.about)
     folder.clear_failure()  # an earlier attempt's is not this one's
+    if finished(cell, folder):  # but for what it is
+        return Spent(0.0, 0.0)
     todo = unfinished(cell, folder)
     bench = workshop.bench(cell)
     data = {name: workshop.material(cell, name) for name in todo}

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from sweep import slurm
 from sweep.attempt import Attempt, latest, spent
+from sweep.explain import in_one_line
 from sweep.files import Folder
 from sweep.progress import duration
 from sweep.submitted import Submission, submissions
@@ -91,9 +92,10 @@ def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None
         done or _standing(outputs, cells[id], given.get(id, []), known)
         for id, done in found.items()
     ]
-    listed.sort(key=lambda standing: standing.name)
     shown = told_apart({s.id: (s.name, begun.get(s.id, {}).get("config", {})) for s in listed})
-    return [replace(standing, shown=shown[standing.id]) for standing in listed]
+    listed = [replace(standing, shown=shown[standing.id]) for standing in listed]
+    listed += _nameless(outputs, found) if only is None else []
+    return sorted(listed, key=lambda standing: standing.name)
 
 
 def summary(found: Iterable[Standing]) -> str:
@@ -166,6 +168,17 @@ def _begun(outputs: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def _nameless(outputs: Path, known: Iterable[str]) -> list[Standing]:
+    """Folders of cells that do not say which, and of which nobody else does."""
+    ends = {id[:8] for id in known}
+    why = "its cell.yaml is damaged; the sweep's command makes it again"
+    return [
+        Standing(file.parent.name, file.parent.name, "failed", why, shown=file.parent.name)
+        for file in sorted(outputs.glob("cells/*/cell.yaml"))
+        if file.parent.name[-8:] not in ends
+    ]
+
+
 def _lacking(folder: Folder, cell: Mapping[str, Any]) -> list[str]:
     """Metrics of which there is no result."""
     return [m for m, settings in cell["metrics"].items() if folder.metric(m, settings) is None]
@@ -176,7 +189,7 @@ def _done(outputs: Path, cell: Mapping[str, Any]) -> Standing | None:
     folder = Folder(outputs, cell["name"])
     kept = cell.get("keep", "none") == "none" or folder.model.is_dir()
     compression = folder.compression()
-    if compression is None or not kept or _lacking(folder, cell):
+    if compression is None or folder.cell() is None or not kept or _lacking(folder, cell):
         return None
     seconds = spent(folder.path) if compression["layers"] else None
     return Standing(cell["id"], folder.path.name, "done", seconds=seconds)
@@ -327,4 +340,5 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with in_one_line("sweep.status"):
+        main(sys.argv[1:])

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Sequence
 
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, check_letters
 
 OPTION_GROUPS = (
     "model",
@@ -65,6 +65,7 @@ def _check(word: str) -> None:
     name, given, value = word.partition("=")
     if not given:
         return
+    check_letters(name, value)
     if not name:
         raise Refusal("", "", f"{word}: has no name before its value; must be name=value")
     if name == "hydra.sweeper.params" and not value.startswith("{"):

@@ -124,6 +124,15 @@ WRONG: list[tuple[Sequence[str], str]] = [
         ["tracker=wandb", "tracker.mode=live"],
         "tracker.mode=live: must be 'online', 'offline', 'disabled' or 'auto'",
     ),
+    (["outputs=/tmp/x\udcff"], r"outputs=/tmp/x\udcff: holds a byte that is no letter in UTF-8; c"),
+    (
+        ["model=local", "model.path='/x\udcff'"],
+        r"model.path='/x\udcff': holds a byte that is no let",
+    ),
+    (
+        ["calib=local", "calib.path=/x\udcff"],
+        r"calib.path=/x\udcff: holds a byte that is no letter",
+    ),
     (["outputs=/proc/nowhere"], "outputs=/proc/nowhere: cannot be written to"),
     (["sparsity.ratio=[0.5"], "sparsity.ratio=[0.5: cannot be read as name=value"),
     (["sparsity.ratio=0.5,0.6"], "sparsity.ratio=0.5,0.6: is a grid: add -m"),
@@ -371,3 +380,15 @@ def _check_masks(model: Path, golden: Path) -> None:
         total += weight.numel()
     assert total > 200_000
     assert same / total >= 0.999
+
+
+def test_a_folder_that_no_file_of_results_could_name_is_refused_where_it_is_the_place(
+    tmp_path: Path,
+) -> None:
+    here = tmp_path / "x\udcff"
+    here.mkdir()
+    done = forked("metric=[perplexity]", cwd=here)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"sweep: outputs={tmp_path}/x\\udcff/outputs: holds a byte that is no ")
+    assert not (here / "outputs" / "cells").exists()

@@ -15,32 +15,40 @@ from sweep import files
 from sweep.files import Folder, check_writable, umask, write
 from sweep.refusal import OutOfSpace, Refusal
 
+ABOUT = {"model": "tiny", "weights": "0", "method": "wanda", "compresses": True}
+ABOUT |= {"sparsity": "50%", "ratio": 0.5, "calib": "c4", "seed": 0}
+CONFIG: dict[str, Any] = {group: {"a": 1} for group in ("model", "method", "sparsity", "calib")}
+CONFIG["keep"] = "none"
+COMPRESSION = {"sparsity": 0.5, "layers": [], "weights_sha256": "0", "calibration": None}
+RESULT: dict[str, Any] = {"settings_id": "a", "values": {}, "columns": [], "data": []}
+
+
+def write_cell(folder: Folder) -> None:
+    folder.write_cell("0" * 64, {"model": "x"}, {"tasks": "a"}, CONFIG, ABOUT)
+
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
-    folder.write_cell("0" * 64, {"model": "x"}, {"tasks": "a"}, {"seed": 1}, {"method": "wanda"})
-    folder.write_compression({"sparsity": 0.5})
-    folder.write_metric(
-        "tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
-    )
+    write_cell(folder)
+    folder.write_compression(COMPRESSION)
+    folder.write_metric("tasks", RESULT, {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]})
     assert folder.cell() == {
         "id": "0" * 64,
-        "about": {"method": "wanda"},
+        "about": ABOUT,
         "identity": {"model": "x"},
         "metrics": {"tasks": "a"},
-        "config": {"seed": 1},
+        "config": CONFIG,
     }
-    assert folder.compression() == {"sparsity": 0.5}
-    rows = {"alpaca": "generations"}
-    assert folder.metric("tasks", "a") == {"settings_id": "a", "rows": rows}
+    assert folder.compression() == COMPRESSION
+    assert folder.metric("tasks", "a") == {**RESULT, "rows": {"alpaca": "generations"}}
     assert folder.metric("tasks", "b") is None
     assert folder.examples("tasks", "a") == {"alpaca": [{"answer": "größer\u2028x\x85", "em": 1.0}]}
 
 
 def test_generations_lie_apart_from_other_rows(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
-    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "x"}]})
-    folder.write_metric("perplexity", {"settings_id": "a"}, {"c4": [{"loss": 1.0}]})
+    folder.write_metric("tasks", RESULT, {"alpaca": [{"answer": "x"}]})
+    folder.write_metric("perplexity", RESULT, {"c4": [{"loss": 1.0}]})
     assert (folder.path / "generations" / "tasks-alpaca.jsonl").is_file()
     assert (folder.path / "metrics" / "perplexity-c4.jsonl").is_file()
 
@@ -51,9 +59,9 @@ def test_the_answers_of_a_cell_are_those_of_all_its_metrics_that_can_be_read(
     folder = Folder(tmp_path, "tiny-dense-01234567")
     assert folder.answers() == {}
     row = {"prompt": "p", "gold": "g", "settings": "s", "answer": "a"}
-    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [row, {**row, "gold": "h"}]})
-    folder.write_metric("lm_eval", {"settings_id": "a"}, {"arc": [{"answer": "x"}]})
-    folder.write_metric("judge", {"settings_id": "a"}, {"alpaca": [{**row, "settings": "t"}]})
+    folder.write_metric("tasks", RESULT, {"alpaca": [row, {**row, "gold": "h"}]})
+    folder.write_metric("lm_eval", RESULT, {"arc": [{"answer": "x"}]})
+    folder.write_metric("judge", RESULT, {"alpaca": [{**row, "settings": "t"}]})
     first = {("p", "g", "s"): "a", ("p", "h", "s"): "a"}
     assert folder.answers() == {**first, ("p", "g", "t"): "a"}
     (folder.path / "generations" / "judge-alpaca.jsonl").write_text("{")
@@ -62,7 +70,7 @@ def test_the_answers_of_a_cell_are_those_of_all_its_metrics_that_can_be_read(
 
 def test_a_result_with_other_settings_is_set_aside_with_its_rows(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
-    first, second = {"settings_id": "1" * 64, "x": 1}, {"settings_id": "2" * 64, "x": 2}
+    first, second = ({**RESULT, "settings_id": str(i) * 64, "x": i} for i in (1, 2))
     folder.write_metric("tasks", first, {"c4": [{"loss": 1}], "alpaca": [{"answer": "one"}]})
     folder.write_metric("tasks", second, {"alpaca": [{"answer": "two"}]})
     assert json.loads((folder.path / "metrics" / "tasks.json").read_text())["x"] == 2
@@ -78,32 +86,48 @@ def test_a_result_with_other_settings_is_set_aside_with_its_rows(tmp_path: Path)
     assert folder.metric("tasks", "1" * 64) is None  # half a result is none
 
 
-@pytest.mark.parametrize("text", ["{", "", "[1]"])
+@pytest.mark.parametrize("text", ["{", "", "[1]", '{"settings_id": "a", "rows": {}}'])
 def test_a_damaged_result_is_named_and_counts_as_missing(
     text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files.log, "propagate", True)
     folder = Folder(tmp_path, "tiny-dense-01234567")
-    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "x"}]})
+    folder.write_metric("tasks", RESULT, {"alpaca": [{"answer": "x"}]})
     (folder.path / "metrics" / "tasks.json").write_text(text)
-    assert folder.metric("tasks", "a") is None
-    assert "metrics/tasks.json: damaged" in caplog.text
-    folder.write_metric("tasks", {"settings_id": "a"}, {"alpaca": [{"answer": "x"}]})
+    for _ in range(3):
+        assert folder.metric("tasks", "a") is None
+    assert caplog.text.count("metrics/tasks.json: is damaged") == 1
+    folder.write_metric("tasks", RESULT, {"alpaca": [{"answer": "x"}]})
     assert folder.metric("tasks", "a") is not None
     (folder.path / "generations" / "tasks-alpaca.jsonl").write_text("{")
     assert folder.examples("tasks", "a") == {}
-    assert "tasks-alpaca.jsonl: damaged" in caplog.text
+    assert "tasks-alpaca.jsonl: is damaged" in caplog.text
+
+
+def test_a_cell_that_was_cut_anywhere_is_damaged_and_a_whole_one_is_not(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, "tiny-wanda-00000000")
+    write_cell(folder)
+    file = folder.path / "cell.yaml"
+    whole = file.read_bytes()
+    for end in range(len(whole) - len("keep: none\n")):
+        file.write_bytes(whole[:end])
+        assert folder.cell() is None, whole[:end]
+    for damaged in (b"\xff\x00\x9f", b"id: [", b"- a", whole.replace(b"id: ", b"other: ", 1)):
+        file.write_bytes(damaged)
+        assert folder.cell() is None
+    file.write_bytes(whole)
+    assert folder.cell() is not None
 
 
 def test_nan_is_neither_written_nor_taken_for_a_result(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "tiny-dense-01234567")
     for bad in (float("nan"), float("inf")):
         with pytest.raises(ValueError, match="not JSON compliant"):
-            folder.write_metric("perplexity", {"settings_id": "a", "value": bad}, {})
+            folder.write_metric("perplexity", {**RESULT, "value": bad}, {})
         with pytest.raises(ValueError, match="not JSON compliant"):
-            folder.write_metric("perplexity", {"settings_id": "a"}, {"c4": [{"loss": bad}]})
+            folder.write_metric("perplexity", RESULT, {"c4": [{"loss": bad}]})
     assert list(folder.path.rglob("*.json*")) == []
-    text = '{"settings_id": "a", "value": NaN, "rows": {}}'
+    text = json.dumps({**RESULT, "rows": {}, "value": float("nan")})
     write(folder.path / "metrics" / "perplexity.json", text)
     assert folder.metric("perplexity", "a") is None
 
@@ -162,7 +186,7 @@ def test_outputs_below_a_file_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else for a while")
 def test_what_somebody_else_keeps_private_is_refused_by_name(tmp_path: Path) -> None:
     cell = Folder(tmp_path, "tiny-wanda-12345678")
-    cell.write_compression({"sparsity": 0.5})
+    cell.write_compression(COMPRESSION)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     cell.path.chmod(0o700)

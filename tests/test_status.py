@@ -15,6 +15,7 @@ import pytest
 
 from sweep import slurm
 from sweep.attempt import Attempt, take
+from sweep.files import Folder
 from sweep.slurm import Job
 from sweep.status import Standing, standings, summary, told_apart
 
@@ -61,12 +62,24 @@ def attempt(outputs: Path, cell: str, **said: Any) -> None:
     os.utime(file, (time.time() - 999,) * 2)
 
 
+def about(outputs: Path, cell: str, metrics: Mapping[str, str]) -> None:
+    """What the folder of a cell says that it is."""
+    said: dict[str, Any] = {"compresses": True, "sparsity": "50%", "ratio": 0.5, "seed": 0}
+    said |= dict.fromkeys(("model", "weights", "method", "calib"), cell)
+    config: dict[str, Any] = {group: {} for group in ("model", "method", "sparsity", "calib")}
+    config["keep"] = "none"
+    Folder(outputs, cell).write_cell(cell, {}, metrics, config, said)
+
+
 def done(outputs: Path, cell: str, layers: int) -> None:
     """The results of a cell that compresses so many layers."""
     folder = outputs / "cells" / cell
     (folder / "metrics").mkdir(parents=True)
-    (folder / "compression.json").write_text(json.dumps({"layers": [{}] * layers}))
-    (folder / "metrics" / "m.json").write_text(json.dumps({"settings_id": "0", "rows": {}}))
+    about(outputs, cell, {"m": "0"})
+    record = {"sparsity": 0.5, "layers": [{}] * layers, "weights_sha256": "0", "calibration": None}
+    (folder / "compression.json").write_text(json.dumps(record))
+    result = {"settings_id": "0", "values": {}, "columns": [], "data": [], "rows": {}}
+    (folder / "metrics" / "m.json").write_text(json.dumps(result))
 
 
 def said(outputs: Path) -> Mapping[str, tuple[str, str]]:
@@ -152,9 +165,6 @@ def test_the_time_left_is_told_by_cells_that_compress_and_what_they_really_took(
 ) -> None:
     done(tmp_path, "dense", 0)
     done(tmp_path, "wanda", 3)
-    for cell in ("dense", "wanda"):
-        text = f"id: {cell}\nmetrics: {{m: '0'}}\nconfig: {{keep: none}}\n"
-        (tmp_path / "cells" / cell / "cell.yaml").write_text(text)
     attempt(tmp_path, "dense", began=0.0, seen=1.0, ended="done")
     for took, how in ((30.0, "failed"), (40.0, "stopped"), (60.0, "done")):
         attempt(tmp_path, "wanda", began=0.0, seen=took, ended=how)
@@ -171,7 +181,7 @@ def test_the_time_left_is_told_by_cells_that_compress_and_what_they_really_took(
 def test_a_cell_in_hand_has_taken_the_time_since_it_was_begun(tmp_path: Path) -> None:
     holding = take(tmp_path / "cells" / "a")
     assert holding is not None
-    (tmp_path / "cells" / "a" / "cell.yaml").write_text("id: a\nmetrics: {}\nconfig: {keep: none}")
+    about(tmp_path, "a", {})
     with holding:
         (standing,) = standings(tmp_path)
         assert standing.state == "running"

@@ -14,12 +14,17 @@ from hydra import compose, initialize_config_dir
 
 from sweep.cell import Cell, make
 from sweep.config import CONF, freeze
+from sweep.files import EVERYTHING
 from sweep.grid import sweep
 from sweep.method.wanda import Wanda
 from sweep.model.contents import fingerprint
 from sweep.refusal import Failed
+from sweep.report import entries
+from sweep.report.write import write_report
 from sweep.track import Silent, SilentMirror, WandB
+from sweep.track.found import Found
 from sweep.track.journal import Journal, layers
+from tests.report.conftest import writes
 
 Frozen = Callable[..., dict[str, Any]]
 
@@ -362,3 +367,26 @@ def test_without_a_tracker_wandb_is_not_imported(
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import would now raise
     assert isinstance(Silent().open(make(frozen(*SMALL), fingerprint), "x"), SilentMirror)
     sweep([frozen("method=dense", "metric=[perplexity]", "metric.perplexity.n_samples=2")])
+
+
+def test_what_lies_below_is_found_by_any_folder_of_a_report_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = tmp_path / "outputs"
+    write_cell = writes(outputs)
+    write_cell("dense")
+    write_report(outputs / "reports" / "trial", entries.below(outputs), formats=("csv",))
+    write_cell("wanda")
+    write_report(outputs / "reports" / EVERYTHING, entries.below(outputs), formats=("csv",))
+    monkeypatch.chdir(outputs / "reports" / "trial")
+    for folder, names in (
+        (outputs, {"dense", "wanda"}),
+        (outputs / "reports" / EVERYTHING, {"dense", "wanda"}),
+        (Path("../all"), {"dense", "wanda"}),
+        (Path(), {"dense"}),
+    ):
+        found = Found.below(folder)
+        assert {said["about"]["method"] for said, _ in found.cells} == names
+        assert found.outputs == outputs
+        assert found.only == ("trial" if names == {"dense"} else None)
+        assert [*{name for own in found.sweeps.values() for name in own}] == ["trial"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sweep import size
 from sweep.card import JOINT, UNFIT
-from sweep.explain import FULL, explain
+from sweep.explain import in_one_line
 from sweep.export import bitmask, upload
 from sweep.export.kept import Kept, find
 from sweep.files import replacing_folder
@@ -62,12 +62,8 @@ def main(words: Sequence[str] | None = None) -> None:
     """The command."""
     parsed = _parsed(words)
     quiet()
-    try:
+    with in_one_line("sweep.export"):
         sys.stdout.write("".join(f"{line}\n" for line in _export(parsed)))
-    except Exception as error:
-        if FULL:
-            raise
-        sys.exit(f"sweep.export: {explain(error)}")
 
 
 def _export(parsed: argparse.Namespace) -> list[str]:

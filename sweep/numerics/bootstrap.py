@@ -51,6 +51,15 @@ def tails(found: Float[ndarray, " resample"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def unseen(units: int) -> float:
+    """The largest share of the population, with 95 % confidence, that none of the units may show.
+
+    The upper end of Clopper and Pearson's interval (1934) of a share of which none of `units` is;
+    a bootstrap of such has no width, however few they are. About 3.7 in `units`.
+    """
+    return float(1 - ((1 - LEVEL) / 2) ** (1 / units))
+
+
 @lru_cache(maxsize=4)  # a metric has twenty intervals over the same units
 def draws(units: int) -> Int[ndarray, "resample unit"]:
     """How often each unit is drawn, in each resample."""

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from sweep.explain import in_one_line
 from sweep.files import EVERYTHING
 from sweep.refusal import OutOfSpace, Refusal
 from sweep.report import entries, notes, seeds, table, typeset, write
@@ -40,9 +41,12 @@ def main(words: list[str]) -> int:
 
 def _entries(folder: Path) -> tuple[Path, list[entries.Entry]]:
     """Where the report goes, and the cells: of a sweep, or all below a folder of outputs."""
-    if (folder / "sweep.json").is_file():
-        return folder, entries.listed(folder)
-    return folder / "reports" / EVERYTHING, entries.below(folder)
+    report = entries.report_in(folder)
+    if report is None:
+        return folder / "reports" / EVERYTHING, entries.below(folder)
+    if report.name == EVERYTHING:  # the cells of now, and not of then
+        return report, entries.below(report.parent.parent)
+    return report, entries.listed(report)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,4 +77,5 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `… | head` ends it without a word
-    sys.exit(main(sys.argv[1:]))
+    with in_one_line("sweep.report"):
+        sys.exit(main(sys.argv[1:]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -54,6 +55,11 @@ class Entry:
         return {name: result for name, result in found.items() if result is not None}
 
     @cached_property
+    def described(self) -> bool:
+        """Whether its folder says what it is."""
+        return self.folder.cell() is not None
+
+    @cached_property
     def compression(self) -> dict[str, Any] | None:
         """What became of its layers."""
         return self.folder.compression()
@@ -86,7 +92,7 @@ class Entry:
     def status(self) -> str:
         """What is there decides; then whether somebody works on it; a failure only says why
         something is not there."""
-        if len(self.results) == len(self.asked):
+        if len(self.results) == len(self.asked) and self.compression and self.described:
             return "done"
         attempt = latest(self.folder.path)
         if attempt is not None and attempt[1]:
@@ -138,21 +144,18 @@ def below(outputs: Path) -> list[Entry]:
     found: list[Entry] = []
     for file in sorted(outputs.glob("cells/*/cell.yaml")):
         folder = Folder(outputs, file.parent.name)
-        said = folder.cell()
-        if said is None or "about" not in said:
-            log.warning("%s: does not say what it is, left out", file)
-            continue
-        found.append(begun(folder, said))
+        if (said := folder.cell()) is not None:
+            found.append(begun(folder, said))
+    names = {entry.id for entry in found}
+    for own in lists(outputs).values():
+        lacking = [entry for entry in own if entry.id not in names]
+        names |= {entry.id for entry in lacking}
+        found += lacking
     if not found:
         near = next((up for up in outputs.absolute().parents[:2] if (up / "cells").is_dir()), None)
         hint = "a folder of outputs" if near is None else f"{near}, the folder of outputs"
         reason = f"holds no cells; give {hint}, or of a sweep's report in it"
         raise Refusal("report", outputs, reason)
-    names = {entry.id for entry in found}
-    for file in sorted(outputs.glob("reports/*/sweep.json")):
-        lacking = [entry for entry in listed(file.parent) if entry.id not in names]
-        names |= {entry.id for entry in lacking}
-        found += lacking
     return sorted(_told_apart(found), key=_place)
 
 
@@ -203,8 +206,28 @@ def begun(folder: Folder, said: Mapping[str, Any]) -> Entry:
     )
 
 
+def report_in(folder: Path) -> Path | None:
+    """The folder as one of a report, two below that of outputs, from wherever it is named.
+
+    None if it is none.
+
+    Raises:
+        Refusal: it is one, and the cells of which it is are not where they should be.
+    """
+    if not (folder / "sweep.json").is_file():
+        return None
+    for report in (Path(os.path.abspath(folder)), folder.resolve()):  # noqa: PTH100 - `..`, but no links
+        if (report.parent.parent / "cells").is_dir():
+            return report
+    reason = f"is of cells that are not in {report.parent.parent / 'cells'}; give it in its place"
+    raise Refusal("report", folder, f"{reason}, outputs/reports/{report.name}")
+
+
 def listed(report: Path) -> list[Entry]:
     """The cells of the sweep whose report is in a folder, those not begun included.
+
+    Args:
+        report: the folder, two below that of outputs.
 
     Raises:
         Refusal: the list of them is damaged.
@@ -218,25 +241,40 @@ def listed(report: Path) -> list[Entry]:
                 id=said["id"],
                 name=said["name"],
                 about=_readable(said["about"]),
-                asked=said["metrics"],
+                asked=dict(said["metrics"]),
                 settings=_readable(said["settings"]),
                 folder=Folder(outputs, said["name"]),
             )
             for said in content["cells"]
         ]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"is damaged ({error}); delete it, and the sweep's command writes it again"
         raise Refusal("report", file, reason) from error
+
+
+def lists(outputs: Path) -> dict[str, list[Entry]]:
+    """The cells of every sweep that has a report below a folder of outputs, by the sweep's name.
+
+    A list that is damaged is left out, which is said.
+    """
+    found: dict[str, list[Entry]] = {}
+    for file in sorted(outputs.glob("reports/*/sweep.json")):
+        try:
+            found[file.parent.name] = listed(file.parent)
+        except Refusal as refusal:
+            log.warning("%s: %s", file, refusal.reason)
+    return found
 
 
 def made(report: Path) -> Mapping[str, Any]:
     """What was last made of a sweep; empty if nothing was, or not to its end."""
     try:
         content = json.loads((report / "sweep.json").read_text(encoding="utf-8"))
-        found: Mapping[str, Any] = content["made"]
-    except (OSError, ValueError, KeyError):
+        found = content["made"]
+    except (OSError, ValueError, LookupError, TypeError):
         return {}
-    return found
+    whole = isinstance(found, Mapping) and {"of", "asked", "files", "unclear"} <= found.keys()
+    return found if whole else {}
 
 
 def write_list(report: Path, entries: Sequence[Entry], made: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """The table as it goes into a paper: LaTeX with the rules of booktabs (pandas).
 
-A value, beside it its difference to the baseline; bold is the best alone. What does not fit a text
-block of `WIDTH` points is split into tables of the same rows, between corpora if possible. Below
-each stands on what the numbers are, and what of it is a stand-in. Intervals are in results.csv.
+A value, beside it its difference to the baseline, with its interval if that fits; bold is the best
+alone. What does not fit a text block of `WIDTH` points is split into tables of the same rows,
+between corpora if possible. Below each stands on what the numbers are, where the intervals are if
+they are not there, and what is a stand-in.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ LETTERS = (
     ("-() ft[]rs", 0.42),
     ("0123456789–acegoz", 0.54),
     ("bdhknpquvxy", 0.6),
-    ("+−±≈<>=w", 0.83),
+    ("+−±×≈<>=w", 0.83),
     ("m%&", 0.89),
     ("", 1.1),
 )
@@ -60,6 +61,7 @@ SPECIAL = {
     "|": r"\textbar{}",
     "−": "$-$",
     "±": r"$\pm$",
+    "×": r"$\times$",
     "≈": r"$\sim$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
@@ -85,7 +87,7 @@ class _Column:
 
     @property
     def width(self) -> float:
-        inner = BOLD * max(map(_width, self.values)) + max(map(_width, self.changes)) + 2.0
+        inner = BOLD * max(map(_long, self.values)) + max(map(_long, self.changes)) + 2.0
         return max(inner, min(_width(self.head), HEADING)) + GAP
 
 
@@ -100,19 +102,23 @@ def latex(table: Rows, name: str) -> str:
     """
     if not table.rows:
         return HEAD.format(width=WIDTH)
-    columns = [_column(table, metric) for metric in table.metrics]
     shown = shown_columns(table)
-    names = _capped(table, shown, max((one.width for one in columns), default=0.0))
-    parts = _parts(columns, WIDTH - sum(width + GAP for _, width in names))
+    for intervals in (True, False):
+        columns = [_column(table, metric, intervals=intervals) for metric in table.metrics]
+        names = _capped(table, shown, max((one.width for one in columns), default=0.0))
+        room = WIDTH - sum(width + GAP for _, width in names)
+        if sum(one.width for one in columns) <= room:
+            break
     texts = [
         _typeset(table, name, number, shown, names, part)
-        for number, part in enumerate(parts or [[]], start=1)
+        for number, part in enumerate(_parts(columns, room) or [[]], start=1)
     ]
     return HEAD.format(width=WIDTH) + "\n".join(texts)
 
 
-def _column(table: Rows, metric: str) -> _Column:
-    values, changes = zip(*(_cell(table, row, metric) for row in table.rows), strict=True)
+def _column(table: Rows, metric: str, *, intervals: bool) -> _Column:
+    cells = (_cell(table, row, metric, intervals=intervals) for row in table.rows)
+    values, changes = zip(*cells, strict=True)
     found = [entry.values[metric] for entry in table.entries if metric in entry.values]
     corpora = {
         data["corpus"]
@@ -128,8 +134,8 @@ def _column(table: Rows, metric: str) -> _Column:
     return _Column(metric, corpus + way, head + arrow, values, changes)
 
 
-def _cell(table: Rows, row: Mapping[str, Any], metric: str) -> tuple[str, str]:
-    """The value, and its difference in brackets; `≈` in it: its interval holds 0."""
+def _cell(table: Rows, row: Mapping[str, Any], metric: str, *, intervals: bool) -> tuple[str, str]:
+    """The value, and its difference in brackets, with its interval; or with `≈` if that holds 0."""
     if metric not in row:
         return "–", ""
     value, change = row[metric], f"{metric}_vs_{table.baseline}"
@@ -139,8 +145,11 @@ def _cell(table: Rows, row: Mapping[str, Any], metric: str) -> tuple[str, str]:
     if change not in row or row["method"] == table.baseline:
         return shown, ""
     low, high = row.get(f"{change}_low"), row.get(f"{change}_high")
-    unclear = "≈" if low is not None and high is not None and low <= 0 <= high else ""
-    return shown, f"({_number(signed(row[change], form))}{unclear})"
+    ends = unclear = ""
+    if low is not None and high is not None:
+        ends = f" [{signed(low, form)}, {signed(high, form)}]" if intervals else ""
+        unclear = "≈" if not intervals and low <= 0 <= high else ""
+    return shown, f"({_number(signed(row[change], form) + ends)}{unclear})"
 
 
 def _number(said: str) -> str:
@@ -203,6 +212,8 @@ def _typeset(
         ]
         for i, row in enumerate(table.rows)
     ]
+    for own in cells:  # or the `\\` before it would take a name's `[` or `*` for its own
+        own[0] = "{}" + own[0]
     frame = pd.DataFrame(cells, columns=pd.MultiIndex.from_tuples(heads))
     bare = not any(one.over for one in columns)
     styler = frame.style.hide(axis="index").hide(axis="columns", level=[0, 2] if bare else [2])
@@ -231,10 +242,11 @@ def _typeset(
 
 
 def _pair(table: Rows, row: Mapping[str, Any], one: _Column, place: int) -> tuple[str, str]:
-    value, change = _tex(one.values[place]), _tex(one.changes[place])
+    value, change = _numeric(one.values[place]), _numeric(one.changes[place])
     if table.best(row, one.name):
         number, sign, rest = value.partition(" $\\pm$")
-        value = f"\\textbf{{{number}}}{sign}{rest}"
+        bold = r"\boldmath" if "$" in number else ""
+        value = f"\\textbf{{{bold}{number}}}{sign}{rest}"
     return value, change
 
 
@@ -265,10 +277,10 @@ def _notes(table: Rows, columns: Sequence[_Column]) -> list[str]:
     if table.mean:
         lines.append("±: one standard deviation over seeds.")
     if any(any(one.changes) for one in columns):
-        lines.append(
-            f"In brackets: difference to {table.baseline}, over the same examples; ≈: its 95 % "
-            "interval holds 0."
-        )
+        said = f"In brackets: difference to {table.baseline}, over the same examples"
+        inside = any("[" in change for one in columns for change in one.changes)
+        elsewhere = "; ≈: its 95 % interval holds 0. The intervals are in results.csv."
+        lines.append(said + (", with its 95 % interval." if inside else elsewhere))
     if any(table.best(row, one.name) for row in table.rows for one in columns):
         lines.append("Bold: best with the same model and sparsity.")
     own = {one.name for one in columns}
@@ -304,6 +316,16 @@ def _broken(said: str, width: float = WIDTH / 3) -> str:
 
 def _tex(said: str) -> str:
     return "".join(SPECIAL.get(letter, letter) for letter in _ascii(said))
+
+
+def _numeric(said: str) -> str:
+    """A number, `1.3e−5` as people write it."""
+    return re.sub(r"([\d.]+)e\$-\$(\d+)", r"$\1\\times10^{-\2}$", _tex(said))
+
+
+def _long(said: str) -> float:
+    """Points of a number as `_numeric` writes it."""
+    return _width(said.replace("e−", "×10−"))
 
 
 def _label(name: str) -> str:

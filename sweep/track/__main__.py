@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
-from sweep.refusal import Stop
+from sweep.explain import in_one_line
 from sweep.track import offline, server
 from sweep.track.found import Found, Place
 from sweep.track.send import send
@@ -140,9 +140,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with in_one_line("sweep.track"):
         sys.exit(main(sys.argv[1:]))
-    except Stop as stop:
-        sys.exit(f"sweep.track: {stop}")
-    except KeyboardInterrupt:
-        sys.exit("sweep.track: interrupted; the same command goes on from here")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweep.files import EVERYTHING, Folder
-from sweep.report.entries import listed
+from sweep.report.entries import listed, lists, report_in
 from sweep.track.journal import Journal
 from sweep.track.shown import Shown, names_of, of_cell, of_sweep
 
@@ -46,15 +46,16 @@ class Found:
         Raises:
             Refusal: the list of a sweep's cells is damaged.
         """
-        reports = sorted(file.parent for file in folder.glob("reports/*/sweep.json"))
-        outputs, only = folder, None
-        if (folder / "sweep.json").is_file() and folder.name != EVERYTHING:
-            outputs, only, reports = folder.parent.parent, folder.name, [folder]
+        report, only = report_in(folder), None
+        outputs = folder if report is None else report.parent.parent
+        if report is None or report.name == EVERYTHING:
+            known = {name: own for name, own in lists(outputs).items() if name != EVERYTHING}
+        else:
+            only, known = report.name, {report.name: listed(report)}
         sweeps: dict[str, list[str]] = {}
-        for report in reports:
-            if report.name != EVERYTHING:
-                for entry in listed(report):
-                    sweeps.setdefault(entry.name, []).append(report.name)
+        for name, entries in known.items():
+            for entry in entries:
+                sweeps.setdefault(entry.name, []).append(name)
         names = sorted(file.parent.name for file in outputs.glob("cells/*/cell.yaml"))
         folders = [Folder(outputs, name) for name in names if only is None or name in sweeps]
         said = [(cell, folder) for folder in folders if (cell := folder.cell()) is not None]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweep.numerics import bootstrap
-from sweep.numerics.bootstrap import RESAMPLES, interval, resampled
+from sweep.numerics.bootstrap import RESAMPLES, interval, resampled, unseen
 
 RNG = np.random.default_rng(7)
 LENGTHS = RNG.integers(1, 40, 80).astype(float)
@@ -89,3 +89,9 @@ def test_another_process_would_draw_the_same() -> None:
 
 def test_a_single_unit_has_an_interval_without_width() -> None:
     assert interval(np.array([6.0]), np.array([4.0])) == (1.5, 1.5)
+
+
+@pytest.mark.parametrize("units", [1, 4, 71, 72, 5000])
+def test_what_none_of_some_units_shows_is_clopper_and_pearsons(units: int) -> None:
+    expected = stats.binomtest(0, units).proportion_ci(0.95, "exact").high
+    assert unseen(units) == pytest.approx(expected, rel=1e-9)

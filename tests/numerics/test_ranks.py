@@ -118,17 +118,25 @@ def test_what_does_not_differ_in_any_draw_is_not_called_different() -> None:
     assert apart([]) == []
 
 
-def test_two_are_told_apart_as_by_scipys_permutations() -> None:
-    rng = np.random.default_rng(5)
-    task = rng.normal(size=40)
-    good, bad = task + 0.3 * rng.normal(size=40), task + 2 * rng.normal(size=40)
-    one, other = (correlation(x, task, spearman) for x in (good, bad))
-    assert one is not None
-    (own,) = apart([(one, other)])
-    ranks = [stats.rankdata(x) for x in (good, bad)]
+@pytest.mark.parametrize("noise", [0.3, 0.35, 0.4, 0.5, 0.6])
+def test_two_are_told_apart_as_by_scipys_permutations(noise: float) -> None:
+    """From hardly different (p = 0.6) to clearly (p = 0.004), each p within a factor of two."""
+    task = np.random.default_rng(5).normal(size=40)
+    rng = np.random.default_rng(7)
+    good, other = task + 0.3 * rng.normal(size=40), task + noise * rng.normal(size=40)
+    found = [correlation(x, task, spearman) for x in (good, other)]
+    assert found[0] is not None
+    (own,) = apart([(found[0], found[1])])
+    ranks = [stats.rankdata(x) for x in (good, other)]
+    of_task = stats.zscore(stats.rankdata(task))
+
+    def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        one, two = (stats.zscore(stats.rankdata(x, axis=axis), axis) for x in (a, b))
+        return np.asarray((one - two) @ of_task)
+
     theirs = stats.permutation_test(
-        ranks, lambda a, b: stats.spearmanr(a, task)[0] - stats.spearmanr(b, task)[0],
-        permutation_type="samples", n_resamples=500, rng=np.random.default_rng(6),
-    )  # fmt: skip
-    assert own < 0.05
-    assert theirs.pvalue < 0.05
+        ranks, difference, vectorized=True, permutation_type="samples", n_resamples=2000,
+        rng=np.random.default_rng(6),
+    ).pvalue  # fmt: skip
+    assert theirs / 2 < own < theirs * 2
+    assert 0.001 < theirs < 0.7

@@ -175,7 +175,8 @@ def writes(below: Path) -> Write:
         name = f"{'-'.join(str(v) for v in about.values() if v is not None)}-{id[:8]}"
         name = "".join(c for c in name if c.isalnum() or c in "-.")
         folder = Folder(outputs, name)
-        config = {"model": {"dtype": "float32"}, "method": settings}
+        config: dict[str, Any] = {"model": {"dtype": "float32"}, "method": settings}
+        config |= {"sparsity": {}, "keep": "none"}
         config["calib"] = {} if n_samples is None else {"n_samples": n_samples}
         identity = {"sparsity": {}, "calib": {}} if compresses else {}
         folder.write_cell(id, identity, {"perplexity": "p", "tasks": "t"}, config, about)
@@ -240,11 +241,15 @@ def writes(below: Path) -> Write:
         folder.write_compression(
             {
                 "sparsity": share,
+                "weights_sha256": id,
+                "calibration": None,
                 "layers": [
                     {
                         "name": f"model.layers.{i}.{kind}",
                         "shape": [4, 4],
                         "sparsity": share,
+                        "zeros": round(16 * share),
+                        "remarks": [],
                         "output_error": None if calib is None else share * (i + 1) / 4,
                     }
                     for i in range(layers if compresses else 0)

@@ -136,6 +136,63 @@ def test_on_paper_are_the_first_answers_that_the_filter_leaves(browser: Any, pag
     assert browser.execute_script(closed) == 0  # what was open on paper only
 
 
+COLUMNS = [f"rouge1_of_corpus_{i}" for i in range(20)]
+
+
+@pytest.fixture
+def wide(browser: Any, tmp_path: Path) -> Iterator[Path]:
+    """A report of more columns than a paper has room for."""
+    write_cell = writes(tmp_path / "outputs")
+    write_cell("dense", quality=1.0, more=COLUMNS)
+    for label in ("40%", "50%", "60%", "70%"):
+        for calib in ("c4", "alpaca"):
+            quality = 1.2 - int(label[:-1]) / 100 + (calib == "alpaca") / 10
+            write_cell("wanda", label, calib, quality=quality, more=COLUMNS)
+    assert main([str(tmp_path / "outputs")]) == 0
+    yield from opened(browser, tmp_path / "outputs/reports/all/report.html")
+
+
+def test_no_column_is_lost_on_paper(browser: Any, wide: Path) -> None:
+    tables = """
+    return [...document.querySelectorAll("table")].filter((one) => one.offsetWidth).map((one) => ({
+      label: one.closest(".part, .wide").ariaLabel, inside: one.closest("#table") !== null,
+      width: one.getBoundingClientRect().right,
+      heads: [...one.tHead.rows[0].cells].map((cell) => cell.innerText.trim().split(" ")[0]),
+      rows: one.tBodies[0].rows.length,
+    }));
+    """
+    on_screen = browser.execute_script(tables)
+    assert {one["inside"] for one in on_screen} == {True, False}
+    try:
+        browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        printed = []
+        for inside, paper in ((True, 255), (False, 186)):  # mm of Letter, turned, and of A4
+            width = int(paper / 25.4 * 96)
+            size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+            browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            own = [one for one in browser.execute_script(tables) if one["inside"] == inside]
+            assert [one["heads"] for one in own if one["width"] > width] == []
+            printed += own
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        browser.execute_script("dispatchEvent(new Event('afterprint'))")
+    assert len(printed) > len(on_screen) + 1
+    table = [one for one in printed if one["inside"]]
+    assert len(table) > 1
+    for one in table:
+        assert one["heads"][:4] == ["model", "method", "sparsity", "calib"]
+        assert one["rows"] == 9
+    for inside in (True, False):
+        heads = {head for one in printed if one["inside"] == inside for head in one["heads"]}
+        assert {*COLUMNS, "em", "f1", "perplexity"} <= heads
+    assert browser.execute_script(tables) == on_screen
+    pdf = b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"])
+    sizes = re.findall(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf)
+    assert {float(x) > float(y) for x, y in sizes} == {True, False}  # the table is on its side
+
+
 def test_answers_are_filtered_by_flip_cell_and_text(browser: Any, page: Path) -> None:
     from selenium.webdriver.support.ui import Select
 
@@ -179,12 +236,20 @@ def test_every_link_leads_somewhere_whatever_the_folders_are_called(report: Path
 def test_on_a_phone_nothing_but_tables_and_figures_is_wider_than_the_screen(
     browser: Any, page: Path
 ) -> None:
-    browser.set_window_size(500, 900)  # Chromium's narrowest
-    width = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    assert width[0] <= width[1]
-    scroll = "const t = document.querySelector('.wide'); t.scrollLeft = 400; return t.scrollLeft"
-    assert browser.execute_script(scroll) > 100
-    place = "return document.querySelector('tbody .kept').getBoundingClientRect().left"
-    assert browser.execute_script(place) >= 0  # what a row is stays in sight
-    kept = "return [...document.querySelectorAll('thead .kept')].map((e) => e.textContent)"
-    assert "sparsity" in browser.execute_script(kept)
+    phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    try:
+        browser.refresh()  # as a phone would lay it out
+        assert browser.execute_script("return screen.width") == 360
+        width = "return [document.documentElement.scrollWidth, visualViewport.width]"
+        assert browser.execute_script(width) == [360, 360]
+        scroll = (
+            "const t = document.querySelector('.wide'); t.scrollLeft = 400; return t.scrollLeft"
+        )
+        assert browser.execute_script(scroll) > 100
+        place = "return document.querySelector('tbody .kept').getBoundingClientRect().left"
+        assert browser.execute_script(place) >= 0  # what a row is stays in sight
+        kept = "return [...document.querySelectorAll('thead .kept')].map((e) => e.textContent)"
+        assert "sparsity" in browser.execute_script(kept)
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from scipy import stats
 
 from sweep.report import (
     curves,
@@ -44,11 +45,11 @@ def rows(tmp_path: Path) -> Callable[[], table.Rows]:
 def test_the_largest_sparsity_is_the_last_before_the_first_that_is_out_of_tolerance(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
-    write_cell("dense", quality=1.0)
-    for label, quality in (("30%", 1.0), ("40%", 0.99), ("50%", 0.5), ("60%", 1.0)):
-        write_cell("wanda", label, quality=quality)
-    write_cell("magnitude", "30%", None, quality=0.2)
-    write_cell("wanda", "2:4", quality=1.0)
+    write_cell("dense", quality=1.0, examples=200)
+    for label, quality in (("30%", 1.0), ("40%", 0.999), ("50%", 0.5), ("60%", 1.0)):
+        write_cell("wanda", label, quality=quality, examples=200)
+    write_cell("magnitude", "30%", None, quality=0.2, examples=200)
+    write_cell("wanda", "2:4", quality=1.0, examples=200)
     table = rows()
     lines = {(x.method, x.pattern): x for x in frontier.lines(table, "em", Paired())}
     wanda = lines["wanda", "unstructured"]
@@ -102,24 +103,45 @@ def test_what_crosses_the_tolerance_with_its_interval_is_not_certain() -> None:
 def test_an_interval_over_the_same_examples_decides_what_is_certain(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
-    write_cell("dense", quality=1.0)
-    for label, quality in (("30%", 1.0), ("40%", 0.97), ("50%", 0.3)):
-        write_cell("wanda", label, quality=quality)
+    write_cell("dense", quality=1.0, examples=200)
+    for label, quality in (("30%", 1.0), ("40%", 0.96), ("50%", 0.3)):
+        write_cell("wanda", label, quality=quality, examples=200)
     found = rows()
     (line,) = frontier.lines(found, "em", Paired())
-    same, near, _ = line.points
-    assert same.worse == (0.0, 0.0)
     assert [line.certain(point) for point in line.points] == [True, False, True]
+    near = line.points[1]
     dense, *_ = found.entries
     assert near.worse is not None
     low, high = near.worse
     ends = Paired().difference(found.entries[2], dense, "em")
     assert ends == (-high, -low)  # more is better, so how much worse is the other way round
     (row,) = frontier.tolerances(found, Paired())
-    assert row["em"] == "30% (not certain: 30% to 40%)"
+    assert 0.95 < near.value < 0.97  # within, and its interval is not
+    assert row["em"] == "40% (not certain: 30% to 40%)"
     (figure,) = (one for one in figures.draw(found, [], [], [], Paired()) if one.name == "curves")
     assert b"hollow: not certain on which side of 5 %" in figure.svg
     assert "at 40% (not certain)" in figure.alternative
+
+
+@pytest.mark.parametrize(("examples", "certain"), [(1, False), (4, False), (71, False), (72, True)])
+def test_few_examples_without_a_change_are_not_certain(
+    examples: int, certain: bool, write_cell: Write, tmp_path: Path
+) -> None:
+    """By the exact interval of a share: of 71 examples without a change 5.1 % may change."""
+    write_cell("dense", quality=1.0, examples=examples)
+    write_cell("wanda", quality=1.0, examples=examples)
+    found = table.rows(entries.below(tmp_path / "outputs"), paired=Paired())
+    (line,) = frontier.lines(found, "em", Paired())
+    (point,) = line.points
+    may = stats.binomtest(0, examples).proportion_ci(0.95, "exact").high
+    assert point.worse == pytest.approx((-may, may))
+    assert line.certain(point) == certain
+    row = found.rows[1]
+    assert (row["em_vs_dense_low"], row["em_vs_dense_high"]) == pytest.approx((-may, may))
+    (said,) = frontier.tolerances(found, Paired())
+    assert said["em"] == ("50%" if certain else "50% (not certain: none to 50%)")
+    assert "perplexity_vs_dense_low" not in row  # how much a loss may change knows no bound
+    assert said["perplexity"] == "50% (not certain: none to 50%)"
 
 
 def test_a_point_of_several_seeds_is_their_mean_and_deviation(
@@ -666,9 +688,9 @@ def test_models_of_one_name_are_told_apart(
 def test_a_metric_that_a_line_lacks_is_empty_in_its_own_column(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
-    write_cell("dense", quality=1.0)
-    (write_cell("wanda", quality=1.0) / "metrics" / "perplexity.json").unlink()
-    write_cell("sparsegpt", quality=1.0)
+    write_cell("dense", quality=1.0, examples=200)
+    (write_cell("wanda", quality=1.0, examples=200) / "metrics" / "perplexity.json").unlink()
+    write_cell("sparsegpt", quality=1.0, examples=200)
     found = {row["method"]: row for row in frontier.tolerances(rows(), Paired())}
     assert list(found["wanda"]) == list(found["sparsegpt"])
     assert (found["wanda"]["perplexity"], found["wanda"]["em"]) == ("", "50%")

@@ -55,7 +55,11 @@ def record(cell: Cell, perplexity: float, column: str = "perplexity") -> None:
     }
     result["settings_id"] = cell.metric_id("perplexity")
     folder.write_metric("perplexity", result, {})
-    folder.write_compression({"sparsity": 0.5})
+    folder.write_compression(
+        {"sparsity": 0.5, "layers": [], "weights_sha256": "0", "calibration": None}
+    )
+    asked = cell.described()["metrics"]
+    folder.write_cell(cell.id, cell.identity, asked, cell.config, cell.about)
 
 
 def test_every_value_comes_with_its_interval_and_its_difference_to_dense(cells: list[Cell]) -> None:

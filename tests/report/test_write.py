@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from sweep.attempt import take
 from sweep.report import entries, latex
 from sweep.report.__main__ import main
 from sweep.report.write import write_report
+from tests.commands import forked
 from tests.needed import program
 from tests.report.conftest import HOSTILE, Page
 
@@ -122,6 +124,95 @@ def test_no_page_of_older_results_stays_beside_newer_tables(
     assert main([str(outputs), "--csv"]) == 0
     assert {file.name for file in report.iterdir()} == {"results.csv", "sweep.json"}
     assert "older results: report.html, results.md, tolerance.csv, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("inside", "word"),
+    [("reports/trial", "."), ("reports", "trial"), ("cells", "../reports/trial")],
+)
+def test_a_report_is_made_again_from_wherever_it_is_named(
+    inside: str, word: str, write_cell: Write, tmp_path: Path
+) -> None:
+    grid(write_cell, tmp_path / "outputs", sparsities=1)
+    report = tmp_path / "outputs/reports/trial"
+    write_report(report, entries.below(tmp_path / "outputs"), formats=ALL)
+    first = {file: file.read_bytes() for file in report.rglob("*") if file.is_file()}
+    done = forked(word, module="sweep.report", cwd=tmp_path / "outputs" / inside)
+    assert done.returncode == 0, done.stderr
+    assert "missing" not in done.stdout
+    assert "removed" not in done.stdout
+    now = {file: file.read_bytes() for file in report.rglob("*") if file.is_file()}
+    assert {**now, report / "sweep.json": b""} == {**first, report / "sweep.json": b""}
+
+
+def test_a_report_by_another_name_is_that_of_its_cells(write_cell: Write, tmp_path: Path) -> None:
+    grid(write_cell, tmp_path / "outputs", sparsities=1)
+    report = tmp_path / "outputs/reports/trial"
+    write_report(report, entries.below(tmp_path / "outputs"), formats=ALL)
+    (tmp_path / "link").symlink_to(report)
+    assert main([str(tmp_path / "link"), "--csv"]) == 0
+    assert {row["status"] for row in csv_rows(report / "results.csv")} == {"done"}
+
+
+def test_a_report_whose_cells_are_elsewhere_is_refused_and_stays(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid(write_cell, tmp_path / "outputs", sparsities=1)
+    copy = tmp_path / "somewhere/else/copy"
+    write_report(copy, entries.below(tmp_path / "outputs"), formats=ALL)
+    first = {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()}
+    assert main([str(copy)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"report={copy}: is of cells that are not in {tmp_path}/somewhere/cells" in line
+    assert {file: file.read_bytes() for file in copy.rglob("*") if file.is_file()} == first
+
+
+def test_the_report_of_everything_is_of_the_cells_of_now(write_cell: Write, tmp_path: Path) -> None:
+    write_cell("dense", quality=1.0)
+    report = tmp_path / "outputs/reports/all"
+    assert main([str(tmp_path / "outputs"), "--csv"]) == 0
+    write_cell("wanda")
+    assert main([str(report), "--csv"]) == 0
+    assert len(csv_rows(report / "results.csv")) == 2
+
+
+def test_an_interrupted_report_says_so_in_one_line(write_cell: Write, tmp_path: Path) -> None:
+    write_cell("dense", quality=1.0)
+    code = (
+        "import runpy, signal, sys\n"
+        "from sweep.report import write\n"
+        "write.write_report = lambda *_, **__: signal.raise_signal(signal.SIGINT)\n"
+        f"sys.argv[1:] = [{str(tmp_path / 'outputs')!r}]\n"
+        "runpy.run_module('sweep.report', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ("sweep.report: interrupted; the same command again goes on from here\n")
+
+
+def test_a_file_where_reports_should_be_is_named_in_one_line(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell("dense", quality=1.0)
+    (tmp_path / "outputs/reports").write_text("")
+    assert main([str(tmp_path / "outputs")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "outputs/reports/all/sweep.json: cannot be written (Not a directory)" in line
+
+
+def test_what_no_terminal_can_print_is_printed_all_the_same(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    outputs = tmp_path / "x\udcff"
+    write_cell("dense", quality=1.0, outputs=outputs)
+    for module in ("sweep.report", "sweep.status"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, outputs], capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        assert module == "sweep.status" or "x\\udcff/reports/all/report.html" in done.stdout
 
 
 def test_what_models_and_names_say_is_shown_as_text(write_cell: Write, tmp_path: Path) -> None:
@@ -329,7 +420,7 @@ def test_the_terminal_has_the_intervals_of_differences(
 
 @pytest.mark.parametrize(
     ("words", "rows"),
-    [([], 40), (["--mean"], 40), (["--columns", "perplexity,em"], 3), (["--mean"], 3)],
+    [([], 60), (["--mean"], 60), (["--columns", "perplexity,em"], 3), (["--mean"], 3)],
 )
 def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
     words: list[str],
@@ -342,7 +433,7 @@ def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
     monkeypatch.setattr(latex, "ROWS", rows)
     outputs = tmp_path / "outputs"
     more = [f"a_score_{i}" for i in range(6)]
-    for name in ("tiny", "a model of a long name", HOSTILE[3]):
+    for name in ("tiny", "[x]", "*star", "a model of a long name", HOSTILE[3]):
         write_cell("dense", model=name, quality=1.0, more=more)
         for method in ("wanda", "sparsegpt"):
             for seed in (0, 1):
@@ -358,25 +449,63 @@ def test_the_latex_goes_into_a_paper_and_is_no_wider_than_its_text(
     parts = table.count("\\caption{")
     assert parts == 1 if words[:1] == ["--columns"] else parts > 2
     assert table.count("are stand-ins") + table.count("is a stand-in") == parts
-    assert table.count("not finished: 1 of 28 cells") == parts
+    assert table.count("not finished: 1 of 46 cells") == parts
     bold = re.findall(r"\\textbf\{(.*?)\}", table)
     assert bold
     assert all(re.fullmatch(r"[\d.]+", said) for said in bold)  # the value alone
     assert ("$\\pm$" in table) == ("--mean" in words)
+    named = [line for line in table.splitlines() if line.removeprefix("{}")[:1] in ("[", "*")]
+    assert {line[:3] for line in named} == {"{}[", "{}*"}
+    assert table.count("The intervals are in results.csv") == parts
+    typeset_paper(pdflatex, table, tmp_path, runs=1 + (rows == 3))
+
+
+def typeset_paper(pdflatex: str, table: str, folder: Path, *, runs: int) -> None:
+    """A table in a paper, into which it fits; a long one knows its columns the second time."""
     paper = (
         "\\documentclass{article}\\usepackage{booktabs,longtable}\\begin{document}%s\\end{document}"
     )
-    (tmp_path / "paper.tex").write_text(paper % table)
-    for _ in range(1 + (rows == 3)):  # a long table knows its columns the second time
+    (folder / "paper.tex").write_text(paper % table)
+    for _ in range(runs):
         done = subprocess.run(
             [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-            cwd=tmp_path, capture_output=True, text=True, check=False,
+            cwd=folder, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout[-1500:]
     assert "Overfull \\hbox" not in done.stdout, done.stdout
     assert "Overfull \\vbox" not in done.stdout
-    assert "Missing character" not in (tmp_path / "paper.log").read_text()
-    assert (tmp_path / "paper.pdf").stat().st_size > 1000
+    assert "Missing character" not in (folder / "paper.log").read_text()
+    assert (folder / "paper.pdf").stat().st_size > 1000
+
+
+def test_differences_in_latex_have_their_intervals_where_there_is_room(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    write_cell("dense", quality=0.9)
+    for method in ("wanda", "sparsegpt"):
+        write_cell(method, quality=0.5, answers=["a"])
+    outputs = tmp_path / "outputs"
+    assert main([str(outputs), "--latex", "--csv", "--columns", "em"]) == 0
+    table = (outputs / "reports/all/results.tex").read_text()
+    (row, _) = (r for r in csv_rows(outputs / "reports/all/results.csv") if r["method"] != "dense")
+    change, low, high = (-float(row[f"em_vs_dense{end}"]) for end in ("", "_low", "_high"))
+    assert f"($-${change:.3f} [$-${low:.3f}, $-${high:.3f}])" in table
+    assert "over the same examples, with its 95 \\% interval." in table
+    assert "results.csv" not in table
+    typeset_paper(program("pdflatex", "texlive-latex-recommended"), table, tmp_path, runs=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("1.3e−5", r"$1.3\times10^{-5}$"),
+        ("(−1.3e−12≈)", r"($-$$1.3\times10^{-12}$$\sim$)"),
+        ("1.3e−4 ± 4.1e−6", r"$1.3\times10^{-4}$ $\pm$ $4.1\times10^{-6}$"),
+        ("2.951", "2.951"),
+    ],
+)
+def test_a_small_number_is_written_in_latex_as_people_write_it(said: str, written: str) -> None:
+    assert latex._numeric(said) == written
 
 
 def test_the_command_loads_no_model_library(write_cell: Write, tmp_path: Path) -> None:

@@ -52,10 +52,56 @@ const opened = []; // on paper, as long as it is printed
 addEventListener("beforeprint", () => {
   opened.push(...document.querySelectorAll("section > details:not([open])"));
   for (const details of opened) details.open = true;
+  document.querySelectorAll(".wide > table").forEach(part);
 });
 addEventListener("afterprint", () => {
   for (const details of opened.splice(0)) details.open = false;
+  for (const made of document.querySelectorAll(".part")) made.remove();
+  for (const whole of document.querySelectorAll(".parted")) whole.classList.remove("parted");
 });
+// Paper does not scroll: a table that is wider goes on below, each part with the names of its rows.
+const PAPER = { portrait: 690, landscape: 940 }; // pixels between the margins of Letter, or of A4
+const SMALLER = 0.54; // a column on paper, at the most, to the same on the screen: see page.css
+const NAME = 70; // of a name on paper, whose words go below each other
+const part = (table) => {
+  const heads = [...table.tHead.rows[0].cells];
+  const turned = table.closest("#table") && CSS.supports("page", "wide");
+  const names = [], parts = [];
+  let room = turned ? PAPER.landscape : PAPER.portrait;
+  heads.forEach((head, column) => {
+    if (!head.matches(".name")) return;
+    names.push(column);
+    room -= Math.min(SMALLER * head.offsetWidth, NAME);
+  });
+  let left = 0;
+  heads.forEach((head, column) => {
+    if (names.includes(column)) return;
+    left -= SMALLER * head.offsetWidth;
+    if (left < 0) {
+      parts.push([...names]);
+      left = room - SMALLER * head.offsetWidth;
+    }
+    parts.at(-1).push(column);
+  });
+  if (parts.length < 2) return;
+  const made = parts.map((columns) => {
+    const copy = table.cloneNode(false);
+    for (const of of [table.tHead, table.tBodies[0]]) {
+      const rows = [...of.rows].map((row) => {
+        const own = row.cloneNode(false);
+        own.append(...columns.map((column) => row.cells[column].cloneNode(true)));
+        return own;
+      });
+      copy.appendChild(of.cloneNode(false)).append(...rows);
+    }
+    const frame = document.createElement("div");
+    frame.className = "part";
+    frame.append(copy);
+    return frame;
+  });
+  table.parentElement.after(...made);
+  table.parentElement.classList.add("parted");
+};
 const filter = document.getElementById("filter");
 if (filter) {
   const answers = [...document.querySelectorAll(".answer")];

@@ -123,16 +123,12 @@ class Folder:
         write(self.path / "cell.yaml", yaml.dump(content, Dumper=_Plain, sort_keys=False))
 
     def cell(self) -> dict[str, Any] | None:
-        """What `write_cell` wrote; None where there is nothing, or what was damaged."""
+        """What `write_cell` wrote, to be read only; None: nothing is there, or it was damaged."""
         file = self.path / "cell.yaml"
         if not file.is_file():
             return None
-        try:
-            found = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - safe
-        except (ValueError, yaml.YAMLError) as error:
-            _say_damaged(file, str(getattr(error, "problem", None) or error))
-            return None
-        return _whole(file, found, _CELL)
+        state = file.stat()
+        return _cell(file, (state.st_ino, state.st_mtime_ns, state.st_size))
 
     def write_compression(self, record: Mapping[str, Any]) -> None:
         """`compression.json`."""
@@ -570,6 +566,17 @@ def _lack(found: Any, needs: Mapping[str, Any]) -> str | None:
         elif not isinstance(found.get(key), kind) or key not in found:
             return f"lacks {key}"
     return None
+
+
+@lru_cache(maxsize=2000)  # YAML takes milliseconds, and a report asks twice
+def _cell(file: Path, _: tuple[int, ...]) -> dict[str, Any] | None:
+    """What a cell.yaml holds, in this state of the file."""
+    try:
+        found = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - safe
+    except (ValueError, yaml.YAMLError) as error:
+        _say_damaged(file, str(getattr(error, "problem", None) or error))
+        return None
+    return _whole(file, found, _CELL)
 
 
 @lru_cache(maxsize=1000)  # a report asks for a file a dozen times

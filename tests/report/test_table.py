@@ -288,11 +288,11 @@ def test_a_minus_is_one_and_a_hyphen_stays_one() -> None:
 def test_the_end_of_a_sweep_marks_unclear_differences_and_need_not_take_them_twice(
     cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = [{"loss": float(i % 3), "tokens": 1} for i in range(30)]
+    rows = [{"loss": float(i % 2), "tokens": 1} for i in range(30)]
     for cell, more in zip(cells, (0.0, 0.0, 1.0), strict=True):
         own = [{**row, "loss": row["loss"] + more} for row in rows]
         mean = {"corpus": "c4", "field": "loss", "weight": None, "exp": False}
-        value = {"value": 1.0 + more, "low": 0.5, "high": 2.5, "mean": mean}
+        value = {"value": 1.0 + more, "low": 0.5, "high": 2.5, "unit": "1", "mean": mean}
         result: dict[str, Any] = {"values": {"loss": value}, "columns": ["loss"], "data": [DATA]}
         result["settings_id"] = cell.metric_id("perplexity")
         Folder(cell.settings.outputs, cell.name).write_metric("perplexity", result, {"c4": own})

@@ -180,6 +180,7 @@ def test_an_interrupted_report_says_so_in_one_line(write_cell: Write, tmp_path: 
     write_cell("dense", quality=1.0)
     code = (
         "import runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job ignores it\n"
         "from sweep.report import write\n"
         "write.write_report = lambda *_, **__: signal.raise_signal(signal.SIGINT)\n"
         f"sys.argv[1:] = [{str(tmp_path / 'outputs')!r}]\n"

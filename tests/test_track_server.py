@@ -677,6 +677,53 @@ def test_sweeps_of_one_name_in_two_folders_are_two_runs_and_two_reports(
     assert titles == [f"sweep trial ({run.id})" for run in whole]
 
 
+def test_a_cell_of_two_folders_is_one_run_that_is_in_the_sweeps_of_both(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = (tmp_path / name for name in ("outputs", "elsewhere"))
+    sweep([frozen("method=dense", *SMALL)])
+    more = ("metric=[perplexity,tasks,divergence]", "metric.divergence.n_samples=2")
+    sweep([frozen("method=magnitude", *SMALL, *more, "name=second", f"outputs={other}")])
+    capsys.readouterr()
+
+    def tracked(*folders: Path) -> str:
+        assert track.main([*map(str, folders)]) == 0
+        *_, counts, _ = capsys.readouterr().out.splitlines()
+        return counts
+
+    def everything() -> Any:
+        return [(run.about, run.summary, run.lines, run.state) for run in there.runs.values()]
+
+    # one after the other, the second of which has what the first lacks; and both at once
+    for folders in ([[one], [other]], [[other], [one]], [[one, other]], [[other, one]]):
+        there.runs.clear()
+        assert sum(int(tracked(*some).split()[0]) for some in folders) == 2 + 3
+        assert sorted(run.about["jobType"] for run in there.runs.values()) == [
+            *("dense", "magnitude", "sweep", "sweep")
+        ]
+        run = run_of(there, "dense")
+        sweeps = {
+            (folder / f"reports/{name}/wandb-run").read_text()
+            for folder, name in ((one, "trial"), (other, "second"))
+        }
+        assert {"trial", "second", "dense", *sweeps} <= set(run.about["tags"])
+        assert run.about["groupName"] == ("trial" if folders[0][0] == one else "second")
+        assert {"divergence/jsd", "tasks/em_alpaca", "perplexity/perplexity"} <= run.summary.keys()
+        assert run.state == "finished"
+        first = dense_history(folders[0][0])
+        assert told(run) == [row["step"] for row in first]  # not two histories mixed
+        before = json.dumps(everything())
+        for some, count in (([one], 2), ([other], 3), ([one], 2), ([one, other], 5)):
+            assert tracked(*some) == f"0 sent, {count} already there, 0 failed"
+        assert json.dumps(everything()) == before
+
+
+def dense_history(outputs: Path) -> list[dict[str, Any]]:
+    """Rows of the dense cell's history."""
+    (file,) = outputs.glob("cells/*-dense-*/progress.jsonl")
+    return Journal(file).rows
+
+
 @pytest.mark.parametrize(
     ("said", "there_already"),
     [

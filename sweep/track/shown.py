@@ -52,7 +52,10 @@ class Shown:
 
     Attributes:
         id: of the run: the cell's, or the sweep's own (`run_of`).
-        name, group, kind, tags: for people; the kind is the method.
+        origin: of the folder of outputs that it is read from (`origin_of`): two folders may have
+            the same cell, each with its own history and metrics.
+        name, group, kind, tags: for people; the kind is the method. The tags are among those that
+            a run has on the server, which may be in sweeps of other folders too.
         config: everything on which the numbers depend; in `notes`, which corpora are stand-ins.
         history: rows with `step` and `time`.
         summary: values by name.
@@ -64,6 +67,7 @@ class Shown:
     """
 
     id: str
+    origin: str
     name: str
     group: str
     kind: str
@@ -79,10 +83,10 @@ class Shown:
 
     @property
     def digest(self) -> str:
-        """Equal for what looks the same."""
+        """Equal for what holds the same; tags and group, which folders share, are left out."""
         tables = {name: table.digest for name, table in self.tables.items()}
         figures = {name: image_digest(file) for name, file in self.figures.items()}
-        about = [self.name, self.group, self.kind, self.tags, self.config, self.done]
+        about = [self.name, self.kind, self.config, self.done]
         return _digest([about, list(self.history), self.summary, tables, figures])
 
 
@@ -106,7 +110,8 @@ def of_cell(
     found = {name: result for name, result in results.items() if result is not None}
     head = journal.heads[-1] if journal.heads else {}
     named = names_of(journal, config, sweeps)
-    runs = [run_of(folder.path.parent.parent, sweep) for sweep in named]
+    outputs = folder.path.parent.parent
+    runs = [run_of(outputs, sweep) for sweep in named]
     label = folder.path.name[:-9]
     about = [said["about"][name] for name in ("model", "method", "sparsity", "calib")]
     data = _data(head, compression, found)
@@ -120,6 +125,7 @@ def of_cell(
     alive = last is not None and last[1]
     return Shown(
         id=said["id"],
+        origin=origin_of(outputs),
         name=label,
         group=named[0] if named else "",
         kind=said["about"]["method"],
@@ -159,6 +165,11 @@ def run_of(outputs: Path, name: str) -> str:
     return once(outputs / "reports" / name / "wandb-run", secrets.token_hex(6))
 
 
+def origin_of(outputs: Path) -> str:
+    """By what a run says which folder of outputs gave it what; random, and written once, too."""
+    return once(outputs / "wandb" / "origin", secrets.token_hex(6))
+
+
 def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], Folder]]) -> Shown:
     """A sweep: the values of all its cells in one table, and the figures of its report."""
     entries = [begun(folder, said) for said, folder in cells]
@@ -180,6 +191,7 @@ def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], 
     notes = stand_ins({pair for entry in entries for pair in entry.sources})
     return Shown(
         id=run,
+        origin=origin_of(outputs),
         name=name,
         group=name,
         kind="sweep",

@@ -934,6 +934,26 @@ def test_a_cell_whose_judge_is_down_fails_in_one_line_and_goes_on_later(
     assert len(endpoint.asked) == before + 2
 
 
+def test_cells_that_fail_for_one_reason_share_one_line(
+    frozen: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+        words = ["metric=[perplexity,judge]", "metric.perplexity.n_samples=2"]
+        words += [*SMALL, f"metric.judge.base_url={url}"]
+        with pytest.raises(Failed) as failed:
+            sweep([frozen(f"method={name}", *words) for name in ("magnitude", "wanda")])
+    names = sorted(folder.name for folder in (tmp_path / "outputs/cells").iterdir())
+    head, reason, _ = str(failed.value).splitlines()
+    assert head == "3 of 3 cells failed"
+    assert sorted(reason.strip().partition(": ")[0].split(", ")) == names
+    said = reason.partition(": ")[2]
+    assert said.startswith(f"Refusal: metric.judge.base_url={url}: cannot be reached after 1 try")
+    assert len(said) < 250
+    assert " ".join(capsys.readouterr().out.split()).count(said) == 1  # below the table
+
+
 def test_a_sweep_keeps_to_the_cap_over_all_its_cells_and_goes_on_later(
     endpoint: LoopbackJudge, frozen: Any, tmp_path: Path, logged: Any
 ) -> None:

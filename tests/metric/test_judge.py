@@ -30,6 +30,7 @@ from sweep.metric.judge_values import summary
 from sweep.metric.metric import Result
 from sweep.model.embedded import WEIGHTS
 from sweep.refusal import Failed, Interrupted, Refusal
+from sweep.track.found import Found
 from sweep.workshop import Workshop
 from tests.loopback_judge import GRADES, LoopbackJudge, body, completion, cut, grades, says, slow
 
@@ -885,6 +886,11 @@ def test_the_public_command_judges_a_grid_and_pays_once(
         row["answer"] for row in rows["dense"]
     ]
     assert sum(row["scores"].count(None) for row in rows["dense"]) == 1
+    shown = {one.kind: one for one, _ in Found.below(tmp_path / "outputs").shown()}
+    answers = shown["magnitude"].tables["judge/generations_alpaca"]  # in W&B
+    columns = ("prompt", "gold", "dense_answer", "answer", "judge", *CRITERIA)
+    assert answers.columns == columns
+    assert answers.rows == [[row[name] for name in columns] for row in rows["magnitude"]]
     table = (tmp_path / "outputs" / "reports").glob("*/results.csv")
     header = next(table).read_text().splitlines()[0]
     assert "judge,judge_low,judge_high,judge_vs_dense,judge_vs_dense_low," in header

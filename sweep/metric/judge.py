@@ -22,7 +22,7 @@ from pydantic import Field
 
 from sweep.data.row import Instruction
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template
+from sweep.data.template import Templates
 from sweep.metric.generate import Answer
 from sweep.metric.judge_endpoint import KEPT, ask, check_address, connected, one_line
 from sweep.metric.judge_prompt import CRITERIA, Criterion, messages, scores
@@ -80,7 +80,7 @@ class Judge(Metric[Questions]):
     model: Annotated[str, Field(min_length=1)]
     n_samples: Count | None = None
     seqlen: Annotated[int, Field(ge=2)] | None = None
-    template: Template = "alpaca"
+    template: Templates = "alpaca"
     max_new_tokens: Count = 128
     stop: tuple[str, ...] = ()
     criteria: tuple[Criterion, ...] = CRITERIA

@@ -78,9 +78,11 @@ def _check(cls: Any, key: str, value: Any, where: str) -> Any:
     try:
         return _validator(cls, key)(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        inner = ".".join(str(part) for part in first["loc"] if isinstance(part, str))
-        place = f"{place}.{inner}" if isinstance(value, Mapping) and inner in value else place
+        keys = [*value] if isinstance(value, Mapping) else []
+        # of a type that may be several, the first is not always the one that was meant
+        inside = [(f".{key}", e) for e in error.errors() for key in keys if key in e["loc"]]
+        key, first = inside[0] if inside else ("", error.errors()[0])
+        place += key
         reason = first["msg"].replace("Input should be", "must be")
         raise Refusal(place, first["input"], reason) from error
 

@@ -239,10 +239,17 @@ def _without_paths(node: Any) -> Any:
     if isinstance(node, Mapping):
         leads = ("path", "revision")
         kept = {key: _without_paths(value) for key, value in node.items() if key not in leads}
-        if node.get("template") in REVISED:
-            kept["template"] = REVISED[node["template"]]
+        if "template" in node:
+            kept["template"] = _meant(node["template"])
         return kept
     return node
+
+
+def _meant(template: Any) -> Any:
+    """A template, or those of several corpora, as they are called in identities."""
+    if isinstance(template, Mapping):
+        return {corpus: _meant(one) for corpus, one in template.items()}
+    return REVISED.get(template, template) if isinstance(template, str) else template
 
 
 def _rounded(value: Any) -> Any:

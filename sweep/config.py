@@ -57,6 +57,7 @@ def freeze(config: DictConfig, choices: Mapping[str, Any], words: Sequence[str])
     assert isinstance(plain, dict)
     frozen: dict[str, Any] = {str(key): value for key, value in plain.items()}
     corpora = frozen.pop("corpora")
+    frozen.pop("prompts", None)  # other settings point to them
     for key in frozen:
         if key not in (*GROUPS, *OTHERS):
             reason = f"no such key; the top level has: {', '.join((*GROUPS, *OTHERS))}"
@@ -105,11 +106,36 @@ def _metric(
         key = next(iter(beside))
         raise Refusal(f"{where}.{key}", beside[key], "belongs to one source, and there are several")
     found = {name: _corpus(name, beside, where, corpora) for name in names}
-    own["source"] = {node.get("corpus", name): node for name, node in found.items()}
+    called = {name: str(node.get("corpus", name)) for name, node in found.items()}
+    own["source"] = {called[name]: node for name, node in found.items()}
+    if isinstance(own.get("template"), list | Mapping):
+        own["template"] = _templates(own["template"], called, f"{where}.template")
     tokenised = all(_packing(source, where) is None for source in own["source"].values())
     if own.get("seqlen", 0) is None and not tokenised:
         own["seqlen"] = seqlen
     return own
+
+
+def _templates(given: list[Any] | Mapping[str, Any], called: Mapping[str, str], where: str) -> Any:
+    """Templates by corpus, of a list in the order of the sources, or of a mapping by their names.
+    The same for all is as if it had been said once.
+
+    Args:
+        given: the templates.
+        called: the corpora by the names of the sources, in their order.
+        where: the setting's place.
+    """
+    if isinstance(given, Mapping):
+        said, pairs = ",".join(f"{key}:{value}" for key, value in given.items()), dict(given)
+        said = f"{{{said}}}"
+    else:
+        said, pairs = f"[{','.join(map(str, given))}]", dict(zip(called, given, strict=False))
+    if pairs.keys() != called.keys() or len(given) != len(called):
+        reason = f"must be one name, or one for each of source=[{','.join(called)}]"
+        raise Refusal(where, said, reason)
+    found = {called[name]: template for name, template in pairs.items()}
+    first, *others = found.values()
+    return found if any(other != first for other in others) else first
 
 
 def _listed(node: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ _UNWRITABLE = {
 }
 """What Hydra meets when it makes the folder for its own log."""
 
-HIDDEN = ("_target_", "hydra", "corpora")
+HIDDEN = ("_target_", "hydra", "corpora", "prompts")
 """Keys that are there, and are no settings of a sweep."""
 
 FULL = os.environ.get("HYDRA_FULL_ERROR") == "1"

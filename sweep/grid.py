@@ -19,7 +19,7 @@ from sweep.environment import device_works
 from sweep.files import Folder, writing
 from sweep.plan import Plan, made_up, plan
 from sweep.progress import Lines, Progress, duration
-from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken
+from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken, by_reason
 from sweep.report.write import conclude
 from sweep.run import finished, run
 from sweep.workshop import Workshop
@@ -56,7 +56,7 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     sys.stdout.write(conclude(planned.outputs, planned.name, planned.cells, page=page))
     sys.stdout.flush()
     planned.tracker.conclude(planned.name, Path(planned.outputs))
-    lines = [f"  {name}: {reason}" for name, reason in failures.items()]
+    lines = [f"  {line}" for line in by_reason(failures.items())]
     if ended is not None:
         full = isinstance(ended, OutOfSpace)
         help = "free some space, or choose another outputs=DIR, and " if full else ""

@@ -94,6 +94,18 @@ def check_letters(setting: str, value: str) -> None:
         raise Refusal(setting, shown, reason) from error
 
 
+def by_reason(failures: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each reason, after the names of all that share it.
+
+    Args:
+        failures: names of what failed, each with its reason.
+    """
+    found: dict[str, list[str]] = {}
+    for name, reason in failures:
+        found.setdefault(reason, []).append(name)
+    return [f"{', '.join(names)}: {reason}" for reason, names in found.items()]
+
+
 def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     """A question that names what is spelt like it, with a space behind; empty if nothing is."""
     close = difflib.get_close_matches(name, [*known], n=most)

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from sweep.cell import make
+from sweep.cell import _without_paths, make
 from sweep.config import CONF
 from sweep.data import repository
 from sweep.model import hub
@@ -173,7 +173,9 @@ def test_a_judge_comes_to_the_study_of_the_paper_by_the_words_that_it_names(
 ) -> None:
     text = (CONF / "study" / "khanal_capone.yaml").read_text()
     found = re.search(
-        r"^#     '(metric=\[.*judge\])' (metric.judge.max_calls=\d+)$", text, re.MULTILINE
+        r"^#     '(metric=\[.*judge\])' (metric.judge.max_calls=\d+)\n#     '(.*)'$",
+        text,
+        re.MULTILINE,
     )
     assert found is not None
     study = ("study=khanal_capone", "model=tiny")
@@ -184,6 +186,57 @@ def test_a_judge_comes_to_the_study_of_the_paper_by_the_words_that_it_names(
     cells = 6
     assert judge["max_calls"] == cells * len(judge["source"]) * judge["n_samples"]
     assert list(make(with_judge, str).parts.metrics)[-1] == "judge"
+    own = {"alpaca": "alpaca", "unnatural": "unnatural"}
+    assert judge["template"] == own
+    assert without["metric"]["tasks"]["template"] == "alpaca"  # all that the stand-in has learned
+    whole = frozen("study=khanal_capone")
+    assert whole["metric"]["tasks"]["template"] == whole["metric"]["divergence"]["template"] == own
+
+
+def test_one_template_for_each_source_is_another_result_only_where_they_differ(
+    frozen: Frozen,
+) -> None:
+    def made(metric: str, *words: str) -> Any:
+        settings = [f"metric.{metric}.{word}" for word in words]
+        return make(frozen(f"metric=[{metric}]", *settings), str)
+
+    both = "source=[alpaca,unnatural]"
+    for metric in ("tasks", "divergence", "judge"):
+        plain = made(metric, both, "template=alpaca").metric_id(metric)
+        assert made(metric, both).metric_id(metric) == plain
+        assert made(metric, both, "template=[alpaca,alpaca]").metric_id(metric) == plain
+        apart = made(metric, both, "template=[alpaca,unnatural]").metric_id(metric)
+        other = made(metric, both, "template=unnatural").metric_id(metric)
+        turned = made(metric, both, "template=[unnatural,alpaca]").metric_id(metric)
+        assert len({plain, apart, turned, other}) == 4
+        named = made(metric, both, "template={unnatural:unnatural,alpaca:alpaca}")
+        assert named.metric_id(metric) == apart
+    chat = {"template": {"alpaca": "chat", "unnatural": "alpaca"}}  # as it is called alone
+    assert _without_paths(chat)["template"] == {"alpaca": "chat-2", "unnatural": "alpaca"}
+
+
+@pytest.mark.parametrize(
+    ("template", "line"),
+    [
+        ("[alpaca]", "template=[alpaca]: must be one name, or one for each of source=[alpaca,unna"),
+        ("[alpaca,chat,chat]", "template=[alpaca,chat,chat]: must be one name, or one for each"),
+        ("[]", "template=[]: must be one name, or one for each of source=[alpaca,unnatural]"),
+        ("{alpaca:chat}", "template={alpaca:chat}: must be one name, or one for each of source="),
+        ("{alpaca:chat,c4:chat}", "template={alpaca:chat,c4:chat}: must be one name, or one for"),
+        ("[alpaca,story]", "template.unnatural=story: must be 'alpaca', 'unnatural', 'chat' or"),
+        ("[story,story]", "template=story: must be 'alpaca', 'unnatural', 'chat' or"),
+        ("story", "template=story: must be 'alpaca', 'unnatural', 'chat' or 'chat_thinking'"),
+    ],
+)
+@pytest.mark.parametrize("metric", ["tasks", "divergence", "judge"])
+def test_templates_that_do_not_fit_the_sources_are_one_line(
+    template: str, line: str, metric: str, frozen: Frozen
+) -> None:
+    words = [f"metric.{metric}.source=[alpaca,unnatural]", f"metric.{metric}.template={template}"]
+    with pytest.raises(Refusal) as refused:
+        make(frozen(f"metric=[{metric}]", *words), str)
+    assert str(refused.value).startswith(f"metric.{metric}.{line}")
+    assert "\n" not in str(refused.value)
 
 
 def test_every_study_states_its_question_and_its_cost_and_has_its_own_name() -> None:

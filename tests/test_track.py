@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 
 from sweep.cell import Cell, make
 from sweep.config import CONF, freeze
-from sweep.files import EVERYTHING
+from sweep.files import EVERYTHING, Folder
 from sweep.grid import sweep
 from sweep.method.wanda import Wanda
 from sweep.model.contents import fingerprint
 from sweep.refusal import Failed
 from sweep.report import entries
 from sweep.report.write import write_report
-from sweep.track import Silent, SilentMirror, WandB
+from sweep.track import Silent, SilentMirror, WandB, shown
 from sweep.track.found import Found
 from sweep.track.journal import Journal, layers
+from sweep.track.shown import of_cell
 from tests.report.conftest import writes
 
 Frozen = Callable[..., dict[str, Any]]
@@ -184,11 +186,30 @@ def test_the_run_holds_every_value_with_its_interval_and_the_generations(
                     assert summary[f"{metric}/{name}_{bound}"] == pytest.approx(value[bound])
     assert "perplexity/perplexity_low" in summary
     table = summary["tasks/generations_alpaca"]
-    shown = json.loads((mirrored.run / "files" / table["path"]).read_text())
-    assert shown["columns"] == ["prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1"]
+    drawn = json.loads((mirrored.run / "files" / table["path"]).read_text())
+    assert drawn["columns"] == ["prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1"]
     lines = (folder / "generations" / "tasks-alpaca.jsonl").read_text().splitlines()
-    assert [row[3] for row in shown["data"]] == [json.loads(line)["answer"] for line in lines]
+    assert [row[3] for row in drawn["data"]] == [json.loads(line)["answer"] for line in lines]
     assert summary["layers"]["nrows"] == 28
+
+
+def test_answers_that_a_table_has_no_room_for_are_said(
+    mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = yaml.safe_load((mirrored.folder / "cell.yaml").read_text())
+    folder = Folder(mirrored.outputs, mirrored.cell.name)
+    whole = of_cell(folder, said)
+    monkeypatch.setattr(shown, "SAMPLES", 2)
+    cut = of_cell(folder, said)
+    assert [len(one.tables["tasks/generations_alpaca"].rows) for one in (whole, cut)] == [3, 2]
+    more = [note for note in cut.config["notes"] if note not in whole.config["notes"]]
+    name = f"cells/{mirrored.cell.name}/generations/tasks"
+    assert more == [
+        f"tasks/generations_{corpus}: the first 2 of 3; all are in {name}-{corpus}.jsonl"
+        for corpus in ("alpaca", "unnatural")
+    ]
+    assert all((mirrored.outputs / note.rpartition(" ")[2]).is_file() for note in more)
+    assert "stand-in" in cut.tags
 
 
 def test_the_errors_of_layers_are_shown_where_they_are_known(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ Template = Literal["alpaca", "unnatural", "chat", "chat_thinking"]
 think before they answer (Qwen3, SmolLM3) are told not to, by `enable_thinking`; by `chat_thinking`
 they are let."""
 
+Templates = Template | dict[str, Template]
+"""One for all corpora of a metric, or one for each by its name."""
+
 REVISED = {"chat": "chat-2"}
 """What stands in identities for templates that have once meant something else."""
 
@@ -88,6 +91,11 @@ def answer(row: Instruction, template: Template, tokenizer: Any = None) -> Answe
     place = found.rfind(said) if said else 0
     closed = bool(found[place + len(said) :].strip()) if place >= 0 else True
     return Answer(found.rstrip(), True) if closed else Answer(row.output, False)
+
+
+def template_of(templates: Templates, corpus: str) -> Template:
+    """The one by which a corpus is asked."""
+    return templates[corpus] if isinstance(templates, dict) else templates
 
 
 def check_template(template: Template, tokenizer: Any) -> None:

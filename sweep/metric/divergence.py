@@ -17,7 +17,7 @@ from numpy import ndarray
 from pydantic import Field
 
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template
+from sweep.data.template import Templates, template_of
 from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
 from sweep.metric.scan import Scan, scan
 from sweep.metric.subject import Subject
@@ -57,13 +57,13 @@ class DistributionDivergence(Metric[Scored]):
         source: the corpora by name.
         n_samples: at most so many windows, or examples, of each; None: all.
         seqlen: tokens in a window, or at most in an example; None: as a tokenised source has them.
-        template: how an instruction becomes a prompt.
+        template: how an instruction becomes a prompt; one, or one for each corpus.
     """
 
     source: dict[str, Source]
     n_samples: Annotated[int, Field(ge=1)] | None = None
     seqlen: Annotated[int, Field(ge=2)] | None = None
-    template: Template = "alpaca"
+    template: Templates = "alpaca"
 
     def origins(self) -> tuple[Origin, ...]:
         """See `Metric`."""
@@ -72,7 +72,13 @@ class DistributionDivergence(Metric[Scored]):
     def load(self, tokenizer: Any) -> Mapping[str, Scored]:
         """See `Metric`."""
         return {
-            name: responses(source, tokenizer, self.template, self.n_samples, self.seqlen)
+            name: responses(
+                source,
+                tokenizer,
+                template_of(self.template, name),
+                self.n_samples,
+                self.seqlen,
+            )
             if asks(source)
             else text_windows(source, tokenizer, self.n_samples, self.seqlen)
             for name, source in self.source.items()

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from sweep.data.row import Instruction
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template
+from sweep.data.template import Templates
 from sweep.metric.generate import Answer
 from sweep.metric.judge_endpoint import KEPT, ask, check_address, connected, one_line
 from sweep.metric.judge_prompt import CRITERIA, Criterion, messages, scores
@@ -68,6 +68,8 @@ class Judge(Metric[Questions]):
         parallel: requests at a time.
         timeout_s: seconds without a sign of the endpoint after which a request is given up.
         retries: of one request.
+        max_wait_s: seconds that the endpoint may ask for before each of them; if it asks for more,
+            the cell fails.
         max_calls: a sweep that may need more is refused before anything runs, and a process that
             has made so many, retries included, makes no more.
         price_in, price_out: of a million tokens, in any currency; None: not known.
@@ -78,7 +80,7 @@ class Judge(Metric[Questions]):
     model: Annotated[str, Field(min_length=1)]
     n_samples: Count | None = None
     seqlen: Annotated[int, Field(ge=2)] | None = None
-    template: Template = "alpaca"
+    template: Templates = "alpaca"
     max_new_tokens: Count = 128
     stop: tuple[str, ...] = ()
     criteria: tuple[Criterion, ...] = CRITERIA
@@ -88,12 +90,13 @@ class Judge(Metric[Questions]):
     parallel: Annotated[int, Field(ge=1, le=256)] = 4
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
     retries: Annotated[int, Field(ge=0)] = 5
+    max_wait_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 600.0
     max_calls: Count = 1000
     price_in: Number | None = None
     price_out: Number | None = None
 
     incidental: ClassVar[frozenset[str]] = frozenset(
-        {"parallel", "timeout_s", "retries", "max_calls", "price_in", "price_out"}
+        {"parallel", "timeout_s", "retries", "max_wait_s", "max_calls", "price_in", "price_out"}
     )
 
     def __post_init__(self) -> None:
@@ -110,7 +113,7 @@ class Judge(Metric[Questions]):
 
     def load(self, tokenizer: Any) -> Mapping[str, Questions]:
         """See `Metric`; the package and the key are checked, too."""
-        with connected(self.base_url, timeout_s=self.timeout_s, retries=self.retries):
+        with connected(self.base_url, timeout_s=self.timeout_s):
             pass
         return read_questions(
             self.source,
@@ -242,14 +245,18 @@ class Judge(Metric[Questions]):
                 reason = f"so many calls have been made, retries included; {KEPT}, or raise it"
                 raise Refusal("max_calls", self.max_calls, reason)
 
-        with connected(
-            self.base_url, timeout_s=self.timeout_s, retries=self.retries, count=count
-        ) as client:
+        with connected(self.base_url, timeout_s=self.timeout_s, count=count) as client:
 
             def reply(request: Request) -> tuple[str, dict[str, Any]]:
                 def pay() -> dict[str, Any]:
                     paid.add(request.key)
-                    return ask(client, request.body, count)
+                    return ask(
+                        client,
+                        request.body,
+                        retries=self.retries,
+                        max_wait_s=self.max_wait_s,
+                        count=count,
+                    )
 
                 found = subject.memory.once(KIND, request.key, pay, lasts=_completed)
                 return request.key, found
@@ -353,7 +360,7 @@ def _count(number: int, what: str) -> str:
 
 
 def _completed(reply: Mapping[str, Any]) -> bool:
-    """Whether it was paid for; what a gateway says instead may be another thing tomorrow."""
+    """Whether there is a message in it; where there is none, there may be one tomorrow."""
     return bool(reply["completed"])
 
 

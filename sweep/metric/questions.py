@@ -14,7 +14,14 @@ from typing import Any
 
 from sweep.data.row import Contents, Instruction
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template, check_template, prompt, tokenizing
+from sweep.data.template import (
+    Template,
+    Templates,
+    check_template,
+    prompt,
+    template_of,
+    tokenizing,
+)
 from sweep.metric.generate import Answer, generate
 from sweep.metric.metric import Examples
 from sweep.metric.subject import Subject
@@ -105,7 +112,7 @@ def read_questions(
     *,
     n_samples: int | None,
     seqlen: int | None,
-    template: Template,
+    template: Templates,
     max_new_tokens: int,
     stop: tuple[str, ...],
 ) -> dict[str, Questions]:
@@ -116,7 +123,7 @@ def read_questions(
         tokenizer: the model's.
         n_samples: at most so many of each; None: all.
         seqlen: at most so many tokens in prompt and answer together; longer prompts are left out.
-        template: how an instruction becomes a prompt.
+        template: how an instruction becomes a prompt; one, or one for each corpus.
         max_new_tokens: length limit of an answer.
         stop: strings that end an answer.
 
@@ -124,9 +131,8 @@ def read_questions(
         Refusal: a corpus has none.
     """
 
-    check_template(template, tokenizer)
-
-    def read(source: Source) -> Questions:
+    def read(source: Source, template: Template) -> Questions:
+        check_template(template, tokenizer)
         check_end(source, n_samples)
         rows = _instructions(source, n_samples)
         room = None if seqlen is None else seqlen - max_new_tokens
@@ -147,7 +153,7 @@ def read_questions(
             left_out=len(rows) - len(kept),
         )
 
-    return {name: read(source) for name, source in sources.items()}
+    return {name: read(source, template_of(template, name)) for name, source in sources.items()}
 
 
 def prepare_answers(dense: Subject, data: Mapping[str, Questions], kept: Examples) -> None:

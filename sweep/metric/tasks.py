@@ -17,7 +17,7 @@ from pydantic import Field
 
 from sweep.data.row import Instruction
 from sweep.data.source import Origin, Source
-from sweep.data.template import Template
+from sweep.data.template import Templates
 from sweep.metric.answers import exact_match, f1, first_difference, repeats, rouge1
 from sweep.metric.generate import Answer
 from sweep.metric.metric import Examples, Mean, Metric, Result, Value, column
@@ -44,7 +44,7 @@ class Tasks(Metric[Questions]):
         n_samples: at most so many examples of each; None: all.
         seqlen: at most so many tokens in prompt and answer together; longer prompts are left out,
             and the result says how many.
-        template: how an instruction becomes a prompt.
+        template: how an instruction becomes a prompt; one, or one for each corpus.
         max_new_tokens: length limit of an answer.
         stop: strings that end an answer.
     """
@@ -52,7 +52,7 @@ class Tasks(Metric[Questions]):
     source: dict[str, Source]
     n_samples: Annotated[int, Field(ge=1)] | None = None
     seqlen: Annotated[int, Field(ge=2)] | None = None
-    template: Template = "alpaca"
+    template: Templates = "alpaca"
     max_new_tokens: Annotated[int, Field(ge=1)] = 128
     stop: tuple[str, ...] = ()
 

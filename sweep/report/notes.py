@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sweep.refusal import by_reason
 from sweep.report.entries import Entry
 
 
@@ -12,8 +13,8 @@ def notes(entries: Sequence[Entry]) -> list[str]:
     """What belongs below a table: what was measured on which texts, which of them are stand-ins,
     and why cells have failed."""
     pairs = {pair for entry in entries for pair in entry.sources}
-    failed = [f"{e.name}: {e.status}" for e in entries if e.status.startswith("failed")]
-    return [*measured_on(entries), *stand_ins(pairs), *failed]
+    failed = [(e.name, e.status) for e in entries if e.status.startswith("failed")]
+    return [*measured_on(entries), *stand_ins(pairs), *by_reason(failed)]
 
 
 def measured_on(entries: Iterable[Entry]) -> list[str]:

@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 from sweep.explain import in_one_line
@@ -29,12 +31,25 @@ PATIENCE = 120.0
 """Seconds in which a server that asks for patience must open a run, and take the rest of it."""
 
 
+_One = tuple[Place, str]
+"""What makes two runs the same on the server: where it is, and its id."""
+
+
 class _Run(NamedTuple):
     """A run as it should be on the server, from which folder of outputs, and where."""
 
     shown: Shown
     outputs: Path
     place: Place
+
+    @property
+    def one(self) -> _One:
+        """Equal for the same cell in two folders of outputs."""
+        return self.place, self.shown.id
+
+    def within(self, group: str) -> _Run:
+        """The same in a group: a run stays in its first."""
+        return self._replace(shown=replace(self.shown, group=group))
 
 
 def asked_for(place: Place, project: str | None, entity: str | None) -> Place:
@@ -92,14 +107,26 @@ def main(words: list[str]) -> int:
         for shown, place in one.shown()
     ]
     has, owners = _there(everything, command)
-    own = [run for run in everything if run.shown.online]
-    todo = [r for r in everything if not r.shown.online and has.get(r.shown.id) != r.shown.digest]
+    online = {run.one for run in everything if run.shown.online}
+    own = [run for run in everything if run.one in online]
+    todo: list[_Run] = []
+    groups: dict[_One, str] = {}
     for run in everything:
-        if has.get(run.shown.id) == run.shown.digest:
+        held = has.get(run.one, server.Held())
+        if held.holds(run.shown):
             offline.mark_sent(run.outputs, run.shown)
+        elif run.one not in online:
+            group = held.group or groups.setdefault(run.one, run.shown.group)
+            todo.append(run.within(group))
+    alone = {run.one: Lock() for run in todo}  # the client opens a run once at a time
     failed = 0
+
+    def sent(run: _Run) -> None:
+        with alone[run.one]:
+            send(*run, PATIENCE)
+
     with ThreadPoolExecutor(given.jobs) as pool:
-        sending = {pool.submit(send, *run, PATIENCE): run.shown for run in todo}
+        sending = {pool.submit(sent, run): run.shown for run in todo}
         for number, task in enumerate(as_completed(sending), 1):
             shown, wrong = sending[task], task.exception()
             failed += wrong is not None
@@ -120,15 +147,17 @@ def main(words: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _there(everything: list[_Run], command: str) -> tuple[dict[str, str], dict[Place, str]]:
+def _there(
+    everything: list[_Run], command: str
+) -> tuple[dict[_One, server.Held], dict[Place, str]]:
     """What the server has of the runs, and whose each place is; ends the program if it refuses."""
-    has: dict[str, str] = {}
+    has: dict[_One, server.Held] = {}
     owners: dict[Place, str] = {}
     try:
         for place in dict.fromkeys(run.place for run in everything):
-            ids = [run.shown.id for run in everything if run.place == place]
-            owners[place], found = server.there(ids, *place)
-            has |= found
+            ids = dict.fromkeys(run.shown.id for run in everything if run.place == place)
+            owners[place], found = server.there([*ids], *place)
+            has |= {(place, id): held for id, held in found.items()}
     except Exception as error:  # noqa: BLE001 - the client raises many kinds
         sys.exit(f"{command}: {server.address()}: {server.in_words(error)}")
     return has, owners

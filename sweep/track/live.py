@@ -103,7 +103,7 @@ class WandB(Tracker):
                 raise RuntimeError(lacks)
             place = Place(self.project, self.entity)
             _, has = server.there([shown.id], *place)
-            if has.get(shown.id) != shown.digest:
+            if not has.get(shown.id, server.Held()).holds(shown):
                 send(shown, outputs, place, PATIENCE)
                 server.clean(outputs / "wandb")
         except Exception as error:  # noqa: BLE001 - whatever a mirror does, the sweep has ended

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sweep.track.shown import Shown, image_digest
 
@@ -25,7 +25,26 @@ LOOK = 3.0
 """Seconds in which a server must answer to be there."""
 
 SENT = "sent"
-"""The key of the summary that says what a run holds: digests of all, of each table and figure."""
+"""The key of the summary that says what a run holds: digests of each table and figure, and in `of`
+of all that each folder of outputs has given it (`Shown.digest`, by `Shown.origin`)."""
+
+
+class Held(NamedTuple):
+    """What the server has of a run.
+
+    Attributes:
+        digests: of what folders of outputs have given it, by their origins; none if the run is not
+            closed, and so may lack files of which its summary speaks.
+        group, tags: which it has.
+    """
+
+    digests: Mapping[str, str] = {}
+    group: str = ""
+    tags: frozenset[str] = frozenset()
+
+    def holds(self, shown: Shown) -> bool:
+        """Whether there is nothing to send."""
+        return self.digests.get(shown.origin) == shown.digest and self.tags >= {*shown.tags}
 
 
 def prepare(folder: Path) -> None:
@@ -114,7 +133,7 @@ def open_run(
     patience: float,
     wait: float,
 ) -> Any:
-    """A run, new or continued.
+    """A run, new or continued; one that is continued keeps its tags, and gets those it lacks.
 
     Args:
         shown: whose it is.
@@ -142,14 +161,14 @@ def open_run(
         finish_timeout=wait,
         finish_timeout_raises=True,
     )
-    return wandb.init(
+    run = wandb.init(
         id=shown.id,
         name=shown.name,
         project=project,
         entity=entity,
         group=shown.group or None,
         job_type=shown.kind,
-        tags=list(shown.tags),
+        tags=list(shown.tags) if mode == "offline" else None,
         config=dict(shown.config),
         dir=folder,
         mode=mode,
@@ -157,6 +176,10 @@ def open_run(
         reinit="create_new",
         settings=settings,
     )
+    # online, given to `init`, they would replace those that the server has
+    if lacking := [tag for tag in shown.tags if tag not in run.tags]:
+        run.tags = (*run.tags, *lacking)
+    return run
 
 
 def fill(run: Any, shown: Shown, first: int | None = None) -> None:
@@ -169,10 +192,12 @@ def fill(run: Any, shown: Shown, first: int | None = None) -> None:
     """
     import wandb
 
+    have = dict(run.summary.get(SENT) or {})
+    given = dict(have.get("of") or {})
     run.config.update(dict(shown.config), allow_val_change=True)
     run.define_metric("layer/*", step_metric="layer/index")
-    log_rows(run, shown, run.starting_step if first is None else first)
-    have = dict(run.summary.get(SENT) or {})
+    if not given or shown.origin in given:  # else its history is that of another folder's attempt
+        log_rows(run, shown, run.starting_step if first is None else first)
     digests = {name: table.digest for name, table in shown.tables.items()}
     for name, table in shown.tables.items():
         if have.get(_flat(name)) != digests[name]:
@@ -183,7 +208,8 @@ def fill(run: Any, shown: Shown, first: int | None = None) -> None:
         run.log({name: wandb.Image(str(file)) for name, file in new.items()})
     gone = {"failure": None} if "failure" in run.summary.keys() else {}  # noqa: SIM118
     sent = {_flat(name): digest for name, digest in (digests | drawn).items()}
-    run.summary.update({**gone, **shown.summary, SENT: {**sent, "all": shown.digest}})
+    given[shown.origin] = shown.digest
+    run.summary.update({**gone, **shown.summary, SENT: {**have, **sent, "of": given}})
 
 
 def log_rows(run: Any, shown: Shown, first: int) -> None:
@@ -201,8 +227,8 @@ def log_row(run: Any, row: Mapping[str, Any]) -> None:
         run.log({**values, **stamp}, step=row["step"])
 
 
-def there(ids: list[str], project: str, entity: str | None) -> tuple[str, dict[str, str]]:
-    """The entity, and of the runs that the server has whole, what they hold (`Shown.digest`).
+def there(ids: list[str], project: str, entity: str | None) -> tuple[str, dict[str, Held]]:
+    """The entity, and of the runs that the server has, what they hold.
 
     Raises:
         Exception: whatever the client makes of a server that does not answer or refuses.
@@ -211,14 +237,14 @@ def there(ids: list[str], project: str, entity: str | None) -> tuple[str, dict[s
 
     api = wandb.Api(timeout=60)
     owner = entity or api.default_entity
-    found: dict[str, str] = {}
+    found: dict[str, Held] = {}
     for start in range(0, len(ids), 500):
         wanted = {"name": {"$in": ids[start : start + 500]}}
         try:
             for run in api.runs(f"{owner}/{project}", wanted, per_page=100, lazy=False):
-                # a run that is not closed may lack files of which its summary speaks
-                if run.state in ("finished", "failed"):
-                    found[run.id] = (run.summary_metrics.get(SENT) or {}).get("all", "")
+                closed = run.state in ("finished", "failed")
+                digests = (run.summary_metrics.get(SENT) or {}).get("of") if closed else None
+                found[run.id] = Held(digests or {}, run.group or "", frozenset(run.tags))
         except ValueError as error:
             if "Could not find project" not in str(error):
                 raise

@@ -13,6 +13,7 @@ from typing import Any
 
 from sweep.attempt import latest
 from sweep.files import Folder, once
+from sweep.metric.judge_prompt import CRITERIA
 from sweep.report.entries import begun
 from sweep.report.notes import stand_ins
 from sweep.report.table import named, telling_apart
@@ -22,9 +23,9 @@ STAND_IN = "stand-in"
 """The tag of what was measured on, or calibrated with, a corpus that is none."""
 
 SAMPLES = 200
-"""Generations shown per corpus; all of them are in the cell's folder."""
+"""Generations shown per corpus; where there are more, a note says so and names the file."""
 
-COLUMNS = ("prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1", "judge")
+COLUMNS = ("prompt", "gold", "dense_answer", "answer", "em", "f1", "rouge1", "judge", *CRITERIA)
 
 RESULTS = (
     *("model", "method", "pattern", "sparsity", "settings", "calib", "seed"),
@@ -52,8 +53,12 @@ class Shown:
 
     Attributes:
         id: of the run: the cell's, or the sweep's own (`run_of`).
-        name, group, kind, tags: for people; the kind is the method.
-        config: everything on which the numbers depend; in `notes`, which corpora are stand-ins.
+        origin: of the folder of outputs that it is read from (`origin_of`): two folders may have
+            the same cell, each with its own history and metrics.
+        name, group, kind, tags: for people; the kind is the method. The tags are among those that
+            a run has on the server, which may be in sweeps of other folders too.
+        config: everything on which the numbers depend; in `notes`, which corpora are stand-ins, and
+            which generations are not among those shown.
         history: rows with `step` and `time`.
         summary: values by name.
         tables: by name.
@@ -64,6 +69,7 @@ class Shown:
     """
 
     id: str
+    origin: str
     name: str
     group: str
     kind: str
@@ -79,10 +85,10 @@ class Shown:
 
     @property
     def digest(self) -> str:
-        """Equal for what looks the same."""
+        """Equal for what holds the same; tags and group, which folders share, are left out."""
         tables = {name: table.digest for name, table in self.tables.items()}
         figures = {name: image_digest(file) for name, file in self.figures.items()}
-        about = [self.name, self.group, self.kind, self.tags, self.config, self.done]
+        about = [self.name, self.kind, self.config, self.done]
         return _digest([about, list(self.history), self.summary, tables, figures])
 
 
@@ -106,11 +112,13 @@ def of_cell(
     found = {name: result for name, result in results.items() if result is not None}
     head = journal.heads[-1] if journal.heads else {}
     named = names_of(journal, config, sweeps)
-    runs = [run_of(folder.path.parent.parent, sweep) for sweep in named]
+    outputs = folder.path.parent.parent
+    runs = [run_of(outputs, sweep) for sweep in named]
     label = folder.path.name[:-9]
     about = [said["about"][name] for name in ("model", "method", "sparsity", "calib")]
     data = _data(head, compression, found)
     notes = stand_ins(_corpora(data))
+    generations, cut = _generations(folder, said, found)
     summary = {"sparsity": compression["sparsity"]} if compression is not None else {}
     for name, result in found.items():
         summary |= _values(name, result["values"])
@@ -120,6 +128,7 @@ def of_cell(
     alive = last is not None and last[1]
     return Shown(
         id=said["id"],
+        origin=origin_of(outputs),
         name=label,
         group=named[0] if named else "",
         kind=said["about"]["method"],
@@ -130,11 +139,11 @@ def of_cell(
             "identity": said["identity"],
             "environment": _environment(head, compression, found.values()),
             "data": data,
-            "notes": notes,
+            "notes": [*notes, *cut],
         },
         history=[*journal.rows, *_untold(journal, compression)],
         summary=summary,
-        tables={**_layer_table(compression), **_generations(folder, said, found)},
+        tables={**_layer_table(compression), **generations},
         done=compression is not None and len(found) == len(results),
         alive=alive,
         online=alive and head.get("mode") == "online",
@@ -159,6 +168,11 @@ def run_of(outputs: Path, name: str) -> str:
     return once(outputs / "reports" / name / "wandb-run", secrets.token_hex(6))
 
 
+def origin_of(outputs: Path) -> str:
+    """By what a run says which folder of outputs gave it what; random, and written once, too."""
+    return once(outputs / "wandb" / "origin", secrets.token_hex(6))
+
+
 def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], Folder]]) -> Shown:
     """A sweep: the values of all its cells in one table, and the figures of its report."""
     entries = [begun(folder, said) for said, folder in cells]
@@ -180,6 +194,7 @@ def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], 
     notes = stand_ins({pair for entry in entries for pair in entry.sources})
     return Shown(
         id=run,
+        origin=origin_of(outputs),
         name=name,
         group=name,
         kind="sweep",
@@ -265,16 +280,22 @@ def _layer_table(compression: Mapping[str, Any] | None) -> dict[str, Table]:
 
 def _generations(
     folder: Folder, said: Mapping[str, Any], results: Iterable[str]
-) -> dict[str, Table]:
-    """The first answers of every metric that generates, beside gold and the dense model's."""
+) -> tuple[dict[str, Table], list[str]]:
+    """The first answers of every metric that generates, beside gold and the dense model's; and a
+    line for each table that does not hold them all."""
     found: dict[str, Table] = {}
+    cut: list[str] = []
     for metric in results:
         for corpus, rows in folder.examples(metric, said["metrics"][metric]).items():
             if rows and "answer" in rows[0]:
                 columns = tuple(column for column in COLUMNS if column in rows[0])
                 shown = [[row.get(column) for column in columns] for row in rows[:SAMPLES]]
-                found[f"{metric}/generations_{corpus}"] = Table(columns, shown)
-    return found
+                name = f"{metric}/generations_{corpus}"
+                found[name] = Table(columns, shown)
+                if len(rows) > SAMPLES:
+                    file = f"cells/{folder.path.name}/generations/{metric}-{corpus}.jsonl"
+                    cut.append(f"{name}: the first {SAMPLES} of {len(rows)}; all are in {file}")
+    return found, cut
 
 
 def _digest(value: Any) -> str:

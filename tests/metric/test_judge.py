@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from email.utils import formatdate
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -21,7 +22,7 @@ from sweep.cell import make
 from sweep.data.row import Instruction
 from sweep.files import Kept
 from sweep.grid import sweep
-from sweep.metric import questions
+from sweep.metric import judge_endpoint, questions
 from sweep.metric.generate import Answer
 from sweep.metric.judge import Judge
 from sweep.metric.judge_prompt import CRITERIA, messages, scores
@@ -29,6 +30,7 @@ from sweep.metric.judge_values import summary
 from sweep.metric.metric import Result
 from sweep.model.embedded import WEIGHTS
 from sweep.refusal import Failed, Interrupted, Refusal
+from sweep.track.found import Found
 from sweep.workshop import Workshop
 from tests.loopback_judge import GRADES, LoopbackJudge, body, completion, cut, grades, says, slow
 
@@ -257,12 +259,6 @@ def test_several_corpora_are_told_apart_by_name(
         body(completion(GOOD, choices=[])),
         body(completion(GOOD, choices={"0": 1})),
         body(completion(GOOD, choices=[{"message": None}])),
-        body(b"<html>login</html>", Content_Type="text/html"),
-        body(b'{"choices": [{"message": {"content": "'),
-        body(b"[" * 100_000),
-        body(b"\xff\xfe"),
-        body(b""),
-        body(GOOD.encode()),
     ],
     ids=lambda step: "",
 )
@@ -280,6 +276,38 @@ def test_a_hostile_reply_is_counted_and_never_averaged_in(
     assert "1 of 3 replies on a are not the scores that were asked for" in logged.text
     assert "\x1b" not in logged.text
     json.dumps(found.examples["a"], ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (body(b"<html>Please log in</html>", Content_Type="text/html"), "<html>Please log in"),
+        (body(b'{"error": {"message": "try later"}}'), "try later"),
+        (body(b'{"choices": [{"message": {"content": "'), '{"choices": '),
+        (body(b"[" * 100_000), "["),
+        (body(b"\xff\xfe\x1b[2J"), ""),
+        (body(b""), "nothing"),
+        (body(b'"choices"'), "choices"),
+        (body(GOOD.encode()), "accuracy"),
+        (body(f"your key is {KEY}".encode()), "[key]"),
+    ],
+    ids=["login", "error", "cut", "deep", "bytes", "empty", "string", "bare scores", "key"],
+)
+def test_what_no_model_has_said_fails_the_cell_and_is_asked_for_again(
+    reply: Any, said: str, endpoint: LoopbackJudge, judge: Any, measure: Any
+) -> None:
+    endpoint.script.extend([grades(), reply])
+    with pytest.raises(Refusal, match="answers, but with no chat completion") as refused:
+        measure(judge())
+    assert refused.value.setting == "base_url"
+    assert said in str(refused.value)
+    assert len(str(refused.value)) < 330
+    assert str(refused.value).isprintable()
+    assert KEY not in str(refused.value)
+    endpoint.asked.clear()
+    found = measure(judge())
+    assert found.columns == ("judge",)
+    assert [asked["answer"] for asked in endpoint.material()] == SAID[1:]
 
 
 def test_where_no_reply_can_be_read_there_is_no_mean(
@@ -321,16 +349,77 @@ def test_retry_after_is_waited_for(endpoint: LoopbackJudge, judge: Any, measure:
     assert time.monotonic() - began >= 1.5
 
 
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that were to be slept for, which pass at once."""
+    found: list[float] = []
+    monkeypatch.setattr(judge_endpoint.time, "sleep", found.append)
+    return found
+
+
+def in_the_future(seconds: float) -> str:
+    """As a date, to the second."""
+    return formatdate(time.time() + seconds, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [(lambda: "121", 121), (lambda: "600", 600), (lambda: in_the_future(3600), 3600)],
+    ids=["121 s", "600 s", "a date"],
+)
+def test_an_endpoint_may_ask_for_longer_than_its_client_would_wait(
+    asked: Callable[[], str],
+    seconds: int,
+    endpoint: LoopbackJudge,
+    judge: Any,
+    measure: Any,
+    waits: list[float],
+    logged: Any,
+) -> None:
+    endpoint.script.append(body(b"{}", 429, Retry_After=asked()))
+    found = measure(judge(max_wait_s=3600.0))
+    assert values(found)["judge"] == 8
+    assert found.data[0]["retries"] == 1
+    (waited,) = [wait for wait in waits if wait > 1]
+    assert waited == pytest.approx(seconds, abs=60 if seconds == 3600 else 0)
+    assert "judge: asked to wait" in logged.text
+
+
+def test_who_asks_for_too_long_a_wait_is_not_asked_again_and_the_seconds_are_said(
+    endpoint: LoopbackJudge, judge: Any, measure: Any, waits: list[float]
+) -> None:
+    endpoint.script.append(body(b"{}", 429, Retry_After="0.2"))
+    endpoint.usual = body(b"{}", 429, Retry_After="601")
+    line = r"asks after 2 tries to wait 601 s \(.*\), longer than max_wait_s; raise it"
+    with pytest.raises(Refusal, match=line):
+        measure(judge(retries=5))
+    assert len(endpoint.asked) == 2
+    assert max(waits) < 1
+
+
+@pytest.mark.parametrize("said", ["soon", "-3", "nan", "inf", "9" * 400, "Mon, 99 Nov"])
+def test_a_wait_that_is_none_is_as_none_was_asked_for(
+    said: str, endpoint: LoopbackJudge, judge: Any, measure: Any, waits: list[float]
+) -> None:
+    endpoint.usual = body(b"{}", 503, Retry_After=said)
+    with pytest.raises(Refusal, match="refuses after 7 tries"):
+        measure(judge(retries=6))
+    assert len(endpoint.asked) == 7
+    slept = [wait for wait in waits if wait > 0.1]
+    for wait, most in zip(slept, (0.5, 1, 2, 4, 8, 8), strict=True):
+        assert 0.75 * most <= wait <= most
+
+
 @pytest.mark.parametrize(
     ("answer", "setting", "reason"),
     [
-        (body(b"{}", 500), "base_url", "refuses after 1 retries"),
-        (body(b"{}", 429, Retry_After="0.1"), "base_url", "takes no more after 1 retries"),
+        (body(b"{}", 500), "base_url", "refuses after 2 tries"),
+        (body(b"{}", 429, Retry_After="0.1"), "base_url", "takes no more after 2 tries"),
         (body(b"{}", 401), "base_url", "does not take the key in OPENAI_API_KEY"),
         (body(b'{"error": {"message": "no"}}', 404), "model", "has no such model"),
         (body(b'{"error": {"message": "too long"}}', 400), "base_url", "too long"),
-        (cut, "base_url", "cannot be reached after 1 retries"),
-        (slow, "base_url", "does not answer in time after 1 retries; raise timeout_s"),
+        (cut, "base_url", "cannot be reached after 2 tries"),
+        (slow, "base_url", "does not answer in time after 2 tries; raise timeout_s"),
     ],
     ids=["500", "429", "401", "404", "400", "cut", "slow"],
 )
@@ -355,7 +444,9 @@ def test_an_endpoint_that_is_down_says_what_to_do(judge: Any, measure: Any) -> N
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
-        with pytest.raises(Refusal, match=r"cannot be reached .*refused.* start it, or run where"):
+        with pytest.raises(
+            Refusal, match=r"cannot be reached after 1 try .* start it, or run where"
+        ):
             measure(judge(base_url=url, retries=0))
 
 
@@ -414,13 +505,11 @@ def test_a_reply_that_was_damaged_on_disk_is_asked_for_again(
         (says("No."), 3),
         (says(None), 3),
         (says("x" * 3000), 3),
-        (body(b"<html>login</html>"), 6),
-        (body(b'{"error": {"message": "try later"}}'), 6),
         (body(completion("", choices=[])), 6),
     ],
-    ids=["text", "null", "long", "html", "error", "no choices"],
+    ids=["text", "null", "long", "no choices"],
 )
-def test_a_reply_is_kept_and_what_a_gateway_says_instead_is_not(
+def test_a_reply_is_kept_and_a_completion_without_one_is_not(
     reply: Any, asked: int, endpoint: LoopbackJudge, judge: Any, measure: Any
 ) -> None:
     endpoint.usual = reply
@@ -556,7 +645,9 @@ def test_as_many_calls_are_made_as_may_be_retries_included_and_nothing_is_lost(
     capped = judge(max_calls=3, retries=5)
     busy = body(b"{}", 429, Retry_After="0.01")
     endpoint.script.extend([grades(), busy, grades()])
-    line = r"max_calls=3: so many calls have been made, retries included; what is answered already"
+    line = (
+        r"max_calls=3: so many calls have been made, retries included; the same command asks only"
+    )
     with pytest.raises(Refusal, match=line) as refused:
         measure(capped)
     assert len(endpoint.asked) == 3
@@ -689,6 +780,7 @@ def test_a_missing_package_is_named_with_what_installs_it(
         (["temperature=.nan"], "temperature="),
         (["timeout_s=0"], "timeout_s=0: must be greater than 0"),
         (["retries=-1"], "retries=-1: must be greater than or equal to 0"),
+        (["max_wait_s=0"], "max_wait_s=0: must be greater than 0"),
         (["max_calls=0"], "max_calls=0: must be greater than or equal to 1"),
         (["price_in=-1"], "price_in=-1: must be greater than or equal to 0"),
         (["parallel=0"], "parallel=0: must be greater than or equal to 1"),
@@ -710,7 +802,15 @@ def test_settings_on_which_no_number_depends_make_no_other_result(frozen: Any) -
         settings = [f"metric.judge.{word}" for word in words]
         return make(frozen("metric=[judge]", *settings), str).metric_id("judge")
 
-    same = ["parallel=9", "timeout_s=9", "retries=9", "max_calls=900", "price_in=1", "price_out=1"]
+    same = [
+        "parallel=9",
+        "timeout_s=9",
+        "retries=9",
+        "max_wait_s=9",
+        "max_calls=900",
+        "price_in=1",
+        "price_out=1",
+    ]
     assert id(*same) == id()
     assert len({id(), id("repeats=2"), id("model=other"), id("base_url=http://a/v1")}) == 4
 
@@ -786,6 +886,11 @@ def test_the_public_command_judges_a_grid_and_pays_once(
         row["answer"] for row in rows["dense"]
     ]
     assert sum(row["scores"].count(None) for row in rows["dense"]) == 1
+    shown = {one.kind: one for one, _ in Found.below(tmp_path / "outputs").shown()}
+    answers = shown["magnitude"].tables["judge/generations_alpaca"]  # in W&B
+    columns = ("prompt", "gold", "dense_answer", "answer", "judge", *CRITERIA)
+    assert answers.columns == columns
+    assert answers.rows == [[row[name] for name in columns] for row in rows["magnitude"]]
     table = (tmp_path / "outputs" / "reports").glob("*/results.csv")
     header = next(table).read_text().splitlines()[0]
     assert "judge,judge_low,judge_high,judge_vs_dense,judge_vs_dense_low," in header
@@ -826,13 +931,33 @@ def test_a_cell_whose_judge_is_down_fails_in_one_line_and_goes_on_later(
     endpoint.script.extend([grades(), body(b"{}", 500), body(b"{}", 500), body(b"{}", 500)])
     with pytest.raises(Failed) as failed:
         sweep([{**config, "metric": {"judge": {**config["metric"]["judge"], "parallel": 1}}}])
-    line = f"Refusal: metric.judge.base_url={endpoint.address}: refuses after 0 retries"
+    line = f"Refusal: metric.judge.base_url={endpoint.address}: refuses after 1 try"
     assert line in str(failed.value)
     assert no_key_below(tmp_path)
     endpoint.script.clear()
     before = len(endpoint.asked)
     sweep([config])
     assert len(endpoint.asked) == before + 2
+
+
+def test_cells_that_fail_for_one_reason_share_one_line(
+    frozen: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
+        words = ["metric=[perplexity,judge]", "metric.perplexity.n_samples=2"]
+        words += [*SMALL, f"metric.judge.base_url={url}"]
+        with pytest.raises(Failed) as failed:
+            sweep([frozen(f"method={name}", *words) for name in ("magnitude", "wanda")])
+    names = sorted(folder.name for folder in (tmp_path / "outputs/cells").iterdir())
+    head, reason, _ = str(failed.value).splitlines()
+    assert head == "3 of 3 cells failed"
+    assert sorted(reason.strip().partition(": ")[0].split(", ")) == names
+    said = reason.partition(": ")[2]
+    assert said.startswith(f"Refusal: metric.judge.base_url={url}: cannot be reached after 1 try")
+    assert len(said) < 250
+    assert " ".join(capsys.readouterr().out.split()).count(said) == 1  # below the table
 
 
 def test_a_sweep_keeps_to_the_cap_over_all_its_cells_and_goes_on_later(

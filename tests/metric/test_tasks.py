@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sweep.cell import make
 from sweep.data.row import Instruction, Text
 from sweep.data.template import prompt
 from sweep.metric import questions as questions_module
@@ -389,3 +390,29 @@ def test_a_model_answers_for_itself(
     assert [row["dense_answer"] for row in one.examples["a"]] == [
         row["answer"] for row in itself.examples["a"]
     ]
+
+
+def test_every_corpus_is_asked_by_its_own_template(tokenizer: Any, frozen: Any) -> None:
+    words = ["source=[alpaca,unnatural]", "n_samples=3", "template=[alpaca,unnatural]"]
+    for name in ("tasks", "judge"):
+        given = [f"metric.{name}.{word}" for word in words]
+        metric = make(frozen(f"metric=[{name}]", *given), str).parts.metrics[name]
+        asked = questions_module.read_questions(
+            metric.source,
+            tokenizer,
+            n_samples=metric.n_samples,
+            seqlen=metric.seqlen,
+            template=metric.template,
+            max_new_tokens=8,
+            stop=(),
+        )
+        assert all(text.endswith("### Response:\n") for text in asked["alpaca"].prompts)
+        assert all(text.endswith(" ###Response:") for text in asked["unnatural"].prompts)
+        assert [one.record()["template"] for one in asked.values()] == ["alpaca", "unnatural"]
+    given = [f"metric.divergence.{word}" for word in words]
+    divergence = make(frozen("metric=[divergence]", *given), str).parts.metrics["divergence"]
+    found = divergence.load(tokenizer)
+    first = tokenizer.decode(found["unnatural"].ids[0])
+    assert "###Response:" in first
+    assert "### Instruction" not in first
+    assert "### Instruction" in tokenizer.decode(found["alpaca"].ids[0])

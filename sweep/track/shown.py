@@ -273,7 +273,7 @@ def _generations(
             if rows and "answer" in rows[0]:
                 columns = tuple(column for column in COLUMNS if column in rows[0])
                 shown = [[row.get(column) for column in columns] for row in rows[:SAMPLES]]
-                found[f"{metric}/generations_{corpus}"] = Table(columns, shown)
+                found[f"{metric}/generations_{corpus.replace('/', '-')}"] = Table(columns, shown)
     return found
 
 

@@ -33,7 +33,8 @@ del config.quantization_config
 weights = dict(compressor.sparsity_compressor.decompress(folder))
 kind = getattr(transformers, config.architectures[0])
 model = kind.from_pretrained(None, config=config, state_dict=weights, dtype=config.dtype)
-model.generation_config = GenerationConfig.from_pretrained(folder)
+if model.can_generate():
+    model.generation_config = GenerationConfig.from_pretrained(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 ```"""
 
@@ -106,7 +107,8 @@ def load(folder: Path) -> Any:
         weights = dict(compressor.sparsity_compressor.decompress(str(folder)))
         kind = getattr(transformers, config.architectures[0])
         model = kind.from_pretrained(None, config=config, state_dict=weights, dtype=config.dtype)
-    model.generation_config = GenerationConfig.from_pretrained(folder)
+    if model.can_generate():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
     return model
 
 

@@ -221,7 +221,8 @@ class TestBitmask:
         model.save_pretrained(parts, max_shard_size="2MB")
         assert len(list(parts.glob("*.safetensors"))) > 1
         out.mkdir()
-        (out / "config.json").write_text((parts / "config.json").read_text())
+        for file in ("config.json", "generation_config.json"):
+            (out / file).write_text((parts / file).read_text())
         compression = json.loads((cell / "compression.json").read_text())
         bitmask.write(parts, out, compression)
         index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]

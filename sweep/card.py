@@ -254,6 +254,8 @@ def _calibration(compression: Mapping[str, Any]) -> str:
         f"- {found['windows']} windows of {found['seqlen']} tokens, {found['tokens']:,} tokens in "
         f"all, of {found['rows']} rows{seed}; sha256 `{found['sha256']}`"
     )
+    if left := found.get("rows_left_to_metrics"):
+        lines.append(f"- {left:,} rows of its corpora were left out: metrics are measured on them")
     return "\n".join(["## Calibration", "", *lines])
 
 

@@ -32,6 +32,10 @@ from sweep.sparsity.pattern import Pattern
 NUMERICS = 2
 """Version of the weights: raised whenever a change of the code may change a cell's weights."""
 
+EXPERTS = 2
+"""The same of mixtures of experts alone, beside `NUMERICS`: since 2 an expert's gate and projection
+up are two matrices, each with a threshold of its own."""
+
 MEASURES = 1
 """Version of the metrics: raised whenever a change of the code may change what they find."""
 
@@ -193,6 +197,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
             identity["method"] = {**config["method"], **same}
         identity["method"] = {k: v for k, v in identity["method"].items() if LATER.get(k) != v}
         identity["sparsity"] = config["sparsity"]
+        if "experts" in (folder / "config.json").read_text(encoding="utf-8"):
+            identity["experts"] = EXPERTS
         told = {"blocks": parts.checkpoint.blocks, "dense": parts.checkpoint.dense}
         identity |= {name: value for name, value in told.items() if value is not None}
         label.append(parts.pattern.label)
@@ -214,7 +220,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         parts=parts,
         identity=identity,
         id=digest(identity),
-        label=re.sub(r"[^\w.-]", "", "-".join(label).replace(":", "of")),
+        label=re.sub(r"[^\w.-]", "", "-".join(label).replace(":", "of").replace("/", "-")),
         about=about,
         without=frozenset(identity.get("without", ())),
     )

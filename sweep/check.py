@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from sweep.calib.calibration import Calibration
 from sweep.cell import Cell, Parts, digest, make
@@ -171,8 +172,22 @@ def _check_layers(cell: Cell, workshop: Workshop) -> None:
     linears = workshop.linears(parts.checkpoint)
     with under("method"):
         chosen = anatomy.select(list(linears), parts.method.scope)
+        if parts.method.reads_data:
+            _check_called(chosen, parts.method.scope, workshop.skeleton(parts.checkpoint))
     with under("sparsity"):
         parts.pattern.check({name: linears[name].in_features for name in chosen})
+
+
+def _check_called(chosen: Sequence[str], scope: str, bones: nn.Module) -> None:
+    """Raises: Refusal: a linear whose inputs nobody can see."""
+    uncalled = anatomy.uncalled(bones)
+    hidden = [name for name in chosen if name in uncalled]
+    if hidden:
+        reason = (
+            f"holds {hidden[0]}, with which {type(bones).__name__} multiplies without calling it, "
+            "so its inputs are not seen; model.dense=dt_proj keeps it dense"
+        )
+        raise Refusal("scope", scope, reason)
 
 
 def _check_coverage(parts: Parts, workshop: Workshop) -> None:

@@ -183,6 +183,7 @@ def _part(
     part: Mapping[str, Any], name: str, corpora: Mapping[str, Any], packing: str | None
 ) -> dict[str, Any]:
     where = f"calib.parts.{name}"
+    part = {key: value for key, value in part.items() if value is not None}
     chosen = part.get("source", name)
     if chosen not in corpora and (CONF / "calib" / f"{chosen}.yaml").is_file():
         reason = (
@@ -194,8 +195,12 @@ def _part(
     source = _corpus(chosen, _beside(part), where, corpora)
     usual = _packing(source, where)
     own = {key: value for key, value in part.items() if key not in (*BESIDE, "source", "packing")}
+    share = {"_target_": "sweep.calib.mix.Share"}
+    usually = _class(share, where).__dataclass_fields__["template"].default
+    if own.get("template") == usually:
+        del own["template"]  # what is said and what is usual are one cell
     return own | {
-        "_target_": "sweep.calib.mix.Share",
+        **share,
         "source": source,
         "packing": part.get("packing") or (None if usual is None else packing or usual),
     }
@@ -234,7 +239,7 @@ def _corpus(
         if key in fields and key not in found:
             raise Refusal(f"{where}.{key}", "null", f"must be set for source={name}")
     if "corpus" in fields and "repo" in beside:
-        called = str(found["repo"]).rpartition("/")[2]
+        called = found["repo"]  # whole: me/c4 is not c4
         found["corpus"] = f"{called}-{found['config']}" if found.get("config") else called
     return found
 

@@ -158,7 +158,7 @@ class Folder:
         }
         for corpus, rows in examples.items():
             text = "".join(_json_line(row) for row in rows)
-            write(self.path / kinds[corpus] / f"{metric}-{corpus}.jsonl", text)
+            write(self._row_file(kinds[corpus], metric, corpus), text)
         write(self._result(metric), _json({**record, "rows": kinds}))
 
     def metric(self, metric: str, settings_id: str) -> dict[str, Any] | None:
@@ -244,7 +244,8 @@ class Folder:
         shutil.rmtree(self.model)
 
     def _row_file(self, kind: str, stem: str, corpus: str) -> Path:
-        return self.path / kind / f"{stem}-{corpus}.jsonl"
+        called = corpus.replace("/", "-")  # a repository of the hub
+        return self.path / kind / f"{stem}-{called}.jsonl"
 
     def _rename(self, stem: str, new: str) -> None:
         """A result and its rows; the result last, as it is written last."""

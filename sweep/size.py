@@ -64,9 +64,8 @@ def of_tensors(
 ) -> Size:
     """Sizes of a model whose tensors on disk are these.
 
-    Experts lie on disk in other pieces than the method sees: gates and projections up as matrices
-    of their own, which is counted; or, where a family stores them as one tensor of three dimensions
-    (GPT-OSS), which has no bitmask form, dense, zeros and all.
+    Where a family stores experts as one tensor of three dimensions (GPT-OSS), which has no bitmask
+    form, they are dense in it, zeros and all.
 
     Args:
         tensors: `dtype` and `shape` by name, as `headers` gives them.
@@ -78,16 +77,21 @@ def of_tensors(
     linears_dense = linears_bitmask = 0
     for layer in layers:
         stored = tensors.get(f"{layer['name']}.weight")
-        if joint := tensors.get(re.sub(r"\.experts\.\d+\.", ".experts.", layer["name"])):
+        if joint := _joint(tensors, layer["name"]):
             linears_dense += prod(layer["shape"]) * _width(joint)
             linears_bitmask += prod(layer["shape"]) * _width(joint)
             continue
         tensor, shape = (stored, stored["shape"]) if stored else (usual, layer["shape"])
         linears_dense += prod(layer["shape"]) * _width(tensor)
         linears_bitmask += bitmask_bytes(shape, layer["zeros"], _width(tensor))
-        if stored is None and re.search(r"\.experts\.\d+\.gate_up_proj$", layer["name"]):
-            linears_bitmask += len(shape) * _NUMBER  # two matrices, each with its shape
     return Size(dense, dense - linears_dense + linears_bitmask, linears_dense, linears_bitmask)
+
+
+def _joint(tensors: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any] | None:
+    """The tensor that an expert's matrix shares with those of the others, if it does."""
+    own = re.sub(r"\.experts\.\d+\.", ".experts.", name)
+    fused = re.sub(r"\.(gate|up)_proj$", ".gate_up_proj", own)
+    return None if own == name else tensors.get(own) or tensors.get(fused)
 
 
 def _usual(tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -65,6 +65,19 @@ def test_whatever_leaves_the_weights_leaves_the_id(change: tuple[str, ...], cell
     assert cell(*change).id == cell().id
 
 
+def test_a_mixture_of_experts_is_compressed_another_way_since_its_gates_are_apart(
+    cell,  # type: ignore[no-untyped-def]
+    build: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    for family in ("llama", "mixtral"):
+        build(family).save_pretrained(tmp_path / family)
+        words = ("model=local", f"model.path={tmp_path / family}", "seqlen=32", "method=magnitude")
+        words += ("metric=[perplexity]",)
+        assert cell(*words).identity.get("experts") == {"llama": None, "mixtral": 2}[family]
+        assert "experts" not in cell(*words, "method=dense").identity
+
+
 def test_magnitude_reads_no_calibration_data_so_it_is_one_cell(cell) -> None:  # type: ignore[no-untyped-def]
     one, other = (
         cell("method=magnitude", "calib=c4"),

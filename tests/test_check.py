@@ -130,6 +130,28 @@ def test_experts_that_are_kept_in_a_way_of_their_own_are_not_passed_over_in_sile
     checked(*local(saved("mixtral"), files))
 
 
+@pytest.mark.parametrize(
+    ("family", "sizes"),
+    [
+        ("mamba", {"state_size": 4, "time_step_rank": 4}),
+        ("falcon_mamba", {"state_size": 4, "time_step_rank": 4}),
+        ("jamba", {"mamba_d_state": 4, "mamba_dt_rank": 4, "num_experts": 2}),
+    ],
+)
+def test_a_matrix_whose_inputs_cannot_be_seen_is_refused_before_a_model_is_loaded(
+    checked: Callable[..., None],
+    saved: Callable[..., Path],
+    files: dict[str, Path],
+    family: str,
+    sizes: dict[str, int],
+) -> None:
+    words = local(saved(family, hidden_size=128, intermediate_size=256, **sizes), files)
+    with pytest.raises(Refusal, match=r"^method\.scope=all: holds .*\.dt_proj, .*model\.dense=dt_"):
+        checked(*words)
+    checked(*words, "model.dense=dt_proj")
+    checked(*words, "method=magnitude")  # looks at weights only
+
+
 def test_a_model_without_linears_is_refused_and_not_a_defect(
     checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
 ) -> None:

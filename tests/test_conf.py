@@ -266,12 +266,12 @@ def test_a_data_set_of_ones_own_is_called_as_its_repository(
     beside = ("source=hub", "repo=me/sums", "revision=v2", "split=test", "columns.output=answer")
     words = (*calib, "metric=[tasks]", *(f"metric.tasks.{word}" for word in beside))
     cell = make(frozen(*words), lambda folder: str(folder))
-    assert "-chats-main-" in cell.name
-    assert cell.about["calib"] == "chats-main"
+    assert "-me-chats-main-" in cell.name
+    assert cell.about["calib"] == "me/chats-main"
     ((name, source),) = cell.parts.metrics["tasks"].source.items()  # type: ignore[attr-defined]
-    assert name == "sums"
+    assert name == "me/sums"
     assert vars(source) == {
-        "corpus": "sums",
+        "corpus": "me/sums",
         "repo": "me/sums",
         "revision": "v2",
         "config": None,
@@ -352,6 +352,28 @@ def test_hydra_finds_the_launcher_by_its_own_discovery() -> None:
     assert not HydraConfig.initialized()
 
 
+def test_a_part_of_a_mixture_takes_what_a_calibration_set_takes(
+    frozen: Frozen, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repository, "_commit", lambda repo, revision: revision)
+
+    def cell(*words: str) -> Any:
+        return make(frozen("calib=mix", *words), lambda folder: str(folder))
+
+    def part(name: str, *words: str) -> Any:
+        return cell(*(f"calib.parts.{name}.{w}" for w in words)).parts.calibration.parts[name]
+
+    assert part("alpaca", "template=unnatural").template == "unnatural"
+    assert cell("calib.parts.alpaca.template=unnatural").id != cell().id
+    assert cell("calib.parts.alpaca.template=alpaca").id == cell().id
+    hub = part("c4", "source=hub", "repo=me/c4", "split=dev", "columns.output=answer").source
+    assert (hub.corpus, hub.split, hub.columns) == ("me/c4", "dev", {"output": "answer"})
+    file = part("alpaca", "source=local", f"path={files['instructions']}", "template=chat")
+    assert (file.source.path, file.template) == (str(files["instructions"]), "chat")
+    with pytest.raises(Refusal, match=r"calib\.parts\.c4\.first=3: .*; of c4 for all: corpora\.c4"):
+        cell("calib.parts.c4.first=3", "model=local", f"model.path={files['model']}")
+
+
 def test_a_mixture_packs_its_parts_as_is_said_or_as_is_usual(
     frozen: Frozen, files: dict[str, Path]
 ) -> None:
@@ -363,6 +385,6 @@ def test_a_mixture_packs_its_parts_as_is_said_or_as_is_usual(
     usual = {"c4": "sample", "alpaca": "concat", "wikitext2": "concat"}
     assert packings() == usual
     assert packings("calib.packing=pad") == dict.fromkeys(usual, "pad")
-    assert packings("+calib.parts.c4.packing=concat")["c4"] == "concat"
+    assert packings("calib.parts.c4.packing=concat")["c4"] == "concat"
     tokens = ("+calib.parts.tokens.weight=1", f"+calib.parts.tokens.path={files['tokens']}")
     assert packings("calib.packing=pad", *tokens)["tokens"] is None

@@ -68,8 +68,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def _export(parsed: argparse.Namespace) -> list[str]:
     """Do what is asked for; what there is to say of it."""
-    if parsed.to == "hub":
-        upload.check(parsed.repo)  # before anything is read
+    _check_hub(parsed)
     if parsed.to == "compressed-tensors":
         bitmask.check()
     if parsed.out is not None:
@@ -97,6 +96,17 @@ def _sizes(kept: Kept) -> list[str]:
 
 def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _check_hub(parsed: argparse.Namespace) -> None:
+    """Before anything is read: raises Refusal: no upload can be made, or none would be."""
+    if parsed.to == "hub":
+        upload.check(parsed.repo)
+        return
+    for option, given in (("--repo", parsed.repo), ("--public", parsed.public)):
+        if given:
+            typed = option if given is True else f"{option} {given}"
+            raise Refusal("", "", f"{typed}: belongs to --to hub; --to {parsed.to} uploads nothing")
 
 
 def _check_out(out: Path) -> None:

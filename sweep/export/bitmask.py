@@ -24,7 +24,7 @@ LOADING = """```python
 # pip install 'compressed-tensors>=0.12,<0.14'; later versions of it no longer read this form
 from compressed_tensors.compressors import ModelCompressor
 import transformers
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 folder = "."  # this folder, as it lies on disk
 config = AutoConfig.from_pretrained(folder)
@@ -33,6 +33,8 @@ del config.quantization_config
 weights = dict(compressor.sparsity_compressor.decompress(folder))
 kind = getattr(transformers, config.architectures[0])
 model = kind.from_pretrained(None, config=config, state_dict=weights, dtype=config.dtype)
+if model.can_generate():
+    model.generation_config = GenerationConfig.from_pretrained(folder)
 tokenizer = AutoTokenizer.from_pretrained(folder)
 ```"""
 
@@ -94,7 +96,7 @@ def write(model: Path, out: Path, compression: Mapping[str, Any]) -> None:
 def load(folder: Path) -> Any:
     """The model of a folder in bitmask form, dense in memory, in eval mode; what the card says."""
     import transformers
-    from transformers import AutoConfig
+    from transformers import AutoConfig, GenerationConfig
 
     with _quiet():
         from compressed_tensors.compressors import ModelCompressor
@@ -104,7 +106,10 @@ def load(folder: Path) -> Any:
         del config.quantization_config
         weights = dict(compressor.sparsity_compressor.decompress(str(folder)))
         kind = getattr(transformers, config.architectures[0])
-        return kind.from_pretrained(None, config=config, state_dict=weights, dtype=config.dtype)
+        model = kind.from_pretrained(None, config=config, state_dict=weights, dtype=config.dtype)
+    if model.can_generate():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model
 
 
 def _worth_it(tensors: Mapping[str, torch.Tensor]) -> set[str]:

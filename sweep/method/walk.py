@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sweep.method.magnitude import Magnitude
 from sweep.method.method import Compressed, Layer, Method, Together, from_dense
 from sweep.model import anatomy
+from sweep.model.finite import remedy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import resident
 from sweep.model.passage import Batch, Passage
@@ -270,11 +271,11 @@ def observe(
         with _recording(linears, inside, enough) as (calls, order), suppress(_EnoughSeen):
             batch.run(block)
         orders.setdefault(kind, order)
-        first: dict[tuple[int, ...], str] = {}
+        first: dict[Any, str] = {}
         for name, given in calls.items():
             matrix = linears[name]
-            key = tuple(id(call[0]) for call in given)
-            owner = first.setdefault(key, name) if matrix.shares_inputs else name
+            key = (*(id(call[0]) for call in given), matrix.sent)
+            owner = first.setdefault(key, name)
             if owners.setdefault(name, owner) != owner:
                 raise RuntimeError(f"{name}: shares its input in one batch and not in another")
             if owner != name:
@@ -290,7 +291,8 @@ def observe(
             continue
         statistic = seen[owners[name]].statistic
         if owners[name] == name and statistic is not None and not statistic.finite():
-            raise FloatingPointError(f"{name}: its calibration inputs hold NaN or infinity")
+            reason = f"its calibration inputs hold NaN or infinity; {passage.culprit()}"
+            raise FloatingPointError(f"{name}: {reason}")
     return {name: seen[owners[name]] for name in linears if name in owners}
 
 
@@ -369,7 +371,7 @@ def _record(name: str, linear: Matrix, outcome: Outcome) -> LayerRecord:
 
 def _check_finite(tensor: Tensor, what: str) -> None:
     if not torch.stack(tensor.aminmax()).isfinite().all():  # either is NaN where anything is
-        raise FloatingPointError(f"{what} holds NaN or infinity")
+        raise FloatingPointError(f"{what} holds NaN or infinity{remedy(tensor.dtype)}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -61,18 +62,53 @@ def _load(names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
             raise Refusal("tasks", name, reason)
         if (manager.task_index[name].cfg or {}).get("unsafe_code"):
             raise Refusal("tasks", name, UNSAFE)
-    found: Mapping[str, Any]
-    with asking("tasks", ",".join(names), "the data of these tasks"):
-        try:
-            found = patiently(lambda: manager.load(list(names)))
-        except KeyError:  # a group of one's own may have tasks that are not
-            manager = TaskManager(include_path=include)
-            found = _one_by_one(manager, names, include)
-        except Exception as error:
-            if of_the_hub(error) and not _is_of_a_file(manager, names):
-                raise
-            found = _one_by_one(manager, names, include)
+    try:
+        with asking("tasks", ",".join(names), DATA):
+            return _together(manager, names, include)
+    except Refusal as refusal:
+        error = refusal.__cause__
+        if error is None or not of_the_hub(error) or _is_of_a_file(manager, names):
+            raise
+        repo = _repository(error)
+    for name in names:  # which of them it is
+        with asking("tasks", name, repo):
+            manager.load([name])
+    found: Mapping[str, Any] = manager.load(list(names))  # none: the hub is well again
     return found
+
+
+DATA = "the task's data"
+"""What is not to be had, where nothing says whose they are."""
+
+
+def _together(manager: Any, names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
+    """All of them at once, if that can be."""
+    from lm_eval.tasks import TaskManager
+
+    found: Mapping[str, Any]
+    try:
+        found = patiently(lambda: manager.load(list(names)))
+    except KeyError:  # a group of one's own may have tasks that are not
+        found = _one_by_one(TaskManager(include_path=include), names, include)
+    except Exception as error:
+        if of_the_hub(error) and not _is_of_a_file(manager, names):
+            raise
+        found = _one_by_one(manager, names, include)
+    return found
+
+
+def _repository(error: BaseException) -> str:
+    """The repository whose data set is not to be had, where the failure or its causes name it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if named := NAMED.search(str(cause)):
+            return named[1]
+        cause = cause.__cause__ or cause.__context__
+    return DATA
+
+
+NAMED = re.compile(r"(?:'|/datasets/)([\w.-]+/[\w.-]+)")
+"""A repository in what the libraries say: quoted, or in the hub's address."""
 
 
 def _one_by_one(manager: Any, names: Sequence[str], include: Path | None) -> Mapping[str, Any]:

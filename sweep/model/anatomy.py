@@ -175,6 +175,18 @@ def _routers(model: nn.Module) -> set[nn.Module]:
     return found
 
 
+def uncalled(model: nn.Module) -> set[str]:
+    """Linears with whose weights their model multiplies itself: what they are fed is not seen.
+
+    That is `dt_proj` beside `A_log` in Mamba and its kin, whose scan takes it apart.
+    """
+    return {
+        f"{name}.dt_proj"
+        for name, module in model.named_modules()
+        if hasattr(module, "A_log") and isinstance(getattr(module, "dt_proj", None), nn.Linear)
+    }
+
+
 def is_expert(name: str, matrix: Matrix) -> bool:
     """Whether only some tokens reach the matrix: it stands in a list inside its block."""
     inside = re.sub(r"^.*?\.\d+\.", "", name)

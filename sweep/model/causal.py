@@ -31,7 +31,8 @@ def why_not(config: Any) -> str | None:
         return f"is an encoder-decoder ({family}); {SUPPORTED}"
     reads_both_ways = family in MODEL_FOR_MASKED_LM_MAPPING_NAMES or family == "bert-generation"
     if reads_both_ways and not getattr(config, "is_decoder", False):
-        return f"is an encoder ({family}), whose tokens see what follows them; {SUPPORTED}"
+        how = f"is configured as an encoder ({family}, is_decoder=false)"
+        return f"{how}: its tokens see what follows them; {SUPPORTED}"
     return None
 
 

@@ -18,7 +18,10 @@ from sweep.model.offload import entrance
 def culprit(
     model: nn.Module, ids: Int[Tensor, "n time"], mask: Bool[Tensor, "n time"] | None = None
 ) -> str:
-    """The first layer of a forward pass that gives a number that is none, and what it was fed."""
+    """The first layer of a forward pass that gives a number that is none, and what it was fed.
+
+    With what helps, where the model's numbers have little room.
+    """
     found: list[str] = []
 
     def watch(name: str) -> Callable[..., None]:
@@ -36,7 +39,17 @@ def culprit(
                 hooks.enter_context(module.register_forward_hook(watch(name), with_kwargs=True))
         shown = None if mask is None else mask.long().to(device)
         model(input_ids=ids.to(device), attention_mask=shown, use_cache=False)
-    return found[0] if found else "run again, the same tokens give numbers"
+    place = found[0] if found else UNFOUND
+    return f"{place}{remedy(next(model.parameters()).dtype)}"
+
+
+UNFOUND = "run again, the same tokens give numbers"
+"""What is said where a second forward pass has no number that is none."""
+
+
+def remedy(dtype: torch.dtype) -> str:
+    """What helps against numbers that are too large for a dtype; nothing where few are."""
+    return "; try model.dtype=bfloat16 or float32" if dtype == torch.float16 else ""
 
 
 def _placed(name: str) -> str:

@@ -2,14 +2,15 @@
 
 Most are the weight of a `torch.nn.Linear`. GPT-2's `Conv1D` keeps its own the other way round, and
 in transformers 5 the experts of a mixture lie in one tensor, `[experts, out, in]`, of which each
-expert's share is a matrix of its own, fed by the tokens that are sent to it. Whoever reads, writes
-or observes a matrix need not know.
+expert's share is a matrix of its own, fed by the tokens that are sent to it; its gate and its
+projection up, which checkpoints and papers have as two, share one tensor too, and are two here.
+Whoever reads, writes or observes a matrix need not know.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -29,12 +30,15 @@ class Matrix:
         parameter: its name there.
         transposed: it is kept as `[in, out]`.
         expert: its number among the experts, where all of them are one tensor.
+        rows: those of the expert's share that are its own, where another matrix has the rest; None:
+            all.
     """
 
     module: nn.Module
     parameter: str = "weight"
     transposed: bool = False
     expert: int | None = None
+    rows: slice | None = None
 
     @property
     def weight(self) -> Float[Tensor, "out in"]:
@@ -56,7 +60,8 @@ class Matrix:
     def _own(self, whole: Tensor) -> Tensor:
         """A view of its part of the parameter, in its orientation."""
         own = whole if self.expert is None else whole[self.expert]
-        return own.T if self.transposed else own
+        own = own.T if self.transposed else own
+        return own if self.rows is None else own[self.rows]
 
     @property
     def out_features(self) -> int:
@@ -69,9 +74,13 @@ class Matrix:
         return self._own(getattr(self.module, self.parameter)).shape[1]
 
     @property
-    def shares_inputs(self) -> bool:
-        """Whether another matrix may be fed the very same; experts have tokens of their own."""
-        return self.expert is None
+    def sent(self) -> tuple[int, int, str] | None:
+        """Which part of what its module is called with it is fed; None: all.
+
+        Matrices with the same part of the same call are fed the very same: an expert's gate and
+        its projection up.
+        """
+        return None if self.expert is None else (id(self.module), self.expert, self.parameter)
 
     def inputs(self, given: tuple[Any, ...], shown: Bool[Tensor, " tokens"] | None) -> Tensor:
         """What the matrix is fed in a call of its module, tokens in rows.
@@ -109,20 +118,35 @@ def experts(module: nn.Module) -> Iterator[tuple[str, Matrix]]:
     """The matrices of a mixture whose experts are one tensor each, as `3.down_proj`.
 
     Known by transformers' interface of experts (`transformers.integrations.moe`), which all of them
-    share: names and layout, not families.
+    share: names and layout, not families. Gate and projection up are one tensor there; they are
+    `3.gate_proj` and `3.up_proj`, as most checkpoints have them.
     """
     if not hasattr(module, "has_gate") or not hasattr(module, "is_transposed"):
         return
     kept = [name for name in (_up(module), DOWN) if getattr(module, name, None) is not None]
     if [getattr(module, name).dim() for name in kept] != [3, 3]:
         return
+    turned = bool(module.is_transposed)
     for number in range(getattr(module, DOWN).shape[0]):
-        for name in kept:
-            yield f"{number}.{name}", Matrix(module, name, bool(module.is_transposed), number)
+        first, down = (Matrix(module, name, turned, number) for name in kept)
+        if module.has_gate:
+            gate, up = _halves(module, first.out_features)
+            yield f"{number}.gate_proj", replace(first, rows=gate)
+            yield f"{number}.up_proj", replace(first, rows=up)
+        else:
+            yield f"{number}.{first.parameter}", first
+        yield f"{number}.{DOWN}", down
 
 
 def _up(module: Any) -> str:
     return "gate_up_proj" if module.has_gate else "up_proj"
+
+
+def _halves(module: Any, rows: int) -> tuple[slice, slice]:
+    """Which rows of an expert's first tensor are its gate, and which its projection up."""
+    if module.is_concatenated:
+        return slice(0, rows // 2), slice(rows // 2, rows)
+    return slice(0, rows, 2), slice(1, rows, 2)  # in turns, as GPT-OSS has them
 
 
 def _between(module: Any, expert: int, tokens: Float[Tensor, "tokens hidden"]) -> Tensor:

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sweep.model import anatomy
+from sweep.model.finite import UNFOUND, culprit
 from sweep.model.offload import entrance, resident, streams
 from sweep.model.placement import sequences_at_once
 from sweep.refusal import Refusal
@@ -140,6 +141,12 @@ class Passage:
                 self._batches.append(Batch(ids, hidden, mask, not bool(mask.all()), calls))
         if self._ferry is not None:
             self._ferry.done()
+
+    def culprit(self) -> str:
+        """Where in the model, as it is now, NaN or infinity first comes from."""
+        places = (culprit(self._model, batch.ids, batch.mask) for batch in self._batches)
+        found = [place for place in places if not place.startswith(UNFOUND)]
+        return found[0] if found else UNFOUND
 
     @classmethod
     def of_windows(cls, model: nn.Module, windows: Part | None, batch_size: int) -> Passage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from sweep.model import anatomy, stream
 from sweep.model.causal import SUPPORTED, looks_ahead
 from sweep.model.checkpoint import Checkpoint
 from sweep.model.contents import SAFETENSORS, weight_files
+from sweep.model.finite import remedy
 from sweep.model.offload import read
 from sweep.model.placement import choose_device, placed
 from sweep.model.reading import first_line, read_config, skeleton
@@ -120,6 +122,9 @@ def load(checkpoint: Checkpoint, scratch: Path | None = None) -> Any:
             output_loading_info=True,
             **placed(checkpoint.attention, spread),
         )
+    except UnpicklingError as error:
+        reason = "its pickled weights hold more than tensors, and no code is run"
+        raise checkpoint.wrong(reason) from error
     except (OSError, ValueError, RuntimeError, ImportError, SafetensorError) as error:
         reason = f"its weights cannot be loaded ({first_line(error)})"
         raise checkpoint.wrong(reason) from error
@@ -150,5 +155,7 @@ def _check_values(checkpoint: Checkpoint, model: nn.Module) -> None:
     for name, _ in model.named_parameters():
         module, _, own = name.rpartition(".")
         if not read(model.get_submodule(module), own).isfinite().all():
-            reason = f"its {name} holds NaN or infinity in {checkpoint.dtype}; are the files whole?"
+            what = f"holds NaN or infinity in {checkpoint.dtype}"
+            help = remedy(getattr(torch, checkpoint.dtype))
+            reason = f"its {name} {what}{help}; are the files whole?"
             raise checkpoint.wrong(reason)

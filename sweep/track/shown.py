@@ -290,10 +290,11 @@ def _generations(
             if rows and "answer" in rows[0]:
                 columns = tuple(column for column in COLUMNS if column in rows[0])
                 shown = [[row.get(column) for column in columns] for row in rows[:SAMPLES]]
-                name = f"{metric}/generations_{corpus}"
+                called = corpus.replace("/", "-")
+                name = f"{metric}/generations_{called}"
                 found[name] = Table(columns, shown)
                 if len(rows) > SAMPLES:
-                    file = f"cells/{folder.path.name}/generations/{metric}-{corpus}.jsonl"
+                    file = f"cells/{folder.path.name}/generations/{metric}-{called}.jsonl"
                     cut.append(f"{name}: the first {SAMPLES} of {len(rows)}; all are in {file}")
     return found, cut
 

@@ -305,15 +305,20 @@ def test_a_split_on_both_sides_is_calibrated_on_without_the_rows_that_are_measur
     own = {"repo": "me/own", "revision": commit, "field": "body", "n_samples": 4, "seqlen": 32}
     words = [f"{at}.{name}={v}" for at in ("calib", "metric.perplexity") for name, v in own.items()]
     command = ("calib=hub", "metric=[perplexity]", "metric.perplexity.source=hub", "method=wanda")
+    command += ("keep=model",)
     sweep([frozen(*command, *words)])
-    (cell,) = (tmp_path / "outputs" / "cells").glob("tiny-wanda-50-own-*")
+    (cell,) = (tmp_path / "outputs" / "cells").glob("tiny-wanda-50-me-own-*")
     calibration = json.loads((cell / "compression.json").read_text())["calibration"]
     (data,) = calibration["data"]
-    assert (data["corpus"], data["location"], data["revision"]) == ("own", "me/own", commit)
+    assert (data["corpus"], data["location"], data["revision"]) == ("me/own", "me/own", commit)
     assert calibration["rows_left_to_metrics"] > 0
     (measured,) = json.loads((cell / "metrics" / "perplexity.json").read_text())["data"]
-    assert (measured["corpus"], measured["location"]) == ("own", "me/own")
-    assert [file.name for file in cell.glob("*/perplexity-*.jsonl")] == ["perplexity-own.jsonl"]
+    assert (measured["corpus"], measured["location"]) == ("me/own", "me/own")
+    assert [file.name for file in cell.glob("*/perplexity-*.jsonl")] == ["perplexity-me-own.jsonl"]
+    card_of = (cell / "model" / "README.md").read_text()
+    left = calibration["rows_left_to_metrics"]
+    assert f"- {left} rows of its corpora were left out: metrics are measured on them" in card_of
+    assert "- me/own: me/own, revision" in card_of
 
 
 def test_mistakes_about_a_data_set_of_ones_own_are_told_by_its_own_settings(hub: Any) -> None:

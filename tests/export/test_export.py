@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -40,12 +41,12 @@ print("identical")
 """
 
 
-def spoken(folder: Path, said: Path, which: str) -> str:
+def spoken(folder: Path, said: Path, which: str, program: str = COMPARE) -> str:
     """What a fresh process says that does as the card in the folder says, and knows no sweep."""
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     env |= {"OMP_NUM_THREADS": str(torch.get_num_threads()), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", COMPARE, str(said), which],
+        [sys.executable, "-c", program, str(said), which],
         cwd=folder,
         env=env,
         capture_output=True,
@@ -177,11 +178,11 @@ class TestBitmask:
         dense, out = tmp_path / "dense", tmp_path / "out"
         model.save_pretrained(dense)
         out.mkdir()
-        (out / "config.json").write_text((dense / "config.json").read_text())
+        for file in ("config.json", "generation_config.json"):
+            (out / file).write_text((dense / file).read_text())
         bitmask.write(dense, out, {"layers": layers, "sparsity": 0.8, "pattern": "80%"})
         names = size.headers(out)
-        # a mixture's gates and projections up are one matrix in memory, and two on disk
-        stored = sum(1 + layer["name"].endswith("gate_up_proj") for layer in layers)
+        stored = len(layers)
         if family == "gpt_oss":  # its experts are one tensor, and stay dense
             stored = sum(".experts." not in layer["name"] for layer in layers)
             assert size.has_joint_experts(dense)
@@ -194,6 +195,22 @@ class TestBitmask:
         with torch.inference_mode():
             assert torch.equal(bitmask.load(out)(input_ids=ids).logits, model(input_ids=ids).logits)
 
+    def test_settings_of_generation_are_loaded_too(self, swept: Any, tmp_path: Path) -> None:
+        """As the command writes the folder, as `load` reads it, and as the card does."""
+        pytest.importorskip("compressed_tensors")
+        cell, out = tmp_path / "cells" / swept.cell("wanda-50").name, tmp_path / "out"
+        shutil.copytree(swept.cell("wanda-50"), cell)
+        settings = {"eos_token_id": [2, 7], "repetition_penalty": 1.3, "do_sample": False}
+        (cell / "model" / "generation_config.json").write_text(json.dumps(settings))
+        main([str(cell), "--to", "compressed-tensors", "--out", str(out)])
+        found = bitmask.load(out).generation_config.to_dict()
+        assert settings.items() <= found.items()
+        check = (
+            f"found = model.generation_config.to_dict(); assert {settings}.items() <= found.items()"
+        )
+        done = COMPARE.replace('assert "sweep"', f'{check}\nassert "sweep"')
+        assert spoken(out, swept.said, "unstructured", done) == "identical\n"
+
     def test_a_model_in_several_files_stays_one(self, swept: Any, tmp_path: Path) -> None:
         pytest.importorskip("compressed_tensors")
         from transformers import AutoModelForCausalLM
@@ -204,7 +221,8 @@ class TestBitmask:
         model.save_pretrained(parts, max_shard_size="2MB")
         assert len(list(parts.glob("*.safetensors"))) > 1
         out.mkdir()
-        (out / "config.json").write_text((parts / "config.json").read_text())
+        for file in ("config.json", "generation_config.json"):
+            (out / file).write_text((parts / file).read_text())
         compression = json.loads((cell / "compression.json").read_text())
         bitmask.write(parts, out, compression)
         index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
@@ -263,6 +281,13 @@ class TestBadInput:
             out = tmp_path / str(i)
             main([word, "--outputs", str(swept.outputs), "--to", "hf", "--out", str(out)])
             assert (out / "model.safetensors").is_file()
+
+    @pytest.mark.parametrize("to", ["hf", "compressed-tensors"])
+    def test_what_would_upload_and_does_not_is_refused(self, said: Said, to: str) -> None:
+        """Before the cell is looked for."""
+        tail = f"belongs to --to hub; --to {to} uploads nothing"
+        assert said("no-cell", "--to", to, "--repo", "a/b") == f"sweep.export: --repo a/b: {tail}"
+        assert said("no-cell", "--to", to, "--public") == f"sweep.export: --public: {tail}"
 
     def test_a_folder_with_something_in_it_is_left_alone(
         self, said: Said, swept: Any, tmp_path: Path

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, final
 import pytest
 import torch
 from jaxtyping import Float
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import AutoModelForCausalLM
@@ -159,10 +160,16 @@ class Place:
     key: str
     turned: bool = False
     expert: int | None = None
+    half: str | None = None
 
     def of(self, state: Mapping[str, Tensor]) -> Tensor:
         whole = state[self.key] if self.expert is None else state[self.key][self.expert]
-        return whole.T if self.turned else whole
+        if self.half is None:
+            return whole.T if self.turned else whole
+        number = ("gate", "up").index(self.half)
+        if self.turned:  # GPT-OSS: a column of the gate, a column of the projection up, and so on
+            return whole.unflatten(1, (-1, 2))[..., number].T
+        return whole.chunk(2)[number]
 
 
 def places(model: Any) -> dict[str, Place]:
@@ -177,12 +184,13 @@ def places(model: Any) -> dict[str, Place]:
         elif isinstance(module, Conv1D):
             found[name] = Place(f"{name}.weight", turned=True)
         elif name.endswith(".experts"):
+            turned = type(module).__name__.startswith("GptOss")
+            joint, down = f"{name}.gate_up_proj", f"{name}.down_proj"
+            assert state[joint].dim() == state[down].dim() == 3
             for number in range(4):
-                for kind in ("gate_up_proj", "down_proj"):
-                    key = f"{name}.{kind}"
-                    turned = type(module).__name__.startswith("GptOss")
-                    assert state[key].dim() == 3
-                    found[f"{name}.{number}.{kind}"] = Place(key, turned, number)
+                for half in ("gate", "up"):
+                    found[f"{name}.{number}.{half}_proj"] = Place(joint, turned, number, half)
+                found[f"{name}.{number}.down_proj"] = Place(down, turned, number)
     return found
 
 
@@ -192,18 +200,17 @@ class Products(TorchFunctionMode):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.fed: dict[str, list[Tensor]] = {}
-        self.names: dict[int, str] = {}
+        self.names: dict[int, list[str]] = {}
         for name, place in places(model).items():
             if place.expert is not None:
                 weight = dict(model.named_parameters())[place.key]
-                self.names[weight[place.expert].data_ptr()] = name
+                self.names.setdefault(weight[place.expert].data_ptr(), []).append(name)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in (nn.functional.linear, Tensor.matmul, Tensor.__matmul__, torch.matmul):
-            name = self.names.get(args[1].data_ptr())
-            if name is not None:
+            for name in self.names.get(args[1].data_ptr(), []):
                 self.fed.setdefault(name, []).append(args[0])
         return func(*args, **(kwargs or {}))
 
@@ -428,8 +435,58 @@ def test_what_sends_tokens_to_experts_is_no_matter_of_a_scope(build: Build, fami
     mlp, attention = anatomy.select(names, "mlp"), anatomy.select(names, "attention")
     assert sorted(mlp + attention) == sorted(names)
     assert [name for name in mlp if number(name) == 1 and ".experts.2." in name] == [
-        f"model.layers.1.mlp.experts.2.{kind}" for kind in ("gate_up_proj", "down_proj")
+        f"model.layers.1.mlp.experts.2.{kind}_proj" for kind in ("gate", "up", "down")
     ]
+
+
+ON_DISK = {
+    "mixtral": ("block_sparse_moe.experts.{}.w1", "block_sparse_moe.experts.{}.w3"),
+    "qwen3_moe": ("mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj"),
+    "olmoe": ("mlp.experts.{}.gate_proj", "mlp.experts.{}.up_proj"),
+}
+"""What gate and projection up are called in checkpoints, where they are two."""
+
+
+@pytest.mark.parametrize("method", [Magnitude(), SparseGPT()], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("family", ON_DISK)
+def test_gate_and_projection_up_of_an_expert_have_a_threshold_each(
+    build: Build, windows: Windows, family: str, method: Method, tmp_path: Path
+) -> None:
+    """As the checkpoint has them, which says nothing of how they lie in memory."""
+    model = build(family, **OTHERS.get(family, {}))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("gate_up_proj"):
+                weight[:, weight.shape[1] // 2 :] *= 2
+    model.save_pretrained(tmp_path / "dense")
+    walk(model, method, PATTERNS[0], windows=windows)
+    model.save_pretrained(tmp_path / "pruned")
+    dense, pruned = (load_file(tmp_path / f / "model.safetensors") for f in ("dense", "pruned"))
+    for block in range(3):
+        for kind in ON_DISK[family]:
+            for expert in range(4):
+                name = f"model.layers.{block}.{kind.format(expert)}.weight"
+                zeros = pruned[name] == 0
+                assert int(zeros.sum()) in (zeros.numel() // 2, zeros.numel() // 2 + 1), name
+                if isinstance(method, Magnitude):
+                    kept = dense[name].abs()[~zeros].min()
+                    assert dense[name].abs()[zeros].max() <= kept, name
+
+
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss"])
+def test_gate_and_projection_up_of_an_expert_share_a_statistic(
+    build: Build, windows: Windows, family: str
+) -> None:
+    model, listener = build(family), Listener()
+    names = [record.name for record in walk(model, listener, PATTERNS[0], windows=windows)]
+    heard = dict(zip(names, listener.heard, strict=True))
+    for name, seen in heard.items():
+        if name.endswith("gate_proj"):
+            expert = name.removesuffix("gate_proj")
+            assert heard[f"{expert}up_proj"] is seen
+            assert heard[f"{expert}down_proj"] is not seen
+    of_experts = [id(seen) for name, seen in heard.items() if name.endswith("gate_proj")]
+    assert len(set(of_experts)) == len(of_experts) == 12
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -305,6 +305,33 @@ def test_inputs_that_are_not_finite_are_named(
         walk(model, method, HALF, windows=windows)
 
 
+def test_where_inputs_overflow_the_layer_that_made_them_is_named_and_what_helps(
+    build: Build,
+) -> None:
+    """In float16, in a block before, and not with the first windows."""
+    model = build().to(torch.float16)
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight.fill_(100)
+        model.model.layers[0].mlp.up_proj.weight[:, 0] = 1e3
+        model.model.embed_tokens.weight[39] = 0
+        model.model.embed_tokens.weight[39, 0] = 1
+        model.model.embed_tokens.weight[:39, 0] = 0
+    ids = torch.full((4, 5), 7)
+    ids[3] = 39
+    with pytest.raises(FloatingPointError) as caught:
+        walk(
+            model,
+            Wanda(scope=r"1\.self_attn"),
+            HALF,
+            windows=(ids, torch.ones_like(ids, dtype=torch.bool)),
+            batch_size=2,
+        )
+    assert str(caught.value) == (
+        "model.layers.1.self_attn.q_proj: its calibration inputs hold NaN or infinity; block 0, "
+        "model.layers.0.mlp.down_proj makes the first of them; try model.dtype=bfloat16 or float32"
+    )
+
+
 def test_a_failing_solver_names_the_layer(
     build: Build, windows: Windows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,6 +345,9 @@ def test_a_failing_solver_names_the_layer(
 def test_a_layer_whose_compressed_weight_overflows_is_named(build: Build, windows: Windows) -> None:
     with pytest.raises(FloatingPointError, match=r"0\.self_attn\.q_proj: its compressed weight"):
         walk(build(), Listener(scale=1e39), HALF, windows=windows)
+    helps = r"its compressed weight holds NaN or infinity; try model\.dtype=bfloat16 or float32$"
+    with pytest.raises(FloatingPointError, match=helps):
+        walk(build().half(), Listener(scale=1e9), HALF, windows=windows)
 
 
 @pytest.mark.parametrize("method", [Magnitude(), Wanda(), SparseGPT(), Listener()])

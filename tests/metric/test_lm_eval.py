@@ -18,6 +18,8 @@ from typing import Any, ClassVar
 
 import httpx
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from huggingface_hub.errors import HfHubHTTPError
@@ -39,6 +41,7 @@ from sweep.refusal import Refusal
 from sweep.report.entries import Entry
 from sweep.report.generations import exchanges
 from sweep.workshop import Workshop
+from tests.loopback_hub import LoopbackHub
 
 pytest.importorskip("lm_eval")
 
@@ -156,6 +159,16 @@ def chatty(tmp_path: Path) -> Path:
     return folder
 
 
+COMMAND = """
+import functools, json, sys, lm_eval.tasks as t
+from lm_eval.__main__ import cli_evaluate
+t.TaskManager.__init__ = functools.partialmethod(t.TaskManager.__init__, include_defaults=False)
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words; cli_evaluate()
+"""
+"""As `lm_eval run`; without an index of the 15,000 tasks that come with it, which takes seconds."""
+
+
 def test_its_command_finds_the_same_on_the_exported_folder(
     words: list[str], own: Path, chatty: Path, frozen: Frozen, tmp_path: Path
 ) -> None:
@@ -169,15 +182,6 @@ def test_its_command_finds_the_same_on_the_exported_folder(
     asked = (*words, *model, shots, "metric.lm_eval.apply_chat_template=true", "keep=model")
     sweep([frozen(*asked)])
     plain, chat = cell(tmp_path, "tiny-wanda"), cell(tmp_path, "chatty-wanda")
-    # as `lm_eval run`; without an index of the 15,000 tasks that come with it, which takes seconds
-    start = (
-        "import functools, json, sys, lm_eval.tasks as t\n"
-        "from lm_eval.__main__ import cli_evaluate\n"
-        "t.TaskManager.__init__ = functools.partialmethod("
-        "t.TaskManager.__init__, include_defaults=False)\n"
-        "for words in json.loads(sys.argv[1]):\n"
-        "    sys.argv[1:] = words; cli_evaluate()"
-    )
 
     def command(folder: Path) -> list[str]:
         command = ["run", "--model", "hf", "--model_args", f"pretrained={folder / 'model'}"]
@@ -187,7 +191,7 @@ def test_its_command_finds_the_same_on_the_exported_folder(
 
     in_chat = ["--apply_chat_template", "--fewshot_as_multiturn", "true"]
     done = subprocess.run(
-        [sys.executable, "-c", start, json.dumps([command(plain), [*command(chat), *in_chat]])],
+        [sys.executable, "-c", COMMAND, json.dumps([command(plain), [*command(chat), *in_chat]])],
         env={
             **os.environ,
             "HF_HUB_OFFLINE": "1",
@@ -485,7 +489,7 @@ def test_calibration_rows_that_are_questions_are_refused(
         Refusal, match=r"lm_eval\.tasks=long: 1 of its 1 rows are calibration rows too"
     ):
         sweep([frozen(*words, *chosen, *local)])
-    assert not Folder(tmp_path / "outputs", "x-12345678").path.exists()
+    assert not list((tmp_path / "outputs").glob("cells/*"))
 
 
 @pytest.mark.parametrize(
@@ -596,6 +600,123 @@ def test_a_hub_that_is_busy_is_asked_for_a_tasks_data_again(
     (task,) = lm_eval_tasks.read(["fox"], own, chat=False, tokenizer=None)
     assert len(task.documents) == 12
     assert waits == [*hub.WAITS]
+
+
+OF_THE_HUB = """
+task: {name}
+dataset_path: {repo}
+dataset_name: ARC-Easy
+test_split: test
+output_type: multiple_choice
+doc_to_text: "Question: {{{{question}}}}\\nAnswer:"
+doc_to_target: "{{{{choices.label.index(answerKey)}}}}"
+doc_to_choice: "{{{{choices.text}}}}"
+metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
+"""
+
+
+@pytest.fixture
+def arc(tmp_path: Path) -> Path:
+    """A repository of the hub laid out as allenai/ai2_arc."""
+    folder = tmp_path / "shelf"
+    (folder / "ARC-Easy").mkdir(parents=True)
+    splits = [{"split": "test", "path": "ARC-Easy/test-*"}]
+    configs = json.dumps([{"config_name": "ARC-Easy", "data_files": splits}])
+    (folder / "README.md").write_text(f"---\nconfigs: {configs}\n---\n# ARC\n")
+    names = ("the fox", "a mill", "no ship", "rain")
+    rows = [
+        {
+            "question": f"Which of these ran to the river, {i}?",
+            "choices": {"text": [*names], "label": [*"ABCD"]},
+            "answerKey": "ABCD"[i % 4],
+        }
+        for i in range(12)
+    ]
+    table = pyarrow.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, folder / "ARC-Easy" / "test-00000-of-00001.parquet")
+    return folder
+
+
+def _user(home: Path, address: str, *words: str, **more: str) -> str:
+    """What a process of a user's prints, whose hub is at the address."""
+    own = {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_DATASETS_OFFLINE": "", **more}
+    own["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+    env = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"} | own
+    run = [sys.executable, *words]
+    done = subprocess.run(run, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_task_of_the_hub_has_the_same_values_online_offline_and_by_its_command(
+    words: list[str], arc: Path, tmp_path: Path
+) -> None:
+    tasks, home, easy = tmp_path / "tasks", tmp_path / "hf", tmp_path / "easy"
+    tasks.mkdir()
+    (tasks / "easy.yaml").write_text(OF_THE_HUB.format(name="easy", repo="allenai/ai2_arc"))
+    asked = [*words, "metric.lm_eval.tasks=[easy]", f"metric.lm_eval.include_path={tasks}"]
+    asked += ["tracker=none", "report=table", "keep=model"]
+
+    def outputs(name: str) -> str:
+        return f"outputs={tmp_path / name}"
+
+    with LoopbackHub({"datasets/allenai/ai2_arc": arc}).listening() as shelf:
+        _user(home, shelf.address, "-m", "sweep", *asked, outputs("online"))
+        commit = shelf.commit("datasets/allenai/ai2_arc")
+        assert [name for name in shelf.files_asked() if name.endswith(".parquet")]
+    offline = {"HF_HUB_OFFLINE": "1"}
+    _user(home, shelf.address, "-m", "sweep", *asked, outputs("offline"), **offline)
+    found = {
+        name: json.loads(file.read_text())
+        for name in ("online", "offline")
+        for file in (tmp_path / name / "cells").glob("*wanda*/metrics/lm_eval.json")
+    }
+    (data,) = found["online"]["data"]
+    assert (data["location"], data["dataset_revision"]) == ("allenai/ai2_arc", commit)
+    assert found["online"]["settings_id"] == found["offline"]["settings_id"]
+    (model,) = (tmp_path / "online" / "cells").glob("*wanda*/model")
+    typed = ["run", "--model", "hf", "--model_args", f"pretrained={model}", "--tasks", "easy"]
+    typed += ["--include_path", str(tasks), "--batch_size", "4", "--device", "cpu"]
+    typed += ["--output_path", str(easy)]
+    _user(home, shelf.address, "-c", COMMAND, json.dumps([typed]), **offline)
+    (file,) = easy.rglob("results_*.json")
+    theirs = json.loads(file.read_text())["results"]["easy"]
+    for result in found.values():
+        assert result["columns"] == ["acc_easy", "acc_norm_easy"]
+        values = [result["values"][name]["value"] for name in result["columns"]]
+        assert values == [theirs["acc,none"], theirs["acc_norm,none"]]
+        assert 0 < result["values"]["acc_easy"]["value"] < 1
+
+
+READ = """
+import sys
+from pathlib import Path
+from sweep.metric import lm_eval_tasks
+from sweep.refusal import Refusal
+for names in sys.argv[2:]:
+    try:
+        lm_eval_tasks.read(names.split(","), Path(sys.argv[1]), chat=False, tokenizer=None)
+    except Refusal as refusal:
+        print(refusal)
+"""
+
+
+def test_of_several_tasks_that_is_named_whose_data_are_not_to_be_had_and_where_they_are(
+    own: Path, arc: Path, tmp_path: Path
+) -> None:
+    tasks = tmp_path / "tasks"
+    shutil.copytree(own, tasks)
+    for name in ("easy", "shut", "lost"):
+        (tasks / f"{name}.yaml").write_text(OF_THE_HUB.format(name=name, repo=f"me/{name}"))
+    shelf = LoopbackHub({"datasets/me/easy": arc, "datasets/me/shut": arc})
+    shelf.gated.add("datasets/me/shut")
+    with shelf.listening():
+        several = ("easy,shut,fox", "fox,lost", "easy,fox")
+        said = _user(tmp_path / "hf", shelf.address, "-c", READ, str(tasks), *several)
+    gated, missing = said.splitlines()
+    assert gated.startswith("tasks=shut: me/shut is gated; ask for access on its page")
+    assert missing.startswith("tasks=lost: ")
+    assert "me/lost" in missing
 
 
 def test_one_task_needs_no_brackets(frozen: Frozen, own: Path) -> None:

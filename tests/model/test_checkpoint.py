@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,6 +113,18 @@ def test_pickled_weights_are_read_where_that_is_allowed(folder: Path) -> None:
     assert all(torch.equal(model.state_dict()[name], saved[name]) for name in saved)
 
 
+def test_of_a_pickle_nothing_but_tensors_is_read(folder: Path, tmp_path: Path) -> None:
+    class Program:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return (os.mkdir, (str(tmp_path / "made"),))
+
+    torch.save({**weights(folder), "program": Program()}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    said = refusal(load, Local(str(folder), pickles=True))
+    assert said == "its pickled weights hold more than tensors, and no code is run"
+    assert not (tmp_path / "made").exists()
+
+
 def test_safetensors_of_something_else_open_no_door_to_pickles(folder: Path) -> None:
     saved = weights(folder)
     (folder / "model.safetensors").unlink()
@@ -203,7 +216,10 @@ def test_an_encoder_is_refused_unless_it_is_made_a_decoder(folder: Path, family:
     small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 40}
     (folder / "config.json").write_text(json.dumps({"model_type": family, **small}))
     said = refusal(skeleton, Local(str(folder)))
-    assert said == f"is an encoder ({family}), whose tokens see what follows them; {SUPPORTED}"
+    assert said == (
+        f"is configured as an encoder ({family}, is_decoder=false): its tokens see what follows "
+        f"them; {SUPPORTED}"
+    )
     change_config(folder, {"is_decoder": True})
     assert anatomy.prunable(skeleton(Local(str(folder))))
 

@@ -36,7 +36,10 @@ def test_outputs_that_overflow_are_found(build: Callable[..., Any]) -> None:
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight.fill_(6e4)
         model.model.layers[1].mlp.up_proj.weight.fill_(1e3)
-    assert "block 1, model.layers.1.mlp." in culprit(model, IDS)
+    said = culprit(model, IDS)
+    assert "block 1, model.layers.1.mlp." in said
+    assert said.endswith("of them; try model.dtype=bfloat16 or float32")
+    assert "dtype" not in culprit(model.bfloat16(), IDS)
 
 
 def test_what_begins_between_two_layers_is_what_the_second_one_is_fed(

@@ -88,3 +88,17 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     """A question that names what is spelt like it, with a space behind; empty if nothing is."""
     close = difflib.get_close_matches(name, [*known], n=most)
     return f"did you mean {', '.join(close)}? " if close else ""
+
+
+MOST = 8
+"""So many names are told one by one."""
+
+
+def listed(names: Iterable[object], like: object = "") -> str:
+    """Names for a refusal, or `none`; of many those that are spelt like another, then the first."""
+    known = list(dict.fromkeys(map(str, names)))
+    if len(known) <= MOST:
+        return ", ".join(known) or "none"
+    close = difflib.get_close_matches(str(like), known, n=MOST)
+    shown = [*close, *(name for name in known if name not in close)][:MOST]
+    return f"{', '.join(shown)} … and {len(known) - MOST} more"

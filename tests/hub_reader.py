@@ -100,19 +100,18 @@ def read(asked: dict[str, Any]) -> dict[str, Any]:
         shutil.rmtree(constants.HF_HOME, ignore_errors=True)
     repository._commit.cache_clear()
     _snapshot.cache_clear()
+    os.environ.update({"HF_TOKEN": asked["token"]} if "token" in asked else {})
     try:
         return rows(asked) if "corpus" in asked else model(asked)
     except Refusal as refusal:
         return {"refused": str(refusal)}
+    finally:
+        os.environ.pop("HF_TOKEN", None)
 
 
 def model(asked: dict[str, Any]) -> dict[str, Any]:
     """The folder of a model, as it is in the cache then."""
-    os.environ.update({"HF_TOKEN": asked["token"]} if "token" in asked else {})
-    try:
-        folder = Hub(**asked["settings"]).folder()
-    finally:
-        os.environ.pop("HF_TOKEN", None)
+    folder = Hub(**asked["settings"]).folder()
     found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     return {"folder": str(folder), "files": found}
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from sweep.data.row import Instruction, Row, Text
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, listed
 
 Record = Mapping[str, Any]
 
@@ -68,7 +68,8 @@ class Reading:
         wanted = [(None, self.field)] if self.field is not None else list(self.columns.items())
         for setting, name in wanted:
             if name not in record:
-                reason = f"{place} of {of} has {_names(record)}; name one that every row has"
+                there = _names(record, name)
+                reason = f"{place} of {of} has {there}; name one that every row has"
                 raise Refusal(f"columns.{setting}" if setting else "field", name, reason)
         if self.field is not None:
             if _is_list(record[self.field]):
@@ -141,8 +142,8 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _names(record: Record) -> str:
-    return "the fields " + ", ".join(map(str, record)) if record else "no fields"
+def _names(record: Record, like: str = "") -> str:
+    return f"the fields {listed(record, like)}" if record else "no fields"
 
 
 def _is_list(value: Any) -> bool:

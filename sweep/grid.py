@@ -19,7 +19,7 @@ from sweep.environment import device_works
 from sweep.files import Folder, writing
 from sweep.plan import Plan, made_up, plan
 from sweep.progress import Lines, Progress, duration
-from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken
+from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken, listed
 from sweep.report.write import conclude
 from sweep.run import finished, run
 from sweep.workshop import Workshop
@@ -56,7 +56,10 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     sys.stdout.write(conclude(planned.outputs, planned.name, planned.cells, page=page))
     sys.stdout.flush()
     planned.tracker.conclude(planned.name, Path(planned.outputs))
-    lines = [f"  {name}: {reason}" for name, reason in failures.items()]
+    reasons: dict[str, list[str]] = {}
+    for name, reason in failures.items():
+        reasons.setdefault(reason, []).append(name)
+    lines = [f"  {listed(names)}: {reason}" for reason, names in reasons.items()]
     if ended is not None:
         full = isinstance(ended, OutOfSpace)
         help = "free some space, or choose another outputs=DIR, and " if full else ""
@@ -129,8 +132,34 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
             continue
         if failure is not None:
             failures[cell.name] = failure
+            if workshop.unfit(cell) is not None:
+                queue = _without_its_model(queue, workshop, failures)
             if not device_works():
                 raise Broken("the GPU takes no more work from this process")
+
+
+def _without_its_model(
+    queue: deque[Cell], workshop: Workshop, failures: dict[str, str]
+) -> deque[Cell]:
+    """The queue without the cells of a model that cannot be used: they have failed with the first.
+
+    A cell that another process has in its hands is left to it.
+    """
+    left: deque[Cell] = deque()
+    for cell in queue:
+        folder = Folder(cell.settings.outputs, cell.name)
+        refusal = workshop.unfit(cell)
+        holding = None if refusal is None or finished(cell, folder) else take(folder.path)
+        if refusal is None or holding is None:
+            left.append(cell)
+            continue
+        with holding:
+            holding.end("failed")
+            failures[cell.name] = _in_words(refusal)
+            folder.write_failure(f"{failures[cell.name]}\n")
+    if count := len(queue) - len(left):
+        log.error("  and so have the %d other cells of its model", count)
+    return left
 
 
 def _wait(held: Folder | None, idle: int, waiting: int, workshop: Workshop) -> None:

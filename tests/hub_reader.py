@@ -47,6 +47,9 @@ def corpora() -> dict[str, Any]:
     return {str(name): node for name, node in found.items()}
 
 
+LONGEST = 250
+"""Letters of whatever is refused, with ordinary paths."""
+
 SHORTEST = 0.5
 """Seconds that count as a wait."""
 
@@ -91,6 +94,7 @@ class Reader:
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        assert len(found.get("refused", "")) <= LONGEST, found["refused"]
         return found
 
 

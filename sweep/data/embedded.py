@@ -28,6 +28,7 @@ class Prose(Source):
     corpus: str
     packing: ClassVar[Packing | None] = "concat"
     is_file: ClassVar[bool] = False
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:
@@ -55,6 +56,7 @@ class Exercises(Source):
     wording: str
     packing: ClassVar[Packing | None] = "concat"
     is_file: ClassVar[bool] = False
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:

@@ -58,6 +58,7 @@ class Documents(Source):
     field: str = "text"
     packing: Packing = "sample"
     is_file: ClassVar[bool] = False
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = "\n\n"
 
     def __post_init__(self) -> None:
@@ -132,6 +133,7 @@ class Instructions(Source):
     output: str = "output"
     packing: ClassVar[Packing | None] = "concat"
     is_file: ClassVar[bool] = False
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = None
 
     def __post_init__(self) -> None:

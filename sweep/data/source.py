@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from sweep.data.row import Row
 
@@ -36,7 +36,14 @@ class Origin:
 
 
 class Source(ABC):
-    """A corpus. Constructing it reads nothing."""
+    """A corpus. Constructing it reads nothing.
+
+    Attributes:
+        in_conf: whether its settings stand in its entry below `corpora`; else they are typed beside
+            the `source` that names it.
+    """
+
+    in_conf: ClassVar[bool] = False
 
     @property
     @abstractmethod

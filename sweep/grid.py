@@ -153,10 +153,12 @@ def _without_its_model(
         if refusal is None or holding is None:
             left.append(cell)
             continue
-        with holding:
+        failures[cell.name] = failure = _in_words(refusal)
+        with holding, _logged_to(folder, (cell.name, f"  failed: {failure}")):
+            asked = {name: cell.metric_id(name) for name in cell.parts.metrics}
+            folder.write_cell(cell.id, cell.identity, asked, cell.config, cell.about)
+            folder.write_failure(f"{failure}\n")
             holding.end("failed")
-            failures[cell.name] = _in_words(refusal)
-            folder.write_failure(f"{failures[cell.name]}\n")
     if count := len(queue) - len(left):
         log.error("  and so have the %d other cells of its model", count)
     return left

@@ -95,7 +95,7 @@ def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
 MOST = 8
 """So many names are told one by one."""
 
-LETTERS = 120
+LETTERS = 110
 """In so many letters: a refusal is one line."""
 
 

@@ -117,10 +117,7 @@ class Reading:
         if self.columns:
             column = next(column for column in pair if self._name(column) not in record)
             return Refusal(f"columns.{column}", self._name(column), f"{there}; say which it is")
-        reason = (
-            "name the one to read, or say which are an instruction and its answer: "
-            "columns.instruction=… columns.output=…"
-        )
+        reason = "name the one to read, or set columns.instruction=… and columns.output=…"
         return Refusal("field", None, f"{there}; {reason}")
 
 

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import shutil
 import subprocess
 import sys
@@ -486,8 +485,8 @@ def test_of_many_configurations_a_few_are_named(reader: Reader, tmp_path: Path) 
     for config in (None, "a-configuration-of-forty-399"):
         settings = {"repo": "me/many", "corpus": "many", "config": config}
         refused = reader.read("hub", settings=settings)["refused"]
-        assert re.search(r" … and 3\d more", refused)
-        assert 4 < refused.count("a-configuration-of-forty-") < 8
+        assert " … and 36 more" in refused
+        assert refused.count("a-configuration-of-forty-") == 4 + (config is not None)
         assert config is None or "there are: a-configuration-of-forty-39, " in refused
 
 

@@ -275,8 +275,9 @@ class _Told:
         if not _is_damage(cause) or any(map(_tells, _causes(self.error))):
             return None
         *_, root = _causes(cause)
-        copy = f"if its copy in {_caches()} is damaged, delete it there: {FETCH}"
-        return self._of(f"cannot be read ({_first(root)[:SAID]}); {copy}")
+        again = "python -m sweep.fetch with these words fetches it again"
+        said = _first(root)[:SAID]
+        return self._of(f"cannot be read ({said}); delete its copy in {_caches()}, and {again}")
 
     def _not_to_be_had(self) -> str:
         """Neither in the cache nor from the hub."""

@@ -542,7 +542,7 @@ def test_a_file_that_is_damaged_is_one_line(
     reader.hub.repos[f"datasets/{owner}/{name}"] = tmp_path / name
     refused = reader.read(corpus)["refused"]
     assert refused.startswith(f"source={corpus}: {owner}/{name} cannot be read (")
-    assert f"if its copy in {reader.home} is damaged, delete it there" in refused
+    assert f"); delete its copy in {reader.home}, and python -m sweep.fetch with these" in refused
     assert "\n" not in refused
 
 

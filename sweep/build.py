@@ -7,6 +7,7 @@ checked against the type of its field (by pydantic), a key that is no field is r
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
@@ -34,6 +35,7 @@ def build(node: Mapping[str, Any], where: str, kind: type[T]) -> T:
     if not issubclass(cls, kind):
         raise Refusal(f"{where}._target_", node["_target_"], f"must be a {kind.__name__}")
     values = {key: value for key, value in node.items() if key != "_target_"}
+    where = _typed(cls, values, where)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in fields:
@@ -45,6 +47,17 @@ def build(node: Mapping[str, Any], where: str, kind: type[T]) -> T:
     with under(where):
         built: T = cls(**checked)
     return built
+
+
+def _typed(cls: Any, values: Mapping[str, Any], where: str) -> str:
+    """Where a node's settings are typed: those of a corpus stand beside the `source` that names it.
+
+    Or in its entry below `corpora`, if it has one.
+    """
+    corpus = re.fullmatch(r"(.+?)\.source(\..+)?", where)
+    if corpus is None:
+        return where
+    return f"corpora.{values['corpus']}" if getattr(cls, "in_conf", False) else corpus[1]
 
 
 def unknown_key(owner: str, key: str, known: Mapping[str, Any]) -> str:

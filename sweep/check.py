@@ -119,17 +119,23 @@ def _kept_apart(cell: Cell, workshop: Workshop) -> Cell:
         met = _check_data(cell, workshop)
         if not met:
             return cell
-        config = {**cell.config, "without": sorted(cell.without | met)}
+        rows = frozenset().union(*met.values())
+        config = {**cell.config, "without": sorted(cell.without | rows)}
         cell = make(config, workshop.fingerprint)
-    reason = "has ever more rows that its metrics need; calibrate on another, or evaluate on others"
+    name = next(iter(met))
+    reason = (
+        f"has ever more rows that metric.{name} needs; lower metric.{name}.n_samples, or give "
+        "either another split or corpus"
+    )
     raise Refusal("calib", cell.about["calib"], reason)
 
 
-def _check_data(cell: Cell, workshop: Workshop) -> frozenset[str]:
+def _check_data(cell: Cell, workshop: Workshop) -> dict[str, frozenset[str]]:
     """Every row that will be used: length, vocabulary, and on which side it is.
 
     Returns:
-        Hashes of the calibration rows of which a metric's rows hold something.
+        Hashes of the calibration rows of which a metric's rows hold something, by the metric's name
+        where there are any.
 
     Raises:
         Refusal: also if a file of the user's is on both sides.
@@ -143,7 +149,7 @@ def _check_data(cell: Cell, workshop: Workshop) -> frozenset[str]:
         _check_length("calib", windows.ids.shape[1], positions)
         place, origin = _tokenised(calibration)
         _check_tokens(place, origin, windows.ids, cell, workshop)
-    met: frozenset[str] = frozenset()
+    met: dict[str, frozenset[str]] = {}
     for name in cell.parts.metrics:
         where = f"metric.{name}"
         for corpus, data in workshop.material(cell, name).items():
@@ -162,7 +168,8 @@ def _check_data(cell: Cell, workshop: Workshop) -> frozenset[str]:
                     f"{len(shared)} of its {len(data.digests)} rows are calibration rows too; "
                     "evaluate on others, or calibrate on others",
                 )
-            met |= windows.contents.met(data.contents)
+            if rows := windows.contents.met(data.contents):
+                met[name] = met.get(name, frozenset()) | rows
     return met
 
 

@@ -129,8 +129,36 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
             continue
         if failure is not None:
             failures[cell.name] = failure
+            if workshop.unfit(cell) is not None:
+                queue = _without_its_model(queue, workshop, failures)
             if not device_works():
                 raise Broken("the GPU takes no more work from this process")
+
+
+def _without_its_model(
+    queue: deque[Cell], workshop: Workshop, failures: dict[str, str]
+) -> deque[Cell]:
+    """The queue without the cells of a model that cannot be used: they have failed with the first.
+
+    A cell that another process has in its hands is left to it.
+    """
+    left: deque[Cell] = deque()
+    for cell in queue:
+        folder = Folder(cell.settings.outputs, cell.name)
+        refusal = workshop.unfit(cell)
+        holding = None if refusal is None or finished(cell, folder) else take(folder.path)
+        if refusal is None or holding is None:
+            left.append(cell)
+            continue
+        failures[cell.name] = failure = _in_words(refusal)
+        with holding, _logged_to(folder, (cell.name, f"  failed: {failure}")):
+            asked = {name: cell.metric_id(name) for name in cell.parts.metrics}
+            folder.write_cell(cell.id, cell.identity, asked, cell.config, cell.about)
+            folder.write_failure(f"{failure}\n")
+            holding.end("failed")
+    if count := len(queue) - len(left):
+        log.error("  and so have the %d other cells of its model", count)
+    return left
 
 
 def _wait(held: Folder | None, idle: int, waiting: int, workshop: Workshop) -> None:

@@ -7,6 +7,7 @@ busy hub refuses, and what breaks off, is asked for again.
 
 from __future__ import annotations
 
+import ast
 import errno
 import logging
 import re
@@ -15,13 +16,14 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, listed
 
 T = TypeVar("T")
 log = logging.getLogger("sweep")
@@ -47,7 +49,16 @@ UNKNOWN = {
     "configuration": re.compile(r"^BuilderConfig '.*' not found"),
     "split": re.compile(r"^(Unknown|Bad) split"),
 }
-"""What `datasets` says of a name that a data set has not, and which there are."""
+"""What `datasets` says of a name that a data set has not; behind it, in a list, those it has."""
+
+SEVERAL = re.compile(r"^Config name is missing")
+"""What it says where a data set has several configurations; behind it the same."""
+
+SCRIPT = "Dataset scripts are no longer supported"
+"""What it says of a data set that is a program."""
+
+PARQUET = "refs/convert/parquet"
+"""Where the hub keeps copies that it makes of data sets, of some also that are programs."""
 
 STREAMING = {
     "STREAMING_READ_MAX_RETRIES": 1,
@@ -61,7 +72,43 @@ The client below it waits as well, and so is waited here."""
 CUT_SHORT = (EOFError, zlib.error)
 """What comes of a compressed file that is not whole."""
 
-FETCH = "where there is a network, python -m sweep.fetch with the words of this command fetches it"
+FETCH = "python -m sweep.fetch with these words fetches it where there is a network"
+
+UNTAKEN = "the hub does not take the token of HF_TOKEN (or of hf auth login)"
+
+NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+"""What a repository is called."""
+
+SAID = 80
+"""Letters of what a library says that go into a refusal; all of it is in the trace."""
+
+
+class OtherRevision(ValueError):
+    """What is in the cache is not what was asked for.
+
+    Args:
+        found, asked: commits.
+    """
+
+    def __init__(self, found: str, asked: str) -> None:
+        super().__init__(f"it holds revision {found[:12]}, asked for is {asked[:12]}")
+
+
+def check_name(repo: str, of_ones_own: str) -> None:
+    """Hold a repository's name against the form that all have.
+
+    Args:
+        repo: the name.
+        of_ones_own: what takes a path, which may be what was meant.
+
+    Raises:
+        Refusal: for the setting `repo`.
+    """
+    if NAME.fullmatch(repo):
+        return
+    path = Path(repo).expanduser()
+    hint = f"; {of_ones_own}" if repo and (path.is_absolute() or path.exists()) else ""
+    raise Refusal("repo", repo, f"must be OWNER/NAME, as on the hub{hint}")
 
 
 @contextmanager
@@ -79,22 +126,24 @@ def asking(
         repo: that holds it.
         beside: what the settings `revision`, `config` and `split` beside it are, where there are
             such: what is wrong with one of them is told by its name.
-        half: where in the cache a copy is that is not whole, and what it lacks, in words; None:
-            there is none.
+        half: what a copy in the cache lacks that is not whole, in words; None: there is none.
 
     Raises:
         Refusal: it is not to be had.
     """
+    unasked: str | None = None
     try:
-        with _offline_where_out_of_reach():
+        with _offline_where_out_of_reach() as unasked:
             yield
     except Exception as error:
         if not _is_the_hubs(error):
             raise
+        chosen: tuple[str, str | None] = setting, value
         for name, given in (beside or {}).items():
-            if given is not None and _is_of(name, error):
-                setting, value = name, given
-        raise Refusal(setting, value, _reason(repo, error, half)) from error
+            if _is_of(name, given, error):
+                chosen = name, given
+        told = _Told(repo, chosen[1], error, unasked, half)
+        raise Refusal(*chosen, told.reason()) from error
 
 
 def patiently(ask: Callable[[], T], waits: Sequence[float] = WAITS) -> T:
@@ -118,7 +167,7 @@ def _is_the_hubs(error: Exception) -> bool:
     from datasets.exceptions import DatasetsError
 
     kinds = (OSError, ValueError, DatasetsError, *CUT_SHORT)
-    return isinstance(error, kinds) or _is_of_the_client(error)
+    return isinstance(error, kinds) or _is_of_the_client(error) or _is_script(error)
 
 
 def of_the_hub(error: BaseException) -> bool:
@@ -134,55 +183,152 @@ def _is_of_the_client(error: BaseException) -> bool:
     return any(kind.__module__.partition(".")[0].startswith("httpx") for kind in type(error).mro())
 
 
-def _reason(repo: str, error: BaseException, half: Callable[[], str | None]) -> str:
-    """What is wrong and what would be right, by the first cause that is known."""
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        RemoteEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+@dataclass(frozen=True)
+class _Told:
+    """A failure, as it is told.
 
-    if _is_full(error):
-        return (
-            f"the disk is full, so {repo} could not be kept in {_caches()}; make "
-            "room there, or set HF_HOME to a folder on another disk"
-        )
-    for cause in _causes(error):
-        if isinstance(cause, FileNotFoundError) and (name := STREAMED.search(str(cause))):
-            return f"{repo} holds no such file at this revision ({name[0]})"
-        for what, said in UNKNOWN.items():
-            if said.search(str(cause)):
-                return f"{repo} has no such {what} ({_first(cause)})"
-    for cause in _causes(error):
-        if _is_damage(cause) and not any(map(_tells, _causes(error))):
-            *_, root = _causes(cause)
+    Attributes:
+        repo: what was asked for.
+        value: of the setting by which it is told; where that is the repository, it is not named.
+        error: what came of it.
+        unasked: why the cache alone was asked, in words; None: the hub was.
+        half: see `asking`.
+    """
+
+    repo: str
+    value: str | None
+    error: BaseException
+    unasked: str | None
+    half: Callable[[], str | None]
+
+    def reason(self) -> str:
+        """What is wrong and what would be right, by the first cause that is known."""
+        if _is_full(self.error):
+            it = "it" if self.repo == self.value else self.repo
             return (
-                f"{repo} cannot be read ({_first(root)}); if its copy in {_caches()} "
-                f"is damaged, delete it there: {FETCH}"
+                f"the disk is full, so {it} could not be kept in {_caches()}; make room there, or "
+                "set HF_HOME to a folder on another disk"
             )
-        if isinstance(cause, GatedRepoError) or _tells_of_a_gate(cause):
-            return (
-                f"{repo} is gated; ask for access on its page, then log in (hf auth login) or set "
-                "HF_TOKEN"
-            )
-        if isinstance(cause, RepositoryNotFoundError):
-            return f"the hub has no {repo}, or only for those who log in (hf auth login, HF_TOKEN)"
+        causes = list(_causes(self.error))
+        found = [
+            *map(self._of_its_parts, causes),
+            *(
+                say(cause)
+                for cause in causes
+                for say in (self._of_damage, self._of_the_permission, self._of_its_files)
+            ),
+        ]
+        return next(filter(None, found), None) or self._not_to_be_had()
+
+    def _of(self, verb: str) -> str:
+        """The repository and what it does, without it where it was named just before."""
+        return verb if self.repo == self.value else f"{self.repo} {verb}"
+
+    def _of_its_parts(self, cause: BaseException) -> str | None:
+        """What `datasets` says of a data set in which there is something else."""
+        said = str(cause)
+        if isinstance(cause, FileNotFoundError) and (name := STREAMED.search(said)):
+            return self._of(f"holds no such file at this revision ({name[0]})")
+        if SEVERAL.search(said):
+            return self._of(f"has several configurations: {listed(_names(said))}; name one")
+        for what, pattern in UNKNOWN.items():
+            if pattern.search(said):
+                there = listed(_names(said), self.value)
+                return self._of(f"has no such {what}; there are: {there}")
+        if _is_script(cause):
+            if _is_in_parquet(self.repo):
+                help = f"revision={PARQUET} is the hub's copy in parquet"
+            else:
+                help = "give its rows in a file, by calib=local or metric.NAME.source=local"
+            return self._of(f"is a loading script, which datasets no longer runs; {help}")
+        return None
+
+    def _of_its_files(self, cause: BaseException) -> str | None:
+        """What the hub says of a repository in which there is something else."""
+        from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionNotFoundError
+
         if isinstance(cause, RevisionNotFoundError):
-            return f"{repo} has no such revision on the hub; give a branch, a tag or a commit of it"
+            return self._of("has no such revision on the hub; give a branch, a tag or a commit")
         if isinstance(cause, RemoteEntryNotFoundError):
-            return f"{repo} holds no such file at this revision ({cause.response.url})"
-    told = next(filter(_tells, _causes(error)), error)
-    if there := half():
-        return (
-            f"its copy in the cache, {there}, and the hub does not give it ({_first(told)}; asked "
-            f"at {constants.ENDPOINT}); {FETCH}"
-        )
-    return (
-        f"{repo} is neither in the cache nor to be had from the hub ({_first(told)}; looked in "
-        f"{_caches()} and at {constants.ENDPOINT}); {FETCH}"
-    )
+            return self._of(f"holds no such file at this revision ({cause.response.url})")
+        return None
+
+    def _of_the_permission(self, cause: BaseException) -> str | None:
+        """It is not for everyone to see, or not for whoever asks."""
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        if isinstance(cause, GatedRepoError) or _is_not_found(cause, "gated dataset"):
+            access = "ask for access on its page, then log in (hf auth login) or set HF_TOKEN"
+            return self._of(f"is gated; {access}")
+        absent = _is_not_found(cause, "doesn't exist on the Hub")
+        if absent or isinstance(cause, RepositoryNotFoundError):
+            it = "such repository" if self.repo == self.value else self.repo
+            return f"the hub has no {it}, or only for those who log in (hf auth login, HF_TOKEN)"
+        if _status(cause) == 401:
+            return f"{UNTAKEN}; renew it, or unset it"
+        if _status(cause) == 403:
+            return self._of("may not be read with the token of HF_TOKEN (or of hf auth login)")
+        return None
+
+    def _of_damage(self, cause: BaseException) -> str | None:
+        """A file is there and cannot be read."""
+        if not _is_damage(cause) or any(map(_tells, _causes(self.error))):
+            return None
+        *_, root = _causes(cause)
+        again = "python -m sweep.fetch with these words fetches it again"
+        said = _first(root)[:SAID]
+        return self._of(f"cannot be read ({said}); delete its copy in {_caches()}, and {again}")
+
+    def _not_to_be_had(self) -> str:
+        """Neither in the cache nor from the hub."""
+        there = self.half()
+        if there:
+            where = f"its copy in {_caches()} lacks {there}"
+        elif isinstance(self.error, OtherRevision):
+            where = self._of(f"is not in {_caches()} ({self.error})")
+        else:
+            where = self._of(f"is not in {_caches()}")
+        return f"{where}, and {self.unasked or self._answered()}; {FETCH}"
+
+    def _answered(self) -> str:
+        """What came of asking the hub."""
+        from huggingface_hub import constants
+
+        told = next(filter(_tells, _causes(self.error)), self.error)
+        if (status := _status(told)) is not None:
+            return f"{constants.ENDPOINT} answered {status}"
+        if isinstance(told, OtherRevision):
+            return f"{constants.ENDPOINT} does not give it"
+        if not _is_of_the_client(told):
+            return f"{constants.ENDPOINT} does not give it ({_first(told)[:SAID]})"
+        kinds = {kind.__name__ for kind in type(told).mro()}
+        silent = kinds & {"ConnectError", "TimeoutException"}
+        return f"{constants.ENDPOINT} {'does not answer' if silent else 'broke off'}"
+
+
+def _names(said: str) -> list[object]:
+    """Those in the list that a library puts behind what it says; none where it puts none."""
+    found = re.search(r"\[.*?\]", said)
+    with suppress(ValueError, SyntaxError):
+        return list(ast.literal_eval(found[0])) if found else []
+    return []
+
+
+def _is_script(error: BaseException) -> bool:
+    return isinstance(error, RuntimeError) and str(error).startswith(SCRIPT)
+
+
+def _is_in_parquet(repo: str) -> bool:
+    """Whether the hub says that it has a copy of a data set in parquet."""
+    from huggingface_hub import HfApi
+
+    try:
+        refs = HfApi().list_repo_refs(repo, repo_type="dataset")
+    except Exception as error:
+        if not _is_the_hubs(error):
+            raise
+        return False
+    return any(ref.ref == PARQUET for ref in refs.converts)
 
 
 def _caches() -> str:
@@ -196,15 +342,18 @@ def _caches() -> str:
     return " and ".join(caches)
 
 
-def _is_of(setting: str, error: BaseException) -> bool:
-    """Whether what the setting names is not there."""
+def _is_of(setting: str, given: str | None, error: BaseException) -> bool:
+    """Whether what the setting names is not there, or there are several where it names none."""
     from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionNotFoundError
 
     causes = list(_causes(error))
+    if setting == "config":
+        missed = SEVERAL if given is None else UNKNOWN["configuration"]
+        return any(missed.search(str(cause)) for cause in causes)
+    if given is None:
+        return False
     if setting == "revision":
         return any(isinstance(cause, RevisionNotFoundError) for cause in causes)
-    if setting == "config":
-        return any(UNKNOWN["configuration"].search(str(cause)) for cause in causes)
     return any(
         isinstance(cause, RemoteEntryNotFoundError)
         or UNKNOWN["split"].search(str(cause))
@@ -236,11 +385,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _tells_of_a_gate(error: BaseException) -> bool:
-    """`datasets` keeps nothing of its cause but words."""
+def _is_not_found(error: BaseException, words: str) -> bool:
+    """Whether `datasets` says so; it keeps nothing of the cause but words."""
     from datasets.exceptions import DatasetNotFoundError
 
-    return isinstance(error, DatasetNotFoundError) and "gated dataset" in str(error)
+    return isinstance(error, DatasetNotFoundError) and words in str(error)
 
 
 def _tells(error: BaseException) -> bool:
@@ -280,8 +429,11 @@ def _first(error: BaseException) -> str:
 
 
 @contextmanager
-def _offline_where_out_of_reach() -> Iterator[None]:
-    """The libraries' own offline mode, as if HF_HUB_OFFLINE were set, and none of their remarks."""
+def _offline_where_out_of_reach() -> Iterator[str | None]:
+    """The libraries' own offline mode, as if HF_HUB_OFFLINE were set, and none of their remarks.
+
+    Gives why they are in that mode, in words; None: they are not.
+    """
     from datasets import config
     from datasets.utils import logging as of_datasets
     from huggingface_hub import constants
@@ -290,14 +442,19 @@ def _offline_where_out_of_reach() -> Iterator[None]:
     before = config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
     streaming = {name: getattr(config, name) for name in STREAMING}
     loud = of_datasets.get_verbosity(), of_hub.get_verbosity()
-    if not config.HF_HUB_OFFLINE and not _answers(config.HF_ENDPOINT):
+    unasked: str | None = None
+    if config.HF_HUB_OFFLINE:
+        own = "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else "HF_DATASETS_OFFLINE"
+        unasked = f"{own} is set"
+    elif not _answers(config.HF_ENDPOINT):
         config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+        unasked = f"{config.HF_ENDPOINT} does not answer"
     for name, value in STREAMING.items():
         setattr(config, name, value)
     of_datasets.set_verbosity_error()
     of_hub.set_verbosity(logging.ERROR)
     try:
-        yield
+        yield unasked
     finally:
         config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
         for name, value in streaming.items():

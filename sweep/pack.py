@@ -9,6 +9,7 @@ outputs/jobs/<sweep>/<pack>.json      the cells of one job
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -151,7 +152,8 @@ def _blame(said: Mapping[str, Any], refusal: Refusal) -> None:
     """Leave in the folder of a cell that is not finished why it could not be begun."""
     folder = Folder(said["config"]["outputs"], said["name"])
     if any(folder.metric(name, id) is None for name, id in said["metrics"].items()):
-        folder.write_failure(f"Refusal: {refusal}\n")
+        trace = "".join(traceback.format_exception(refusal))  # with what a library said
+        folder.write_failure(f"Refusal: {refusal}\n\n{trace}")
 
 
 def _made(said: Mapping[str, Any], workshop: Workshop) -> Cell:

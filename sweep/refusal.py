@@ -7,8 +7,10 @@ configuration adds the path (`Refusal.under`). A refusal is printed as one line,
 from __future__ import annotations
 
 import difflib
+from bisect import bisect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 
 
 class Stop(Exception):
@@ -103,10 +105,30 @@ def by_reason(failures: Iterable[tuple[str, str]]) -> list[str]:
     found: dict[str, list[str]] = {}
     for name, reason in failures:
         found.setdefault(reason, []).append(name)
-    return [f"{', '.join(names)}: {reason}" for reason, names in found.items()]
+    return [f"{listed(names)}: {reason}" for reason, names in found.items()]
 
 
 def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
     """A question that names what is spelt like it, with a space behind; empty if nothing is."""
     close = difflib.get_close_matches(name, [*known], n=most)
     return f"did you mean {', '.join(close)}? " if close else ""
+
+
+MOST = 8
+"""So many names are told one by one."""
+
+LETTERS = 110
+"""In so many letters: a refusal is one line."""
+
+
+def listed(names: Iterable[object], like: object = "") -> str:
+    """Names for a refusal, or `none`; of many those that are spelt like another, then the first."""
+    known = list(dict.fromkeys(map(str, names)))
+    if len(known) <= MOST and len("".join(known)) <= LETTERS:
+        return ", ".join(known) or "none"
+    close = difflib.get_close_matches(str(like), known, n=MOST)
+    ordered = [*close, *(name for name in known if name not in close)]
+    length = list(accumulate(map(len, ordered)))
+    count = max(1, min(MOST, bisect(length, LETTERS)))
+    shown = ", ".join(ordered[:count])
+    return shown if count == len(known) else f"{shown} … and {len(known) - count} more"

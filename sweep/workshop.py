@@ -37,7 +37,7 @@ from sweep.model.original import Copied
 from sweep.model.reading import load_tokenizer, read_config, skeleton
 from sweep.model.weights import check_weights, load
 from sweep.progress import EVERY
-from sweep.refusal import under
+from sweep.refusal import Refusal, under
 
 T = TypeVar("T")
 log = logging.getLogger("sweep")
@@ -56,6 +56,7 @@ class Workshop:
         self._resident: tuple[str, Bench] | None = None
         self._expected: Sequence[Cell] = ()
         self._gathered: tuple[str, OnDisk] | None = None
+        self._unfit: dict[str, Refusal] = {}
 
     def expect(self, cells: Sequence[Cell]) -> None:
         """These cells will come: what is collected for one of them may as well serve the others."""
@@ -172,18 +173,32 @@ class Workshop:
         return self._once("memory", outputs, lambda: Kept(outputs))
 
     def bench(self, cell: Cell) -> Bench:
-        """The cell's model, loaded; the one that was there before is let go."""
+        """The cell's model, loaded; the one that was there before is let go.
+
+        Raises:
+            Refusal: it cannot be used; from then on it is not loaded again.
+        """
         key = _key(cell.parts.checkpoint)
+        if key in self._unfit:
+            raise self._unfit[key]
         if self._resident is None or self._resident[0] != key:
             self._resident = None
-            with under("model"):
-                model = load(cell.parts.checkpoint, scratch(cell.settings.outputs, "stream"))
+            try:
+                with under("model"):
+                    model = load(cell.parts.checkpoint, scratch(cell.settings.outputs, "stream"))
+            except Refusal as refusal:
+                self._unfit[key] = refusal
+                raise
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             memory = self.memory(cell)
             size, folder = cell.settings.batch_size, cell.parts.checkpoint.folder()
             bench = Bench(model, tokenizer, size, self.progress, memory, folder)
             self._resident = (key, bench)
         return self._resident[1]
+
+    def unfit(self, cell: Cell) -> Refusal | None:
+        """Why the cell's model could not be used when it was loaded; None: it was not, or could."""
+        return self._unfit.get(_key(cell.parts.checkpoint))
 
     def gathered(self, cell: Cell, windows: Windows | None) -> OnDisk | None:
         """Statistics of the dense model, which the cell's bench must be; None if it has its own.

@@ -47,6 +47,9 @@ def corpora() -> dict[str, Any]:
     return {str(name): node for name, node in found.items()}
 
 
+LONGEST = 250
+"""Letters of whatever is refused, with ordinary paths."""
+
 SHORTEST = 0.5
 """Seconds that count as a wait."""
 
@@ -91,6 +94,7 @@ class Reader:
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         found: dict[str, Any] = json.loads(self.process.stdout.readline())
+        assert len(found.get("refused", "")) <= LONGEST, found["refused"]
         return found
 
 
@@ -100,19 +104,18 @@ def read(asked: dict[str, Any]) -> dict[str, Any]:
         shutil.rmtree(constants.HF_HOME, ignore_errors=True)
     repository._commit.cache_clear()
     _snapshot.cache_clear()
+    os.environ.update({"HF_TOKEN": asked["token"]} if "token" in asked else {})
     try:
         return rows(asked) if "corpus" in asked else model(asked)
     except Refusal as refusal:
         return {"refused": str(refusal)}
+    finally:
+        os.environ.pop("HF_TOKEN", None)
 
 
 def model(asked: dict[str, Any]) -> dict[str, Any]:
     """The folder of a model, as it is in the cache then."""
-    os.environ.update({"HF_TOKEN": asked["token"]} if "token" in asked else {})
-    try:
-        folder = Hub(**asked["settings"]).folder()
-    finally:
-        os.environ.pop("HF_TOKEN", None)
+    folder = Hub(**asked["settings"]).folder()
     found = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.iterdir()}
     return {"folder": str(folder), "files": found}
 

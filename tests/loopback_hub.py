@@ -23,6 +23,9 @@ from urllib.parse import unquote, urlsplit
 DATASETS = "datasets/"
 """What stands before the name of a data set's repository."""
 
+PARQUET = "refs/convert/parquet"
+"""The revision at which a copy of a data set in parquet is."""
+
 
 @dataclass
 class Fault:
@@ -56,6 +59,8 @@ class LoopbackHub:
         repos: folder of each repository: `owner/name` of a model, `datasets/owner/name`.
         commits: of those repositories that have one by decree; the others' is made of their files.
         gated: those that want a token.
+        tokens: those that are taken; any other is refused, whatever it is for.
+        converted: folders of the copies in parquet that it has made of data sets.
         faults: what goes wrong, while it does.
         asked: method and path of every request, and from which byte on, if not from the first.
         address: for HF_ENDPOINT.
@@ -65,6 +70,8 @@ class LoopbackHub:
         self.repos = dict(repos)
         self.commits: dict[str, str] = {}
         self.gated: set[str] = set()
+        self.tokens = {"hf_of_a_user"}
+        self.converted: dict[str, Path] = {}
         self.faults: list[Fault] = []
         self.asked: list[str] = []
         self.address = ""
@@ -109,7 +116,11 @@ class LoopbackHub:
             headers: of the request.
             asked: the request's body.
         """
-        words = unquote(urlsplit(path).path).strip("/").split("/")
+        words = [unquote(word) for word in urlsplit(path).path.strip("/").split("/")]
+        token = headers.get("Authorization")
+        if token is not None and token.removeprefix("Bearer ") not in self.tokens:
+            message = "Invalid credentials in Authorization header"
+            return Said(401, {"X-Error-Message": message}, b"")
         api = words[0] == "api"
         words = words[1:] if api else words
         kind = words.pop(0) + "/" if words[0] in ("models", "datasets") else ""
@@ -119,12 +130,26 @@ class LoopbackHub:
             return Said(401, {"X-Error-Code": "RepoNotFound"}, b"")
         if repo in self.gated and not headers.get("Authorization"):
             return Said(401, {"X-Error-Code": "GatedRepo"}, b"")
-        commit = self.commit(repo)
-        if (words[1] if len(words) > 1 else "main") not in ("main", commit):
+        if api and words == ["refs"]:
+            return self._refs(repo)
+        asked_for = words[1] if len(words) > 1 else "main"
+        copy = f"{repo}@{PARQUET}"
+        if repo in self.converted and asked_for in (PARQUET, self.commit(copy)):
+            repo = copy
+        elif asked_for not in ("main", self.commit(repo)):
             return Said(404, {"X-Error-Code": "RevisionNotFound"}, b"")
         if api:
             return self._info(repo, words, urlsplit(path).query, asked)
         return self._file(repo, "/".join(words[2:]), headers.get("Range", ""))
+
+    def _refs(self, repo: str) -> Said:
+        """Its branches and what else has a name."""
+        converts: list[dict[str, str]] = []
+        if repo in self.converted:
+            commit = self.commit(f"{repo}@{PARQUET}")
+            converts.append({"name": "parquet", "ref": PARQUET, "targetCommit": commit})
+        told = {"branches": [], "tags": [], "converts": converts}
+        return Said(200, {"Content-Type": "application/json"}, json.dumps(told).encode())
 
     def _info(self, repo: str, words: list[str], query: str, asked: bytes) -> Said:
         """What a repository is, or what is in it."""
@@ -137,7 +162,8 @@ class LoopbackHub:
             told = [_entry(name, files[name]) for name in names if name in files]
         else:
             siblings = [{"rfilename": name} for name in files]
-            told = {"id": repo.removeprefix(DATASETS), "sha": self.commit(repo), "private": False}
+            name = repo.removeprefix(DATASETS).partition("@")[0]
+            told = {"id": name, "sha": self.commit(repo), "private": False}
             told |= {"siblings": siblings, "gated": repo in self.gated, "tags": []}
         return Said(200, {"Content-Type": "application/json"}, json.dumps(told).encode())
 
@@ -172,7 +198,8 @@ class LoopbackHub:
         return Said(206, headers, part)
 
     def _files(self, repo: str) -> dict[str, Path]:
-        folder = self.repos[repo]
+        copied, _, _ = repo.partition("@")
+        folder = self.repos[repo] if copied == repo else self.converted[copied]
         found = sorted(file for file in folder.rglob("*") if file.is_file())
         return {str(file.relative_to(folder)): file for file in found}
 

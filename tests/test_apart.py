@@ -120,7 +120,10 @@ def test_what_never_ends_is_refused(frozen: Any, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Exercises, "rows", lambda self, part, seed: iter(evaluation))
     with pytest.raises(Refusal) as caught:
         checked(frozen(*WORDS, "metric.tasks.n_samples=400"))
-    assert str(caught.value).startswith("calib=alpaca: has ever more rows that its metrics need")
+    assert str(caught.value) == (
+        "calib=alpaca: has ever more rows that metric.tasks needs; lower metric.tasks.n_samples, "
+        "or give either another split or corpus"
+    )
 
 
 def test_the_result_counts_them_and_the_same_command_finds_it_done(

@@ -9,6 +9,7 @@ import pytest
 from pydantic import Field
 
 from sweep.build import build
+from sweep.cell import _parts
 from sweep.refusal import Refusal
 
 
@@ -97,3 +98,40 @@ def test_a_class_that_does_not_exist_is_named() -> None:
 def test_a_part_of_another_kind_is_refused() -> None:
     with pytest.raises(Refusal, match=r"outer\._target_=.*Inner: must be a Outer"):
         build({"_target_": INNER}, "outer", Outer)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("calib=hub", "calib.repo=a/b", "calib.first=0"), "calib.first=0: must be greater"),
+        (("calib=hub", "calib.repo=a"), "calib.repo=a: must be OWNER/NAME"),
+        (("calib=hub", "calib.repo=a/b", "calib.split=[x]"), "calib.split=['x']: must be"),
+        (
+            (
+                "metric=[tasks]",
+                "metric.tasks.source=hub",
+                "metric.tasks.repo=a/b",
+                "metric.tasks.first=0",
+            ),
+            "metric.tasks.first=0: must be greater",
+        ),
+        (
+            (
+                "calib=mix",
+                "++calib.parts.alpaca.source=hub",
+                "++calib.parts.alpaca.repo=a/b",
+                "++calib.parts.alpaca.first=0",
+            ),
+            "calib.parts.alpaca.first=0: must be greater",
+        ),
+        (("corpora=hub", "corpora.c4.first=0"), "corpora.c4.first=0: must be greater"),
+        (("corpora=hub", "corpora.c4.repo=c4"), "corpora.c4.repo=c4: must be OWNER/NAME"),
+    ],
+)
+def test_a_setting_of_a_corpus_is_named_as_it_is_typed(
+    frozen: Any, words: tuple[str, ...], said: str
+) -> None:
+    config = frozen(*words)
+    with pytest.raises(Refusal) as caught:
+        _parts(config)
+    assert str(caught.value).startswith(said)

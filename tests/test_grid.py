@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sweep import workshop
+from sweep.attempt import latest
 from sweep.cell import make
 from sweep.files import Folder
 from sweep.grid import sweep
@@ -260,6 +261,40 @@ class TestSweep:
         (cell,) = cells(tmp_path)
         assert not (cell / "metrics").exists()
 
+    def test_a_model_that_cannot_be_used_is_loaded_once_and_ends_all_its_cells_in_one_line(
+        self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The cells of other models are run."""
+        folder = tmp_path / "model"
+        shutil.copytree(WEIGHTS, folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["model.layers.2.self_attn.q_proj.weight"][5, 7] = float("nan")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        own = ("model=local", f"model.path={folder}", "corpora=embedded", "seqlen=256")
+        bad = [small(f"method={m}", "metric=[perplexity]", *own) for m in ("magnitude", "wanda")]
+        good = small("method=magnitude", "metric=[perplexity]")
+        loads: list[Any] = []
+        load = workshop.load
+        monkeypatch.setattr(workshop, "load", lambda c, *more: loads.append(c) or load(c, *more))
+        for attempt in (1, 2):
+            with pytest.raises(Failed) as caught:
+                sweep([*bad, good])
+            first, line, *_ = str(caught.value).splitlines()
+            assert first == f"3 of {5 if attempt == 1 else 3} cells failed"
+            assert str(caught.value).count("holds NaN or infinity") == 1
+            failed = [cell for cell in cells(tmp_path) if cell.name in line]
+            assert len(failed) == 3
+            assert len([one for one in loads if getattr(one, "path", None)]) == attempt
+            for cell in failed:
+                assert "q_proj.weight holds NaN" in (cell / "failure.txt").read_text()
+                assert "q_proj.weight holds NaN" in (cell / "log.txt").read_text()
+                assert (cell / "cell.yaml").is_file()
+                last, alive = latest(cell) or (None, True)
+                assert not alive
+                assert last is not None
+                assert last.ended == "failed"
+        assert len([cell for cell in cells(tmp_path) if (cell / "metrics").is_dir()]) == 2
+
     def test_a_value_that_is_no_number_fails_its_cell_and_is_retried(
         self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -336,8 +371,6 @@ class TestSweep:
     def test_the_model_is_loaded_once_for_all_cells(
         self, configs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from sweep import workshop
-
         loads: list[Any] = []
         load = workshop.load
         monkeypatch.setattr(workshop, "load", lambda c, *more: loads.append(c) or load(c, *more))

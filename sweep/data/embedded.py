@@ -29,6 +29,7 @@ class Prose(Source):
     packing: ClassVar[Packing | None] = "concat"
     is_file: ClassVar[bool] = False
     endless: ClassVar[bool] = True
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:
@@ -57,6 +58,7 @@ class Exercises(Source):
     packing: ClassVar[Packing | None] = "concat"
     is_file: ClassVar[bool] = False
     endless: ClassVar[bool] = True
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = None
 
     def origin(self) -> Origin:

@@ -16,7 +16,8 @@ from sweep.data.record import Column, Malformed, Reading
 from sweep.data.repository import FORMATS, Repository
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
-from sweep.refusal import Refusal
+from sweep.hub import check_name
+from sweep.refusal import Refusal, listed
 
 HELD_OUT = 0.1
 """Share of a corpus without splits that is kept for evaluation, chosen by content hash."""
@@ -42,7 +43,8 @@ class Documents(Source):
         packing: `concat` for documents that are shorter than a window.
 
     Raises:
-        Refusal: `first` without data files, or a data file in a format that is not read.
+        Refusal: no name of a repository, `first` without data files, or a data file in a format
+            that is not read.
     """
 
     corpus: str
@@ -56,9 +58,11 @@ class Documents(Source):
     field: str = "text"
     packing: Packing = "sample"
     is_file: ClassVar[bool] = False
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = "\n\n"
 
     def __post_init__(self) -> None:
+        _check_name(self.repo)
         if not self.files:
             if self.first is not None:
                 reason = "is of data files, and files is false; a split is read whole: leave it out"
@@ -110,8 +114,12 @@ class Instructions(Source):
         config: the repository's configuration, where it has several.
         calibration, evaluation: name of the split for each part; the same for both: a tenth of its
             rows, chosen by content, is for evaluation.
-        instruction, input, output: the columns; an input may be absent, and so may an output where
-            there is a column `instances`, of which the first then counts.
+        instruction, input, output: the columns; an output may be absent where there is a column
+            `instances`, of which the first then counts. None as an input: a column `input`, if
+            there is one.
+
+    Raises:
+        Refusal: no name of a repository.
     """
 
     corpus: str
@@ -121,11 +129,15 @@ class Instructions(Source):
     calibration: str = "train"
     evaluation: str = "train"
     instruction: str = "instruction"
-    input: str = "input"
+    input: str | None = None
     output: str = "output"
     packing: ClassVar[Packing | None] = "concat"
     is_file: ClassVar[bool] = False
+    in_conf: ClassVar[bool] = True
     joint: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        _check_name(self.repo)
 
     def origin(self) -> Origin:
         """The commit fixes the rows; a branch or a tag is looked up, in the cache if need be."""
@@ -141,6 +153,7 @@ class Instructions(Source):
         wanted = {"instruction": self.instruction}
         if "instances" not in data.column_names:
             wanted |= {"output": self.output}
+            wanted |= {} if self.input is None else {"input": self.input}
         repository.check_columns(data, wanted)
         for index in _order(len(data), seed):
             row = self._row(index, data[index])
@@ -158,11 +171,12 @@ class Instructions(Source):
                 if isinstance(instances, Mapping)
                 else instances[0]
             )
-        if self.output not in answered:
-            there = ", ".join(answered)
-            reason = f"row {index} of {self.repo} has {there}"
-            raise self._repository().wrong("output", self.output, reason)
-        texts = (record[self.instruction], answered.get(self.input), answered[self.output])
+        for setting, column in (("output", self.output), ("input", self.input)):
+            if column is not None and column not in answered:
+                reason = f"row {index} of {self.repo} has {listed(answered, column)}"
+                raise self._repository().wrong(setting, column, reason)
+        given = answered.get("input" if self.input is None else self.input)
+        texts = (record[self.instruction], given, answered[self.output])
         return Instruction(*(text or "" for text in texts))
 
 
@@ -185,7 +199,7 @@ class Dataset(Source):
         field, columns: which columns are read, see `sweep.data.local.Local`.
 
     Raises:
-        Refusal: a field beside columns.
+        Refusal: no name of a repository, or a field beside columns.
     """
 
     corpus: str
@@ -202,6 +216,7 @@ class Dataset(Source):
 
     def __post_init__(self) -> None:
         """See `Reading`."""
+        _check_name(self.repo)
         self._reading()
 
     def _reading(self) -> Reading:
@@ -232,6 +247,11 @@ class Dataset(Source):
 def _of_conf(corpus: str, repo: str, revision: str, config: str | None) -> Repository:
     """The repository of a corpus that has its entry in `conf/`, by which mistakes are told."""
     return Repository(repo, revision, config, f"corpora.{corpus}", ("source", corpus))
+
+
+def _check_name(repo: str) -> None:
+    """Raises: Refusal: for `repo`."""
+    check_name(repo, f"a file is calib=local calib.path={repo} (metric.NAME.source=local, .path)")
 
 
 def held_out(row: Instruction | Text) -> bool:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from sweep.data.row import Instruction, Row, Text
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, listed
 
 Record = Mapping[str, Any]
 
@@ -68,7 +68,8 @@ class Reading:
         wanted = [(None, self.field)] if self.field is not None else list(self.columns.items())
         for setting, name in wanted:
             if name not in record:
-                reason = f"{place} of {of} has {_names(record)}; name one that every row has"
+                there = _names(record, name)
+                reason = f"{place} of {of} has {there}; name one that every row has"
                 raise Refusal(f"columns.{setting}" if setting else "field", name, reason)
         if self.field is not None:
             if _is_list(record[self.field]):
@@ -116,10 +117,7 @@ class Reading:
         if self.columns:
             column = next(column for column in pair if self._name(column) not in record)
             return Refusal(f"columns.{column}", self._name(column), f"{there}; say which it is")
-        reason = (
-            "name the one to read, or say which are an instruction and its answer: "
-            "columns.instruction=… columns.output=…"
-        )
+        reason = "name the one to read, or set columns.instruction=… and columns.output=…"
         return Refusal("field", None, f"{there}; {reason}")
 
 
@@ -141,8 +139,8 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _names(record: Record) -> str:
-    return "the fields " + ", ".join(map(str, record)) if record else "no fields"
+def _names(record: Record, like: str = "") -> str:
+    return f"the fields {listed(record, like)}" if record else "no fields"
 
 
 def _is_list(value: Any) -> bool:

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sweep.data.source import Origin
-from sweep.hub import STREAM_WAITS, WAITS, asking, patiently
-from sweep.refusal import Refusal
+from sweep.hub import STREAM_WAITS, WAITS, OtherRevision, asking, patiently
+from sweep.refusal import Refusal, listed
 
 FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
 """How `datasets` calls the formats of data files."""
@@ -88,7 +88,7 @@ class Repository:
         """Raises: Refusal: for the setting that names a column which is not there."""
         for setting, column in wanted.items():
             if column not in data.column_names:
-                there = ", ".join(data.column_names)
+                there = listed(data.column_names, column)
                 raise self.wrong(setting, column, f"{self.name} has the columns {there}")
 
     def _had(
@@ -123,7 +123,7 @@ def _split(repo: str, config: str | None, revision: str, split: str) -> Any:
     """A split as `datasets` loads it, if it is of the revision that was asked for.
 
     Raises:
-        ValueError: where the hub is out of reach, `datasets` takes whatever revision it has.
+        OtherRevision: where the hub is out of reach, `datasets` takes whatever revision it has.
     """
     import datasets
 
@@ -131,7 +131,7 @@ def _split(repo: str, config: str | None, revision: str, split: str) -> Any:
     for file in data.cache_files:
         found = Path(file["filename"]).parent.name
         if COMMIT.fullmatch(found) and COMMIT.fullmatch(revision) and found != revision:
-            raise ValueError(f"the cache holds revision {found}, asked for is {revision}")
+            raise OtherRevision(found, revision)
     return data
 
 

@@ -40,9 +40,12 @@ class Source(ABC):
 
     Attributes:
         endless: whether its rows are made as long as anyone asks for more.
+        in_conf: whether its settings stand in its entry below `corpora`; else they are typed beside
+            the `source` that names it.
     """
 
     endless: ClassVar[bool] = False
+    in_conf: ClassVar[bool] = False
 
     @property
     @abstractmethod

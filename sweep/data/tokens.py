@@ -10,7 +10,7 @@ from typing import ClassVar, final
 from sweep.data.local import existing, file_sha256
 from sweep.data.row import Row, Tokens
 from sweep.data.source import Origin, Packing, Part, Source
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, listed
 
 
 @final
@@ -52,7 +52,7 @@ class TokenFile(Source):
                 names = list(file.keys())
                 key = self.key or (names[0] if len(names) == 1 else None)
                 if key not in names:
-                    there = ", ".join(names) or "none"
+                    there = listed(names, self.key or "")
                     raise Refusal("key", self.key, f"{self.path} holds the tensors: {there}")
                 tensor = file.get_tensor(key)
         except SafetensorError as error:

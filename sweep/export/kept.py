@@ -8,7 +8,7 @@ from typing import Any
 
 from sweep import card
 from sweep.files import Folder
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, listed
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def _folder(word: str, outputs: Path) -> Folder:
     if len(meant) == 1:
         return Folder(outputs, meant[0])
     if meant:
-        raise Refusal("", "", f"{word}: is the beginning of {', '.join(meant)}; give more of it")
-    there = ", ".join(names) or "none"
+        raise Refusal("", "", f"{word}: is the beginning of {listed(meant)}; give more of it")
+    there = listed(names, word)
     reason = f"no such cell, neither a folder nor below {outputs}; there are: {there}"
     raise Refusal("", "", f"{word}: {reason}")
 

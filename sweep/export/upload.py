@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
+from sweep.hub import NAME, UNTAKEN
 from sweep.refusal import Refusal
 
 
@@ -18,7 +18,7 @@ def check(repo: str | None) -> str:
 
     if repo is None:
         raise Refusal("", "", "--to hub: needs --repo OWNER/NAME, the repository to upload to")
-    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repo):
+    if not NAME.fullmatch(repo):
         raise Refusal("", "", f"--repo {repo}: must be OWNER/NAME")
     token = get_token()
     if not token:
@@ -52,8 +52,8 @@ def upload(folder: Path, repo: str, token: str, *, public: bool, message: str) -
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         reasons = {
-            401: "the hub does not take the token (of HF_TOKEN, or of hf auth login)",
-            403: "the token (of HF_TOKEN, or of hf auth login) may not write there",
+            401: f"{UNTAKEN}; renew it",
+            403: "the token of HF_TOKEN (or of hf auth login) may not write there",
             429: "the hub asks for patience; try again later",
         }
         first = (str(error).splitlines() or [""])[0]

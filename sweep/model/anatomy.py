@@ -14,7 +14,7 @@ from typing import NamedTuple, cast
 from torch import nn
 
 from sweep.model.matrix import Matrix, experts
-from sweep.refusal import Refusal
+from sweep.refusal import Refusal, listed
 
 SCOPES = {
     "all": "",
@@ -51,17 +51,19 @@ def tell(model: nn.Module, told: Told) -> None:
         lists = [n for n, inner in model.named_modules() if isinstance(inner, nn.ModuleList)]
         if told.blocks not in lists:
             reason = f"is no torch.nn.ModuleList of {type(model).__name__}; it has "
-            raise Refusal("blocks", told.blocks, reason + (", ".join(lists) or "none"))
+            raise Refusal("blocks", told.blocks, reason + listed(lists, told.blocks))
     if told.dense is not None:
         names = list(matrices(model))
         try:
             held = [name for name in names if re.search(told.dense, name)]
         except re.error as error:
-            reason = f"is no regular expression ({error}); give one over {_kinds(names)}"
+            reason = (
+                f"is no regular expression ({error}); give one over {_kinds(names, told.dense)}"
+            )
             raise Refusal("dense", told.dense, reason) from error
         if not held or len(held) == len(names):
             what = "every matrix" if held else "no matrix"
-            reason = f"matches {what}; give a regular expression over {_kinds(names)}"
+            reason = f"matches {what}; give a regular expression over {_kinds(names, told.dense)}"
             raise Refusal("dense", told.dense, reason)
 
 
@@ -204,7 +206,7 @@ def select(names: Sequence[str], scope: str) -> list[str]:
     Raises:
         Refusal: for `scope`: no regular expression, or none that matches; lists what there is.
     """
-    kinds = _kinds(names)
+    kinds = _kinds(names, scope)
     try:
         pattern = re.compile(SCOPES.get(scope, scope))
     except re.error as error:
@@ -217,8 +219,8 @@ def select(names: Sequence[str], scope: str) -> list[str]:
     return chosen
 
 
-def _kinds(names: Sequence[str]) -> str:
-    return ", ".join(dict.fromkeys(_kind(name) for name in names))
+def _kinds(names: Sequence[str], like: str) -> str:
+    return listed((_kind(name) for name in names), like)
 
 
 def _kind(name: str) -> str:

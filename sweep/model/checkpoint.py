@@ -11,8 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from sweep.hub import NAME
 from sweep.model.placement import Attention, Device, DeviceMap, Load
 from sweep.refusal import Refusal
+
+PICKLED = (
+    "holds pickled weights only, not safetensors; model.pickles=true reads them, and nothing but "
+    "tensors from them"
+)
+"""What is said of them where nobody has allowed them."""
 
 DType = Literal["float32", "bfloat16", "float16"]
 
@@ -67,7 +74,9 @@ def check_folder(path: str, pickles: bool) -> Path:
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise Refusal("path", path, "no such folder; give one that holds a Hugging Face model")
+        hint = f"; model=hub model.repo={path} is of the hub" if NAME.fullmatch(path) else ""
+        reason = f"no such folder; give one that holds a Hugging Face model{hint}"
+        raise Refusal("path", path, reason)
     if not (folder / "config.json").is_file():
         raise Refusal("path", path, "holds no model (no config.json)")
     if any(folder.glob("*.safetensors")):
@@ -75,10 +84,5 @@ def check_folder(path: str, pickles: bool) -> Path:
     if not any(folder.glob("*.bin")):
         raise Refusal("path", path, "holds no weights (no *.safetensors)")
     if not pickles:
-        raise Refusal(
-            "path",
-            path,
-            "holds pickled weights only, which can run code when loaded; convert them to "
-            "safetensors, or set model.pickles=true if you trust them",
-        )
+        raise Refusal("path", path, PICKLED)
     return folder

@@ -81,8 +81,16 @@ def _indexed(index: Path) -> list[str]:
         raise ValueError(f"its {index.name} cannot be used ({said[0]})") from error
 
 
+def are_pickled(names: Iterable[str]) -> bool:
+    """Whether all weights among the names of a model's files are pickled, and there are some."""
+    known = list(names)
+    stem = PICKLE.removesuffix(".bin")
+    pickled = [name for name in known if name.startswith(stem)]
+    return bool(pickled) and not any(name.endswith(".safetensors") for name in known)
+
+
 def lacking(folder: Path, pickles: bool) -> str | None:
-    """What a folder lacks to be loaded, by the names of its files; None: nothing.
+    """What a folder lacks to be loaded, in words; None: nothing.
 
     Args:
         folder: a model's.
@@ -94,11 +102,11 @@ def lacking(folder: Path, pickles: bool) -> str | None:
         weights = weight_files(folder)
     except ValueError:
         return None  # that is another error, and told where it is met
-    if not weights or (PICKLE in weights[0] and not pickles):
-        return f"weights ({SAFETENSORS}, or its parts with their index)"
+    if not weights or (are_pickled(weights) and not pickles):
+        return "weights"
     missing = [name for name in weights if not (folder / name).is_file()]
     if missing:
-        return f"{len(missing)} of {len(weights)} files of weights, {missing[0]} the first"
+        return f"{len(missing)} of {len(weights)} files of weights"
     return None if matching(folder, VOCABULARIES) else "a tokenizer"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, final
 
-from sweep.hub import FETCH, asking, patiently
-from sweep.model.checkpoint import Checkpoint, DType, check_folder
-from sweep.model.contents import CARD, VOCABULARIES, lacking
+from sweep.hub import asking, check_name, patiently
+from sweep.model.checkpoint import PICKLED, Checkpoint, DType, check_folder
+from sweep.model.contents import CARD, VOCABULARIES, are_pickled, lacking
 from sweep.model.placement import (
     Attention,
     Device,
@@ -59,7 +60,9 @@ class Hub(Checkpoint):
     dense: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises: Refusal: a device map that cannot be meant, or streaming beside one."""
+        """Raises: Refusal: no name of a repository, a device map that cannot be meant, or streaming
+        beside one."""
+        check_name(self.repo, f"model=local model.path={self.repo} takes a folder")
         check_device_map(self.device, self.device_map)
         check_load(self.load, self.device_map, self.pickles)
 
@@ -104,6 +107,7 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
     )
 
     files = [*FILES, *VOCABULARIES, *(["*.bin"] if pickles else [])]
+    given: list[Path] = []
 
     def snapshot() -> Path:
         found = Path(
@@ -115,22 +119,32 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
                 local_files_only=constants.HF_HUB_OFFLINE,
             )
         )
-        if what := lacking(found, pickles):
-            if constants.HF_HUB_OFFLINE:
-                reason = f"its copy in the cache, {found}, lacks {what}; {FETCH}"
-                raise Refusal("repo", repo, reason)
-            # of a hub in trouble, what is in the cache is given out, whole or not: ask it again
-            HfApi().model_info(repo, revision=revision)
+        given.append(found)
+        if lacking(found, pickles):
+            names = _known(found)
+            if pickles or not are_pickled(names):
+                # of a hub in trouble, what is in the cache is given out, whole or not: ask it again
+                told = HfApi().model_info(repo, revision=revision)
+                names += [file.rfilename for file in told.siblings or ()]
+            if not pickles and are_pickled(names):
+                raise Refusal("repo", repo, PICKLED)
         with suppress(OSError, ValueError):  # its licence stands there; nothing else hangs on it
             hf_hub_download(repo, CARD, revision=found.name)
         return found
 
     def half() -> str | None:
         config = try_to_load_from_cache(repo, "config.json", revision=revision)
-        if not isinstance(config, str):
-            return None
-        what = lacking(Path(config).parent, pickles)
-        return what and f"{Path(config).parent}, lacks {what}"
+        folders = [*given, *([Path(config).parent] if isinstance(config, str) else [])]
+        return lacking(folders[-1], pickles) if folders else None
 
     with asking("repo", repo, repo, {"revision": revision}, half):
         return patiently(snapshot)
+
+
+def _known(folder: Path) -> list[str]:
+    """The files of a snapshot, and those that the library has once listed of its commit."""
+    there = [file.name for file in folder.iterdir()]
+    listing = folder.parents[1] / "trees" / f"{folder.name}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        there += json.loads(listing.read_text())["files"]
+    return there

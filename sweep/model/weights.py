@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -33,11 +34,11 @@ def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
         bones: its skeleton.
 
     Raises:
-        Refusal: a file that is missing, damaged or cut short, or a tensor of another shape.
+        Refusal: weights that are quantised, a file that is missing, damaged or cut short, or a
+            tensor of another shape.
     """
+    _check_format(checkpoint)
     expected = {name: list(tensor.shape) for name, tensor in bones.state_dict().items()}
-    if hasattr(read_config(checkpoint), "quantization_config"):  # weights are packed
-        expected = {}
     shards = _shards(checkpoint)
     if not shards and not checkpoint.pickles:
         reason = f"holds no weights to load (no {SAFETENSORS}, and no index of its parts)"
@@ -52,6 +53,19 @@ def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
             found.add(name)
     if checkpoint.load == "stream":
         _check_streams(found, bones)
+
+
+def _check_format(checkpoint: Checkpoint) -> None:
+    """Raises:
+    Refusal: the weights are kept in fewer bits, by whichever method: what would be pruned is no
+        longer what the model was trained to be, and few formats give it back when it is loaded.
+    """
+    packed = getattr(read_config(checkpoint), "quantization_config", None)
+    if packed is not None:
+        said = packed if isinstance(packed, Mapping) else packed.to_dict()
+        method = said.get("quant_method") or "by an unknown method"
+        reason = f"is quantised ({method}); give the model unquantised"
+        raise checkpoint.wrong(reason)
 
 
 def _check_streams(found: set[str], bones: nn.Module) -> None:

@@ -5,6 +5,7 @@ import gzip
 import json
 import logging
 import random
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
@@ -206,7 +207,7 @@ def test_a_data_file_that_is_not_to_be_had_is_refused(shelf: Path) -> None:
     source = Documents("c4", "a/c4", "v1", "train.json.gz", "val.json.gz", files=True)
     with pytest.raises(Refusal) as caught:
         rows(source, "calibration")
-    assert str(caught.value).startswith("source=c4: a/c4 is neither in the cache nor to be had")
+    assert str(caught.value).startswith("source=c4: a/c4 is not in ")
     assert "cannot find train.json.gz" in str(caught.value)
 
 
@@ -271,6 +272,21 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(hub: Any) ->
         str(caught.value)
         == "corpora.code.instruction=instruction: a/code has the columns text, url"
     )
+    hub({"train": ALPACA})
+    for column in ("input", "contxt"):
+        source = Instructions("alpaca", "a/a", "v1", input=column, output="output")
+        if column == "input":
+            assert any(row.input for row in rows(source, "calibration"))
+            continue
+        with pytest.raises(Refusal) as caught:
+            rows(source, "calibration")
+        assert str(caught.value) == (
+            "corpora.alpaca.input=contxt: a/a has the columns instruction, input, output, text"
+        )
+    hub({"train": UNNATURAL})
+    with pytest.raises(Refusal, match=r"corpora.u.input=contxt: row 0 of u/u has .*input, output"):
+        rows(Instructions("u", "u/u", "v1", input="contxt"), "calibration")
+    hub({"train": texts()["train"]})
     with pytest.raises(Refusal) as caught:
         rows(Instructions("code", "a/code", "v1", instruction="text"), "calibration")
     assert str(caught.value) == "corpora.code.output=output: a/code has the columns text, url"
@@ -280,6 +296,24 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(hub: Any) ->
     with pytest.raises(Refusal) as caught:
         rows(Instructions("u", "u/u", "v1"), "calibration")
     assert str(caught.value) == "corpora.u.output=output: row 0 of u/u has input"
+
+
+def test_of_many_columns_those_that_are_spelt_like_it_are_named_and_how_many_more(
+    hub: Any,
+) -> None:
+    wide = [{f"a_rather_long_column_name_{i}": "" for i in range(40)} | {"question": "q"}]
+    hub({"train": datasets.Dataset.from_list(wide)})
+    for source, setting in (
+        (Documents("w", "me/w", "v1", "train", "test", field="qestion"), "corpora.w.field"),
+        (Dataset("w", "me/w", COMMIT, field="qestion"), "field"),
+    ):
+        with pytest.raises(Refusal) as caught:
+            rows(source, "calibration")
+        said = str(caught.value)
+        assert said.startswith(f"{setting}=qestion: ")
+        assert " question, a_rather_long_column_name_0, " in said
+        assert " … and 37 more" in said
+        assert said.count("a_rather_long_column_name") == 3
 
 
 def test_a_data_set_of_ones_own_is_read_as_a_file_would_be(hub: Any) -> None:
@@ -344,7 +378,6 @@ def test_mistakes_about_a_data_set_of_ones_own_are_told_by_its_own_settings(hub:
     "error",
     [
         ConnectionError("Couldn't reach 'a/b' on the Hub\n  with\n  a long story"),
-        DatasetNotFoundError("Dataset 'a/b' doesn't exist on the Hub"),
         ValueError("Couldn't find cache for a/b"),
         FileNotFoundError("no en/train.json.gz"),
         OSError(""),
@@ -361,8 +394,10 @@ def test_a_hub_out_of_reach_is_one_line_that_says_what_to_do(
     with pytest.raises(Refusal) as caught:
         rows(source, "calibration")
     said = str(caught.value)
-    assert said.startswith(f"source={source.origin().corpus}: a/b is neither in the cache")
-    assert said.endswith("fetches it")
+    assert said.startswith(f"source={source.origin().corpus}: a/b is not in ")
+    assert said.endswith(
+        "python -m sweep.fetch with these words fetches it where there is a network"
+    )
     assert "\n" not in said
     assert "long story" not in said
 
@@ -416,9 +451,8 @@ def test_rows_of_another_revision_than_was_asked_for_are_refused(
     if taken:
         assert len(rows(source, "calibration")) == 3
     else:
-        with pytest.raises(
-            Refusal, match=f"the cache holds revision {found}, asked for is {asked}"
-        ):
+        said = f"(it holds revision {found[:12]}, asked for is {asked[:12]}), and https://hugging"
+        with pytest.raises(Refusal, match=re.escape(said)):
             rows(source, "calibration")
 
 

@@ -131,6 +131,7 @@ def reader(hub_reader: Reader, shelf: Path) -> Reader:
         if len(node.get("revision", "")) == 40
     }
     hub_reader.hub.gated.clear()
+    hub_reader.hub.converted.clear()
     hub_reader.hub.faults.clear()
     return hub_reader
 
@@ -202,6 +203,7 @@ def test_code_is_text_of_which_a_tenth_is_held_out(reader: Reader) -> None:
     assert sorted(row["text"] for row in found) == sorted(row["content"] for row in CODE)
 
 
+FETCH = "python -m sweep.fetch with these words fetches it where there is a network"
 OWN = {"repo": "me/chats", "corpus": "chats", "config": "main"}
 
 
@@ -310,10 +312,10 @@ def test_without_a_network_and_a_cache_the_command_is_answered_in_one_line(
 ) -> None:
     done = command(reader, tmp_path, HF_HUB_OFFLINE="1")
     assert done.returncode == 1
-    assert done.stderr.startswith("sweep: ")
-    assert "wikitext is neither in the cache nor to be had from the hub (" in done.stderr
-    assert "fetches it\n" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == (
+        "sweep: metric.perplexity.source=wikitext2: Salesforce/wikitext is not in "
+        f"{tmp_path / 'hf'}, and HF_HUB_OFFLINE is set; {FETCH}\n"
+    )
 
 
 def test_a_gated_repository_is_read_with_a_token(reader: Reader) -> None:
@@ -395,9 +397,9 @@ def test_a_busy_hub_is_asked_again(reader: Reader, corpus: str, status: int, whe
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault("GET /", status=429), "it answered 429, too many requests"),
-        (Fault("/resolve/", status=503), "it answered 503, it is in trouble"),
-        (Fault("GET /datasets/", after=10), "peer closed connection"),
+        (Fault("GET /", status=429), "answered 429"),
+        (Fault("/resolve/", status=503), "answered 503"),
+        (Fault("GET /datasets/", after=10), "broke off"),
     ],
     ids=["429", "503", "cut"],
 )
@@ -408,11 +410,8 @@ def test_a_hub_that_stays_in_trouble_is_one_line(
     reader.hub.faults.append(Fault(fault.where, fault.status, fault.after, times=1000))
     found = reader.read(corpus)
     refused = found["refused"]
-    assert refused.startswith(f"source={corpus}: {repo} is neither in the cache nor to be had from")
-    assert said in refused
-    assert f"looked in {reader.home} and at {reader.hub.address}" in refused
-    assert "python -m sweep.fetch with the words of this command fetches it" in refused
-    assert "\n" not in refused
+    where = f"{repo} is not in {reader.home}, and {reader.hub.address} {said}"
+    assert refused == f"source={corpus}: {where}; {FETCH}"
     assert sum(found["waits"]) <= 60
 
 
@@ -432,7 +431,7 @@ def test_a_gated_repository_is_told_as_such(reader: Reader, corpus: str, repo: s
         ("alpaca", {"revision": "7" * 40}, "corpora.alpaca.revision=7777777777777777777777777777"),
         ("alpaca", {"revision": "7" * 40}, "tatsu-lab/alpaca has no such revision on the hub; gi"),
         ("c4", {"repo": "a/none"}, "the hub has no a/none, or only for those who log in"),
-        ("alpaca", {"repo": "a/none"}, "a/none' doesn't exist on the Hub or cannot be accessed"),
+        ("alpaca", {"repo": "a/none"}, "the hub has no a/none, or only for those who log in"),
         ("c4", {"calibration": "en/no.json"}, "allenai/c4 holds no such file at this revision (h"),
         ("c4", {"calibration": "en/no.json"}, "corpora.c4.calibration=en/no.json: allenai/c4 hold"),
         (
@@ -440,20 +439,27 @@ def test_a_gated_repository_is_told_as_such(reader: Reader, corpus: str, repo: s
             {"calibration": "dev"},
             "corpora.gsm8k.calibration=dev: openai/gsm8k has no such",
         ),
-        ("gsm8k", {"calibration": "dev"}, "Unknown split \"dev\". Should be one of ['train', 'te"),
+        ("gsm8k", {"calibration": "dev"}, "has no such split; there are: train, test"),
         (
             "gsm8k",
             {"config": "mine"},
             "corpora.gsm8k.config=mine: openai/gsm8k has no such configu",
         ),
-        ("gsm8k", {"config": "mine"}, "'mine' not found. Available: ['main', 'socratic']"),
+        ("gsm8k", {"config": "mine"}, "has no such configuration; there are: main, socratic"),
+        ("gsm8k", {"config": None}, "corpora.gsm8k.config=null: openai/gsm8k has several conf"),
         ("gsm8k", {"output": "gold"}, "corpora.gsm8k.output=gold: openai/gsm8k has the columns q"),
         ("c4", {"field": "body"}, "corpora.c4.field=body: allenai/c4 has the columns text, url"),
         ("hub", {**OWN, "revision": "v9"}, "revision=v9: me/chats has no such revision on the hub"),
-        ("hub", {**OWN, "split": "dev"}, "split=dev: me/chats has no such split (Unknown split"),
-        ("hub", {**OWN, "split": "dev", "first": 3}, "split=dev: me/chats has no such split (B"),
-        ("hub", {**OWN, "config": "b"}, "config=b: me/chats has no such configuration (BuilderCo"),
-        ("hub", {**OWN, "repo": "me/none"}, "repo=me/none: the hub has no me/none, or only for th"),
+        ("hub", {**OWN, "split": "dev"}, "split=dev: me/chats has no such split; there are: tr"),
+        ("hub", {**OWN, "split": "dev", "first": 3}, "split=dev: me/chats has no such split; t"),
+        ("hub", {**OWN, "config": "b"}, "config=b: me/chats has no such configuration; there are"),
+        (
+            "hub",
+            {**OWN, "config": None},
+            "config=null: me/chats has several configurations: main, other; name one",
+        ),
+        ("hub", {**OWN, "repo": "me/none"}, "repo=me/none: the hub has no such repository, or onl"),
+        ("hub", {**OWN, "repo": "me/chats/main"}, "repo=me/chats/main: must be OWNER/NAME"),
         ("hub", {**OWN, "field": "body"}, "field=body: row 0 of me/chats has the fields messages;"),
     ],
 )
@@ -464,6 +470,63 @@ def test_what_is_not_there_is_one_line(
     assert said in found["refused"]
     assert "\n" not in found["refused"]
     assert found["waits"] == []
+
+
+MANY = [f"a_configuration_of_forty_{i}" for i in range(40)]
+
+
+def test_of_many_configurations_a_few_are_named(reader: Reader, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(_card(**dict.fromkeys(MANY, ("train",))))
+    for name in MANY:
+        folder = tmp_path / name.replace("_", "-")
+        folder.mkdir()
+        (folder / "train-0.parquet").write_bytes(_parquet(SUMS))
+    reader.hub.repos["datasets/me/many"] = tmp_path
+    for config in (None, "a-configuration-of-forty-399"):
+        settings = {"repo": "me/many", "corpus": "many", "config": config}
+        refused = reader.read("hub", settings=settings)["refused"]
+        assert " … and 36 more" in refused
+        assert refused.count("a-configuration-of-forty-") == 4 + (config is not None)
+        assert config is None or "there are: a-configuration-of-forty-39, " in refused
+
+
+@pytest.mark.parametrize("settings", [{}, {"first": 5}, {"revision": "main"}])
+def test_a_data_set_that_is_a_program_is_told_as_such_and_read_from_the_hubs_copy(
+    reader: Reader, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    for name, content in {
+        "script/README.md": b"# A program",
+        "script/script.py": b"import datasets",
+        "copy/default/train/0000.parquet": _parquet(SUMS),
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    repo = "datasets/me/script"
+    reader.hub.repos[repo] = tmp_path / "script"
+    own = {"repo": "me/script", "corpus": "script", "columns": {"instruction": "question"}}
+    own["columns"] |= {"output": "answer"}
+    said = "repo=me/script: is a loading script, which datasets no longer runs; "
+    by_hand = "give its rows in a file, by calib=local or metric.NAME.source=local"
+    found = reader.read("hub", settings=own | {"revision": reader.hub.commit(repo)} | settings)
+    assert found["refused"] == said + by_hand
+    reader.hub.converted = {repo: tmp_path / "copy"}
+    found = reader.read("hub", settings=own | settings)
+    copied = "revision=refs/convert/parquet is the hub's copy in parquet"
+    assert found["refused"] == said + copied
+    there = {"revision": "refs/convert/parquet"}
+    found = reader.read("hub", settings=own | settings | there)
+    assert [row["output"] for row in found["rows"]] == [
+        row["answer"] for row in SUMS[: settings.get("first")]
+    ]
+
+
+@pytest.mark.parametrize("corpus", ["c4", "alpaca", "unnatural"])
+def test_a_token_that_is_not_taken_is_told_as_such(reader: Reader, corpus: str) -> None:
+    """By a commit and streamed, by a commit, and by a branch."""
+    assert reader.read(corpus, token="hf_expired")["refused"] == (
+        f"source={corpus}: the hub does not take the token of HF_TOKEN (or of hf auth login); "
+        "renew it, or unset it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -479,7 +542,7 @@ def test_a_file_that_is_damaged_is_one_line(
     reader.hub.repos[f"datasets/{owner}/{name}"] = tmp_path / name
     refused = reader.read(corpus)["refused"]
     assert refused.startswith(f"source={corpus}: {owner}/{name} cannot be read (")
-    assert f"if its copy in {reader.home} is damaged, delete it there" in refused
+    assert f"); delete its copy in {reader.home}, and python -m sweep.fetch with these" in refused
     assert "\n" not in refused
 
 

@@ -93,8 +93,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("token", "reason"),
         [
-            ("hf_wrong", "hub does not take the token (of HF_TOKEN, or of hf auth login)"),
-            ("hf_reader", "token (of HF_TOKEN, or of hf auth login) may not write there"),
+            ("hf_wrong", "hub does not take the token of HF_TOKEN (or of hf auth login); renew it"),
+            ("hf_reader", "token of HF_TOKEN (or of hf auth login) may not write there"),
         ],
     )
     def test_a_token_that_is_not_taken_is_not_printed(

@@ -158,8 +158,8 @@ def test_jobs_do_without_the_hub_and_say_what_would_fetch_what_they_miss(
     user.said(*words)
     user.finish()
     (failed,) = (line for line in user.status().splitlines() if " failed " in line)
-    assert "Refusal: model.repo=made/tiny: made/tiny is neither in the cache nor" in failed
-    assert "python -m sweep.fetch with the words of this command fetches it" in failed
+    assert "Refusal: model.repo=made/tiny: is not in /nowhere, and HF_HUB_OFFLINE is set" in failed
+    assert "python -m sweep.fetch with these words fetches it where there is a network" in failed
 
 
 def test_the_readmes_example_is_planned_as_it_says(

@@ -351,9 +351,16 @@ def test_a_tensor_of_another_shape_is_named_with_both(folder: Path) -> None:
         "model.safetensors: model.layers.0.mlp.down_proj.weight is [16, 24], "
         "by config.json it is [16, 32]"
     )
-    packed = {"quant_method": "gptq", "bits": 4}
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "fp8", "compressed-tensors"])
+def test_a_quantised_model_is_refused_before_its_weights_are_read(
+    folder: Path, method: str
+) -> None:
+    packed = {"quant_method": method, "bits": 4, "load_in_4bit": True}
     change_config(folder, {"quantization_config": packed})
-    check(Local(str(folder)))
+    said = refusal(check, Local(str(folder)))
+    assert said == f"is quantised ({method}); give the model unquantised"
 
 
 def test_names_that_only_one_side_has_are_left_to_loading(folder: Path) -> None:

@@ -106,13 +106,19 @@ def test_a_model_by_name_is_fetched_once_and_pickles_where_its_option_says_so(
     ("words", "said"),
     [
         (("model=hub",), "model.repo"),
-        (("model=hub", "model.repo=made/none"), "the hub has no made/none, or only for those who"),
-        (("model=llama2_7b",), "the hub has no meta-llama/Llama-2-7b-hf, or only for those who"),
+        (
+            ("model=hub", "model.repo=made/none"),
+            "none: the hub has no such repository, or only for",
+        ),
+        (("model=llama2_7b",), "model.repo=meta-llama/Llama-2-7b-hf: the hub has no such repo"),
         (
             ("model=hub", "model.repo=made/tiny", "model.revision=v9"),
             "model.revision=v9: made/tiny h",
         ),
-        (("model=hub", "model.repo=made/gated"), "made/gated is gated; ask for access on its page"),
+        (
+            ("model=hub", "model.repo=made/gated"),
+            "made/gated: is gated; ask for access on its page",
+        ),
         (("model=hub", "model.repo=made/empty"), "model.repo=made/empty: holds no weights"),
     ],
 )
@@ -134,11 +140,23 @@ def test_what_is_not_to_be_had_is_one_line(
 def test_without_a_hub_the_command_that_fetches_is_named(user: User) -> None:
     done = user.run("model=hub", "model.repo=made/tiny", HF_HUB_OFFLINE="1")
     assert done.returncode == 1
-    assert "made/tiny is neither in the cache nor to be had from the hub" in done.stderr
-    assert "python -m sweep.fetch with the words of this command fetches it" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == (
+        f"sweep: model.repo=made/tiny: is not in {user.folder / 'hf'}, and HF_HUB_OFFLINE is set; "
+        f"{FETCH}\n"
+    )
 
 
+def test_a_hub_that_does_not_answer_is_told_as_such(user: User) -> None:
+    """Not that the libraries were told to do without it, which is this project's own doing."""
+    away = "http://127.0.0.1:9"
+    done = user.run("model=hub", "model.repo=made/tiny", HF_ENDPOINT=away)
+    assert done.stderr == (
+        f"sweep: model.repo=made/tiny: is not in {user.folder / 'hf'}, and {away} does not answer; "
+        f"{FETCH}\n"
+    )
+
+
+FETCH = "python -m sweep.fetch with these words fetches it where there is a network"
 COMMIT = "4" * 40
 
 
@@ -146,18 +164,20 @@ COMMIT = "4" * 40
     ("there", "lacks"),
     [
         ((), "config.json"),
-        (("config.json",), "weights (model.safetensors, or its parts with their index)"),
+        (("config.json",), "weights"),
         (
             ("config.json", "tokenizer.json", "model.safetensors.index.json", "one.safetensors"),
-            "1 of 2 files of weights, two.safetensors the first",
+            "1 of 2 files of weights",
         ),
         (("config.json", "model.safetensors"), "a tokenizer"),
     ],
 )
-def test_a_cache_that_is_half_full_says_where_it_is_what_it_lacks_and_what_fetches_it(
+def test_a_cache_that_is_half_full_says_what_it_lacks_and_what_fetches_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], lacks: str
 ) -> None:
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     repo = tmp_path / "models--made--half"
@@ -172,8 +192,7 @@ def test_a_cache_that_is_half_full_says_where_it_is_what_it_lacks_and_what_fetch
     with pytest.raises(Refusal) as caught:
         Hub("made/half").folder()
     assert str(caught.value) == (
-        f"repo=made/half: its copy in the cache, {folder}, lacks {lacks}; where there is a network,"
-        " python -m sweep.fetch with the words of this command fetches it"
+        f"repo=made/half: its copy in {tmp_path} lacks {lacks}, and HF_HUB_OFFLINE is set; {FETCH}"
     )
 
 

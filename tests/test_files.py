@@ -88,9 +88,8 @@ def test_a_result_with_other_settings_is_set_aside_with_its_rows(tmp_path: Path)
 
 @pytest.mark.parametrize("text", ["{", "", "[1]", '{"settings_id": "a", "rows": {}}'])
 def test_a_damaged_result_is_named_and_counts_as_missing(
-    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    text: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(files.log, "propagate", True)
     folder = Folder(tmp_path, "tiny-dense-01234567")
     folder.write_metric("tasks", RESULT, {"alpaca": [{"answer": "x"}]})
     (folder.path / "metrics" / "tasks.json").write_text(text)

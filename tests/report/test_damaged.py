@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sweep import files
 from sweep.report import entries
 from sweep.report.__main__ import main
 from sweep.report.write import write_report
@@ -37,9 +36,7 @@ def test_one_damaged_file_costs_one_line_and_one_cell(
     write_cell: Write,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files.log, "propagate", True)
     outputs = tmp_path / "outputs"
     write_cell("dense", quality=1.0)
     path = write_cell("wanda")
@@ -75,7 +72,6 @@ def test_a_damaged_list_of_a_sweep_costs_one_line(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(files.log, "propagate", True)
     outputs = tmp_path / "outputs"
     write_cell("dense", quality=1.0)
     write_cell("wanda")

@@ -70,7 +70,6 @@ def test_a_damaged_list_of_a_sweep_costs_one_line(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     outputs = tmp_path / "outputs"
     write_cell("dense", quality=1.0)

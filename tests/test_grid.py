@@ -59,6 +59,15 @@ def table(file: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(file.read_text().splitlines()))
 
 
+def without_a_number(folder: Path) -> tuple[str, ...]:
+    """The words for a model in this folder: the embedded one, with NaN in one of its weights."""
+    shutil.copytree(WEIGHTS, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.2.self_attn.q_proj.weight"][5, 7] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return ("model=local", f"model.path={folder}", "corpora=embedded", "seqlen=256")
+
+
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(file.relative_to(folder)): (file.read_bytes(), file.stat().st_mtime_ns)
@@ -248,12 +257,7 @@ class TestSweep:
     def test_a_model_with_nan_in_it_fails_and_is_retried(
         self, metric: str, small: Frozen, tmp_path: Path
     ) -> None:
-        folder = tmp_path / "model"
-        shutil.copytree(WEIGHTS, folder)
-        weights = load_file(folder / "model.safetensors")
-        weights["model.layers.2.self_attn.q_proj.weight"][5, 7] = float("nan")
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        own = ("model=local", f"model.path={folder}", "corpora=embedded", "seqlen=256")
+        own = without_a_number(tmp_path / "model")
         config = small("method=dense", f"metric=[{metric}]", *own)
         for _ in range(2):
             with pytest.raises(Failed, match=r"1 of 1 .*\n.*model\.layers\.2.*q_proj.*NaN"):
@@ -265,12 +269,7 @@ class TestSweep:
         self, small: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The cells of other models are run."""
-        folder = tmp_path / "model"
-        shutil.copytree(WEIGHTS, folder)
-        weights = load_file(folder / "model.safetensors")
-        weights["model.layers.2.self_attn.q_proj.weight"][5, 7] = float("nan")
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        own = ("model=local", f"model.path={folder}", "corpora=embedded", "seqlen=256")
+        own = without_a_number(tmp_path / "model")
         bad = [small(f"method={m}", "metric=[perplexity]", *own) for m in ("magnitude", "wanda")]
         good = small("method=magnitude", "metric=[perplexity]")
         loads: list[Any] = []

@@ -110,6 +110,25 @@ def test_a_compression_goes_on_at_the_block_where_it_was_stopped(
         assert not (cell / "blocks").exists()
 
 
+def test_blocks_that_are_finished_outlive_an_interrupt_from_the_keyboard(
+    frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet()
+    together, calls = SparseGPT.compress_together, []
+
+    def interrupted(self: SparseGPT, *given: Any) -> Any:
+        calls.append(given)
+        if len(calls) > 12:  # in the third block or a later one; its groups are five at the most
+            raise KeyboardInterrupt
+        return together(self, *given)
+
+    monkeypatch.setattr(SparseGPT, "compress_together", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep([frozen(*SMALL)])
+    (cell,) = (tmp_path / "outputs" / "cells").glob("*sparsegpt*")
+    assert len(list((cell / "blocks").iterdir())) >= 2
+
+
 def test_a_metric_that_is_stopped_costs_no_second_compression(
     frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """A model is compressed block by block: look at what a block is fed, compress it, run it, go on.
 
 The statistics of all linears of a block come from one forward pass with that block still dense, fed
-by the outputs of the compressed blocks before it. This is the only file that touches hooks;
-how the windows go through the blocks is said in `sweep.model.passage`.
+by the outputs of the compressed blocks before it. Hooks that look at what layers are fed are here
+only; how the windows go through the blocks is said in `sweep.model.passage`.
 """
 
 from __future__ import annotations

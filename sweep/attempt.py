@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sweep.files import write, writing
+from sweep.disk import write, writing
 from sweep.refusal import Overtaken
 
 BEAT = 5.0

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import final
 
-from sweep.files import Folder, replacing
+from sweep.disk import replacing
+from sweep.files import Folder
 from sweep.method.walk import Finished, Outcome
 from sweep.model.matrix import Matrix
 

@@ -1,4 +1,4 @@
-"""All files below `outputs`: their names, and how they are written: whole, or not at all.
+"""All files below `outputs`: their names, and what is in them.
 
 outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and the identity
                            /compression.json       what became of every layer
@@ -29,35 +29,33 @@ outputs/wandb/
 from __future__ import annotations
 
 import contextlib
-import csv
-import errno
-import fcntl
-import io
-import json
-import logging
 import os
-import re
 import shutil
-import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
-from sweep.refusal import OutOfSpace, Refusal
-
-log = logging.getLogger("sweep")
+from sweep.disk import (
+    alone,
+    json_line,
+    json_text,
+    read_json,
+    read_rows,
+    replacing_folder,
+    say_damaged,
+    whole,
+    write,
+    writing,
+)
 
 EVERYTHING = "all"
 """Name of the report of all cells below a folder; no sweep has it."""
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
-_FULL |= {errno.ENOTDIR, errno.EEXIST}  # a file where a folder should be
 
 
 class Folder:
@@ -132,11 +130,11 @@ class Folder:
 
     def write_compression(self, record: Mapping[str, Any]) -> None:
         """`compression.json`."""
-        write(self.path / "compression.json", _json(record))
+        write(self.path / "compression.json", json_text(record))
 
     def compression(self) -> dict[str, Any] | None:
         """What `write_compression` wrote."""
-        return _read_json(self.path / "compression.json", _COMPRESSION)
+        return read_json(self.path / "compression.json", _COMPRESSION)
 
     def write_metric(
         self,
@@ -157,9 +155,9 @@ class Folder:
             for corpus, rows in examples.items()
         }
         for corpus, rows in examples.items():
-            text = "".join(_json_line(row) for row in rows)
+            text = "".join(json_line(row) for row in rows)
             write(self._row_file(kinds[corpus], metric, corpus), text)
-        write(self._result(metric), _json({**record, "rows": kinds}))
+        write(self._result(metric), json_text({**record, "rows": kinds}))
 
     def metric(self, metric: str, settings_id: str) -> dict[str, Any] | None:
         """A metric's result with these settings and data (`Cell.metric_id`), if it is all there."""
@@ -181,7 +179,7 @@ class Folder:
     def answers(self) -> dict[tuple[str, str, str], str]:
         """Every answer that is kept, of whichever metric, by prompt, gold answer and settings."""
         rows = chain.from_iterable(
-            _read_rows(file) or () for file in sorted((self.path / "generations").glob("*.jsonl"))
+            read_rows(file) or () for file in sorted((self.path / "generations").glob("*.jsonl"))
         )
         return {
             (row["prompt"], row["gold"], row["settings"]): row["answer"]
@@ -197,7 +195,7 @@ class Folder:
             return {}
         found: dict[str, list[dict[str, Any]]] = {}
         for corpus, kind in result["rows"].items():
-            if (rows := _read_rows(self._row_file(kind, stem, corpus))) is not None:
+            if (rows := read_rows(self._row_file(kind, stem, corpus))) is not None:
                 found[corpus] = rows
         return found
 
@@ -234,7 +232,7 @@ class Folder:
         return None
 
     def _read(self, stem: str) -> dict[str, Any] | None:
-        return _read_json(self._result(stem), _METRIC)
+        return read_json(self._result(stem), _METRIC)
 
     def _result(self, stem: str) -> Path:
         return self.path / "metrics" / f"{stem}.json"
@@ -298,12 +296,12 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def fingerprints(outputs: str | Path) -> dict[str, str]:
     """Content hashes of models' folders that an earlier command has read."""
-    return _read_json(Path(outputs) / "cache" / "fingerprints.json") or {}
+    return read_json(Path(outputs) / "cache" / "fingerprints.json") or {}
 
 
 def write_fingerprints(outputs: str | Path, known: Mapping[str, str]) -> None:
     """Remember them: of a large model it takes minutes to read all files."""
-    write(Path(outputs) / "cache" / "fingerprints.json", _json(known))
+    write(Path(outputs) / "cache" / "fingerprints.json", json_text(known))
 
 
 def scratch(outputs: str | Path, what: str) -> Path:
@@ -325,7 +323,7 @@ class Kept:
 
     def recall(self, kind: str, key: str) -> dict[str, Any] | None:
         """What is kept under the key; None: nothing is."""
-        return _read_json(self._file(kind, key))
+        return read_json(self._file(kind, key))
 
     def once(
         self,
@@ -343,12 +341,12 @@ class Kept:
             OutOfSpace: the file cannot be written.
         """
         file = self._file(kind, key)
-        with _alone(file.with_name(f"{key[:2]}.lock")):
-            found = _read_json(file)
+        with alone(file.with_name(f"{key[:2]}.lock")):
+            found = read_json(file)
             if found is None:
                 found = compute()
                 if lasts(found):
-                    write(file, _json(found))
+                    write(file, json_text(found))
         return found
 
     def spend(self, kind: str, count: int, most: int) -> bool:
@@ -367,159 +365,12 @@ class Kept:
         return self._folder / kind / f"{key}.json"
 
 
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """One at a time; where the file system has no locks, as many as there are."""
-    with writing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a")
-    with file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 class _Plain(yaml.SafeDumper):
     """Spells out what occurs twice, and does not refer to it as `*id001`."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Always."""
         return True
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file in one step: readers see the old one or the whole new one.
-
-    Raises:
-        OutOfSpace: the disk is full, or the folder may not be written.
-    """
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A file beside `path` to be written to, which then takes its place in one step.
-
-    Raises:
-        OutOfSpace: the disk is full, or the folder may not be written.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-        try:
-            os.close(handle)
-            Path(name).chmod(0o666 & ~umask())  # as open() would have made it
-            yield Path(name)
-            with open(name, "rb") as file:  # noqa: PTH123 - the file is synced, whoever wrote it
-                os.fsync(file.fileno())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-
-
-@contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """A folder beside `path` to be filled, which then takes its place in one step.
-
-    Raises:
-        OutOfSpace: the disk is full, or the folder may not be written.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-        try:
-            yield partial
-            partial.chmod(path.parent.stat().st_mode)
-            for file in partial.rglob("*"):  # safetensors are written for their owner only
-                file.chmod((0o777 if file.is_dir() else 0o666) & ~umask())
-            shutil.rmtree(path, ignore_errors=True)
-            partial.rename(path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns an error of the disk into `OutOfSpace`."""
-    try:
-        yield
-    except Exception as error:
-        # safetensors has an error of its own, which holds the system's number in its text
-        said = re.search(r"\(os error (\d+)\)", str(error))
-        number = error.errno if isinstance(error, OSError) else int(said[1]) if said else None
-        if number in _FULL:
-            raise OutOfSpace(
-                f"outputs: {path}: cannot be written ({os.strerror(number)})"
-            ) from error
-        raise
-
-
-def once(path: Path, content: str) -> str:
-    """What a file holds that is written once: this, unless somebody was there before.
-
-    Raises:
-        OutOfSpace: the disk takes no more.
-    """
-    if not path.exists():
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".") as whole:
-                whole.write(content)
-                whole.flush()
-                Path(whole.name).chmod(0o666 & ~umask())
-                with contextlib.suppress(FileExistsError):
-                    os.link(whole.name, path)
-    return path.read_text(encoding="utf-8")
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV, with a header."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def umask() -> int:
-    """Of this process. Read where Linux tells it: to set it and back would meet other threads."""
-    try:
-        said = re.search(r"^Umask:\s*(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)
-    except OSError:
-        said = None
-    if said is not None:
-        return int(said[1], 8)
-    before = os.umask(0o077)
-    os.umask(before)
-    return before
-
-
-def check_writable(outputs: str) -> None:
-    """Raises: Refusal: `outputs` cannot be made, or cannot be written to."""
-    try:
-        Path(outputs).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=outputs) as probe:
-            probe.write(b"0" * 4096)
-            probe.flush()
-    except OSError as error:
-        reason = f"cannot be written to ({error.strerror}); choose a folder that can"
-        raise Refusal("outputs", outputs, reason) from error
-
-
-def _json(record: Mapping[str, Any]) -> str:
-    """Raises: ValueError: NaN or infinity, which no JSON holds."""
-    return json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _json_line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _no_json(name: str) -> NoReturn:
-    """Raises: ValueError: for NaN and its kin, which Python's reader would take."""
-    raise ValueError(f"{name} is no JSON")
 
 
 def _aside(metric: str, settings_id: str) -> str:
@@ -545,72 +396,12 @@ _METRIC = {"settings_id": str, "values": dict, "columns": list, "data": list, "r
 """What is in a file that is whole, at the least, and of which kind."""
 
 
-def _whole(path: Path, found: Any, needs: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a file holds, if it has what it needs; else None, and why is said."""
-    lack = _lack(found, needs)
-    if lack is not None:
-        _say_damaged(path, lack)
-        return None
-    whole: dict[str, Any] = found
-    return whole
-
-
-def _lack(found: Any, needs: Mapping[str, Any]) -> str | None:
-    """What a record lacks of what it needs; None: nothing."""
-    if not isinstance(found, dict):
-        return "holds no object"
-    for key, kind in needs.items():
-        if isinstance(kind, Mapping):
-            lack = _lack(found.get(key), kind)
-            if lack is not None:
-                return f"{key}: {lack}"
-        elif not isinstance(found.get(key), kind) or key not in found:
-            return f"lacks {key}"
-    return None
-
-
 @lru_cache(maxsize=2000)  # YAML takes milliseconds, and a report asks twice
 def _cell(file: Path, _: tuple[int, ...]) -> dict[str, Any] | None:
     """What a cell.yaml holds, in this state of the file."""
     try:
         found = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - safe
     except (ValueError, yaml.YAMLError) as error:
-        _say_damaged(file, str(getattr(error, "problem", None) or error))
+        say_damaged(file, str(getattr(error, "problem", None) or error))
         return None
-    return _whole(file, found, _CELL)
-
-
-@lru_cache(maxsize=1000)  # a report asks for a file a dozen times
-def _say_damaged(path: Path, why: str) -> None:
-    """Once for each file and reason."""
-    log.warning("%s: is damaged (%s), taken as missing", path, " ".join(why.split()))
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]] | None:
-    """The objects in a file, one a line; None where they cannot be read, which is said."""
-    try:
-        # not splitlines(), which also splits at U+2028 and U+0085 inside an answer
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError) as error:
-        _say_damaged(path, str(error))
-        return None
-
-
-def _read_json(path: Path, needs: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
-    """The object in a file; None where there is none, or one that was damaged from outside.
-
-    Args:
-        path: of the file.
-        needs: what is in it at the least, and of which kind.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except PermissionError as error:
-        reason = "is somebody else's, who keeps it private; ask for access, or take another folder"
-        raise Refusal("outputs", path, reason) from error
-    except ValueError as error:
-        _say_damaged(path, str(error))
-        return None
-    return _whole(path, found, needs or {})
+    return whole(file, found, _CELL)

@@ -15,8 +15,9 @@ from typing import Any
 
 from sweep.attempt import Holding, latest, take
 from sweep.cell import Cell
+from sweep.disk import writing
 from sweep.environment import device_works
-from sweep.files import Folder, writing
+from sweep.files import Folder
 from sweep.plan import Plan, made_up, plan
 from sweep.progress import Lines, Progress, duration
 from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken, by_reason

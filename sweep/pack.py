@@ -19,7 +19,8 @@ from typing import Any
 from sweep.attempt import given_up
 from sweep.build import build
 from sweep.cell import Cell, make
-from sweep.files import Folder, write
+from sweep.disk import write
+from sweep.files import Folder
 from sweep.plan import Plan, of_same_model
 from sweep.refusal import Refusal
 from sweep.track import Tracker

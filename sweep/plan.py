@@ -13,7 +13,8 @@ from sweep.build import build
 from sweep.cell import Cell, digest, make
 from sweep.check import check, check_unread
 from sweep.config import SWEEPS
-from sweep.files import Folder, check_writable, fingerprints, write_fingerprints
+from sweep.disk import check_writable
+from sweep.files import Folder, fingerprints, write_fingerprints
 from sweep.method.method import from_dense
 from sweep.metric.metric import Charged
 from sweep.refusal import Refusal, under

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from sweep import card, record
 from sweep.blocks import Blocks
 from sweep.cell import Cell
-from sweep.files import Folder, writing
+from sweep.disk import writing
+from sweep.files import Folder
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
 from sweep.refusal import Interrupted, under

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.attempt import Attempt
-from sweep.files import writing
+from sweep.disk import writing
 
 log = logging.getLogger("sweep")
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from sweep import files
-from sweep.files import Folder, check_writable, umask, write
+from sweep import disk
+from sweep.disk import check_writable, umask, write
+from sweep.files import Folder
 from sweep.refusal import OutOfSpace, Refusal
 
 ABOUT = {"model": "tiny", "weights": "0", "method": "wanda", "compresses": True}
@@ -143,7 +144,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     def dies(handle: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files.os, "fsync", dies)
+    monkeypatch.setattr(disk.os, "fsync", dies)
     with pytest.raises(KeyboardInterrupt):
         write(file, "new")
     assert file.read_text() == "old"
@@ -159,7 +160,7 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(disk.os, "fsync", full)
     with pytest.raises(OutOfSpace, match=r"result\.json: cannot be written \(No space left"):
         write(file, "new")
     assert file.read_text() == "old"
@@ -171,7 +172,7 @@ def test_another_error_of_the_disk_is_not_taken_for_a_full_one(
     def broken(handle: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(files.os, "fsync", broken)
+    monkeypatch.setattr(disk.os, "fsync", broken)
     with pytest.raises(OSError, match="Input/output"):
         write(tmp_path / "result.json", "new")
 
@@ -237,11 +238,6 @@ def test_a_failure_is_kept_until_the_cell_succeeds(tmp_path: Path) -> None:
     assert folder.failure() == "ValueError: no"
     folder.clear_failure()
     assert folder.failure() is None
-
-
-def test_csv_quotes_what_needs_it() -> None:
-    rows: list[dict[str, Any]] = [{"a": "x,y", "b": 1}, {"a": "z"}]
-    assert files.csv_text(["a", "b"], rows) == 'a,b\n"x,y",1\nz,\n'
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from sweep import pack
 from sweep.build import build
-from sweep.files import umask, writing
+from sweep.disk import umask, writing
 from sweep.grid import announce, quiet, show_asked
 from sweep.pack import Pack
 from sweep.plan import Plan, plan

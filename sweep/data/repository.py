@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sweep.data.source import Origin
-from sweep.hub import STREAM_WAITS, WAITS, OtherRevision, asking, patiently
+from sweep.hub import STREAM_WAITS, WAITS, asking, patiently
+from sweep.hub_errors import OtherRevision
 from sweep.refusal import Refusal, listed
 
 FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from sweep import size
 from sweep.card import JOINT, UNFIT
+from sweep.disk import replacing_folder
 from sweep.explain import in_one_line
 from sweep.export import bitmask, upload
 from sweep.export.kept import Kept, find
-from sweep.files import replacing_folder
 from sweep.grid import quiet
 from sweep.refusal import Refusal
 

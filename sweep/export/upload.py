@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweep.hub import NAME, UNTAKEN
+from sweep.hub import NAME
+from sweep.hub_errors import UNTAKEN
 from sweep.refusal import Refusal
 
 

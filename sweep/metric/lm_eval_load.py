@@ -15,7 +15,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from sweep.hub import asking, of_the_hub, patiently
+from sweep.hub import asking, patiently
+from sweep.hub_errors import of_the_hub
 from sweep.refusal import Refusal, did_you_mean
 
 UNSAFE = "runs code that the model writes, which is not done here; leave it out"

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.attempt import latest
-from sweep.files import Folder, write
+from sweep.disk import write
+from sweep.files import Folder
 from sweep.refusal import Refusal
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import io
 import re
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from csv import DictWriter
 from itertools import zip_longest
 from typing import Any
 
@@ -14,7 +15,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweep.files import csv_text
 from sweep.report.table import Rows, shown_columns
 
 ABOUT = (
@@ -40,6 +40,15 @@ def csv(table: Rows) -> str:
     values = [f"{metric}{end}" for metric in table.metrics for end in ends]
     about = [name for name in ABOUT if not (table.mean and name == "seed")]
     return csv_text([*about, *table.settings, *values], table.rows)
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV, with a header."""
+    text = io.StringIO()
+    writer = DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 Unclear = Mapping[str, Sequence[str]]

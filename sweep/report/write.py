@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.files import csv_text, replacing, write
+from sweep.disk import replacing, write
 from sweep.refusal import OutOfSpace
 from sweep.report import (
     effect,
@@ -208,7 +208,7 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> list[str]:
     )
     for name, records in zip(BEHIND, behind, strict=True):
         plain = [_plain(record) for record in records]
-        write(folder / name, csv_text(list(plain[0]) if plain else ["empty"], plain))
+        write(folder / name, typeset.csv_text(list(plain[0]) if plain else ["empty"], plain))
     html = page(
         folder.name,
         rows,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sweep.attempt import latest
-from sweep.files import Folder, once
+from sweep.disk import once
+from sweep.files import Folder
 from sweep.metric.judge_prompt import CRITERIA
 from sweep.report.entries import begun
 from sweep.report.notes import stand_ins

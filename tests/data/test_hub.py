@@ -19,6 +19,7 @@ from datasets.exceptions import DatasetGenerationError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
+from sweep import hub_errors
 from sweep.data.hub import HELD_OUT, Dataset, Documents, Instructions, held_out
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Part, Source
@@ -549,6 +550,6 @@ def test_a_cache_that_was_moved_is_named_where_it_is(
     monkeypatch.setattr(huggingface_hub.constants, "HF_HOME", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
-    assert hub_module._caches() == str(tmp_path)
+    assert hub_errors._caches() == str(tmp_path)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "/shared/hub")
-    assert hub_module._caches() == f"/shared/hub and {tmp_path / 'datasets'}"
+    assert hub_errors._caches() == f"/shared/hub and {tmp_path / 'datasets'}"

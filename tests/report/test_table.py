@@ -302,3 +302,8 @@ def test_the_end_of_a_sweep_marks_unclear_differences_and_need_not_take_them_twi
     assert typeset.SMALL in text
     monkeypatch.setattr(Paired, "difference", None)
     assert conclude(tmp_path, cells) == text
+
+
+def test_csv_quotes_what_needs_it() -> None:
+    rows: list[dict[str, Any]] = [{"a": "x,y", "b": 1}, {"a": "z"}]
+    assert typeset.csv_text(["a", "b"], rows) == 'a,b\n"x,y",1\nz,\n'

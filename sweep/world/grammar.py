@@ -98,12 +98,14 @@ def expand(rng: Random, template: str, slots: Mapping[str, str]) -> str:
     """The template's words, with single spaces and `an` before a vowel."""
     out: list[str] = []
     _fill(rng, parse(template), slots, out)
-    return _ARTICLE.sub(r"\1n ", _SPARE_SPACE.sub("", "".join(out)))
+    text = _SPARE_SPACE.sub("", "".join(out))
+    return _ARTICLE.sub(r"\1n ", text) if "a " in text or "A " in text else text
 
 
 def capitalised(text: str) -> str:
     """The text with a capital at its beginning and at the beginning of its sentences."""
-    text = _SENTENCE_START.sub(lambda start: start[1].upper(), text)
+    if ". " in text or "? " in text:  # most are one sentence, and this is asked a million times
+        text = _SENTENCE_START.sub(lambda start: start[1].upper(), text)
     return text[0].upper() + text[1:]
 
 

@@ -89,7 +89,8 @@ def test_processes_share_a_grid_outlive_the_terminal_and_give_what_one_gives(
 
 
 def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path) -> None:
-    words = ("method=sparsegpt", "calib=c4", "calib.n_samples=128", "hydra.launcher.jobs=1")
+    small = ("metric=[perplexity]", "metric.perplexity.n_samples=4", "tracker=none")
+    words = ("method=sparsegpt", "calib=c4", "calib.n_samples=128", *small, "hydra.launcher.jobs=1")
     start = (*words, "hydra/launcher=local")
     assert run(tmp_path, *start, "hydra.launcher.wait=false").returncode == 0
     assert others_may_look(tmp_path) == {False}  # as it is by itself

@@ -186,18 +186,30 @@ def real() -> Path:
     return REAL
 
 
-@pytest.fixture
-def frozen(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """The configuration of a command with these overrides; outputs go to a temporary folder."""
-    from hydra import compose, initialize_config_dir
+@pytest.fixture(scope="session")
+def composer() -> Any:
+    """Composes as a grid is composed; what was composed for one test is there for the next."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.initialize import initialize_config_dir
+    from hydra.types import HydraContext, RunMode
 
-    from sweep.config import CONF, freeze
+    from sweep.config import CONF
+    from sweep_jobs.composed import Composer
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        given = ["tracker=none", "report=table"]
+        config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+    return Composer(HydraContext(config_loader=loader, callbacks=None), config)
+
+
+@pytest.fixture
+def frozen(composer: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """The configuration of a command with these overrides; outputs go to a temporary folder."""
 
     def frozen(*overrides: str) -> dict[str, Any]:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            given = [f"outputs={tmp_path / 'outputs'}", "tracker=none", "report=table", *overrides]
-            config = compose("config", given, return_hydra_config=True)
-            return freeze(config, config.hydra.runtime.choices, overrides)
+        given = composer.frozen([f"outputs={tmp_path / 'outputs'}", *overrides])
+        return {**given, "words": list(overrides)}
 
     return frozen
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, reduce
+from functools import reduce
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,46 +22,59 @@ from sweep.config import freeze
 from sweep.explain import no_such_key
 
 
-def frozen(
-    context: HydraContext, config: DictConfig, points: Sequence[Sequence[str]]
-) -> list[dict[str, Any]]:
-    """The points as frozen configurations: what runs later is what was composed now.
+class Composer:
+    """Points as frozen configurations: what runs later is what was composed now.
 
-    Raises:
-        Refusal: see `sweep.config.freeze`; or a key that is not there.
-        HydraException: an option that is not there.
+    Args:
+        context: Hydra's, with which it composes.
+        config: the configuration of the command, to which a point adds its words.
     """
-    loader = context.config_loader
-    parser = OverridesParser.create()
-    bases: dict[tuple[str, ...], tuple[DictConfig, Any, Any]] = {}
 
-    @cache
-    def parse(text: str) -> Override:
-        return parser.parse_override(text)
+    def __init__(self, context: HydraContext, config: DictConfig) -> None:
+        self._loader = context.config_loader
+        self._config = config
+        self._parser = OverridesParser.create()
+        self._parsed: dict[str, Override] = {}
+        self._groups: dict[str, bool] = {}
+        self._bases: dict[tuple[str, ...], tuple[DictConfig, Any, Any]] = {}
 
-    @cache
-    def is_group(key: str) -> bool:
-        return bool(loader.get_group_options(key.split("@")[0]))
+    def frozen(self, point: Sequence[str]) -> dict[str, Any]:
+        """A point, by its words.
 
-    def sets_a_value(override: Override) -> bool:
-        changes = not (override.is_add() or override.is_force_add() or override.is_delete())
-        return changes and not is_group(override.get_key_element())
-
-    def one(point: Sequence[str]) -> dict[str, Any]:
-        parsed = [parse(text) for text in point]
-        values = [override for override in parsed if sets_a_value(override)]
+        Raises:
+            Refusal: see `sweep.config.freeze`; or a key that is not there.
+            HydraException: an option that is not there.
+        """
+        parsed = [self._parse(text) for text in point]
+        values = [override for override in parsed if self._sets_a_value(override)]
         options = tuple(str(o.input_line) for o in parsed if o not in values)
-        if options not in bases:
-            composed = loader.load_sweep_config(config, list(options))
-            own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-            OmegaConf.set_struct(own, True)
-            raw = OmegaConf.to_container(own, resolve=False)
-            bases[options] = own, raw, composed.hydra.runtime.choices
-        base, raw, choices = bases[options]
+        base, raw, choices = self._base(options)
         with _set(base, values, raw, choices):
             return freeze(base, choices, point)
 
-    return [one(point) for point in points]
+    def _base(self, options: tuple[str, ...]) -> tuple[DictConfig, Any, Any]:
+        """What these options make, as a configuration and as plain data; and what was chosen."""
+        if options not in self._bases:
+            composed = self._loader.load_sweep_config(self._config, list(options))
+            own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+            OmegaConf.set_struct(own, True)
+            raw = OmegaConf.to_container(own, resolve=False)
+            self._bases[options] = own, raw, composed.hydra.runtime.choices
+        return self._bases[options]
+
+    def _parse(self, text: str) -> Override:
+        if text not in self._parsed:
+            self._parsed[text] = self._parser.parse_override(text)
+        return self._parsed[text]
+
+    def _sets_a_value(self, override: Override) -> bool:
+        changes = not (override.is_add() or override.is_force_add() or override.is_delete())
+        return changes and not self._is_group(override.get_key_element())
+
+    def _is_group(self, key: str) -> bool:
+        if key not in self._groups:
+            self._groups[key] = bool(self._loader.get_group_options(key.split("@")[0]))
+        return self._groups[key]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from sweep.config import CONF, freeze
 from sweep.refusal import Refusal
-from sweep_jobs.composed import frozen
+from sweep_jobs.composed import Composer
 
 COMMAND = ("outputs=/tmp/x", "tracker=none", "metric=[perplexity,tasks]", "calib.n_samples=7")
 POINTS = (
@@ -42,6 +42,13 @@ def hydra() -> Iterator[tuple[HydraContext, DictConfig]]:
         loader = GlobalHydra.instance().config_loader()
         config = loader.load_configuration("config", list(COMMAND), run_mode=RunMode.MULTIRUN)
         yield HydraContext(config_loader=loader, callbacks=None), config
+
+
+def frozen(
+    context: HydraContext, config: DictConfig, points: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    composer = Composer(context, config)
+    return [composer.frozen(point) for point in points]
 
 
 def slowly(context: HydraContext, config: DictConfig, point: Sequence[str]) -> dict[str, Any]:

@@ -35,12 +35,13 @@ class Door(Launcher):  # type: ignore[misc]
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """See `run`."""
-        from sweep_jobs.composed import frozen, returned
+        from sweep_jobs.composed import Composer, returned
 
         if self.settings.get("private"):  # another sweeper's: lines of `setup` are in it
             with suppress(OSError):
                 (Path(self._config.hydra.sweep.dir) / "multirun.yaml").chmod(0o600)
-        self.run(frozen(self._context, self._config, job_overrides))
+        composer = Composer(self._context, self._config)
+        self.run([composer.frozen(point) for point in job_overrides])
         return returned(job_overrides)
 
     @abstractmethod

@@ -108,7 +108,13 @@ if __name__ == "__main__":
     for switch in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         os.environ[switch] = "1"  # as the project sets them before it imports these libraries
     import datasets  # noqa: F401
+    import hydra  # noqa: F401
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
     import pandas  # noqa: F401
+    import rich.console  # noqa: F401
+    import rouge_score.rouge_scorer  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
     from transformers import AutoTokenizer  # noqa: F401
 

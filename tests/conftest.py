@@ -198,8 +198,7 @@ def composer() -> Any:
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        given = ["tracker=none", "report=table"]
-        config = loader.load_configuration("config", given, run_mode=RunMode.MULTIRUN)
+        config = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
     return Composer(HydraContext(config_loader=loader, callbacks=None), config)
 
 
@@ -208,8 +207,8 @@ def frozen(composer: Any, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The configuration of a command with these overrides; outputs go to a temporary folder."""
 
     def frozen(*overrides: str) -> dict[str, Any]:
-        given = composer.frozen([f"outputs={tmp_path / 'outputs'}", *overrides])
-        return {**given, "words": list(overrides)}
+        given = [f"outputs={tmp_path / 'outputs'}", "tracker=none", "report=table", *overrides]
+        return {**composer.frozen(given), "words": list(overrides)}
 
     return frozen
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def _modules() -> list[Path]:
     return sorted(SWEEP.rglob("*.py"))
 
 
+@cache
 def _imports(path: Path) -> list[tuple[str, bool]]:
     """Dotted names that a file imports, and whether at its top level (so at every start)."""
     tree = ast.parse(path.read_text())

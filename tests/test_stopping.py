@@ -152,7 +152,7 @@ def test_two_sweeps_at_once_compute_every_cell_once(frozen: Frozen, tmp_path: Pa
             sys.executable,
             "-m",
             "sweep",
-            "method=wanda,magnitude,sparsegpt",
+            "method=wanda,magnitude",
             "tracker=none",
             "report=table",
             "-m",
@@ -166,7 +166,7 @@ def test_two_sweeps_at_once_compute_every_cell_once(frozen: Frozen, tmp_path: Pa
     said = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     cells = sorted((tmp_path / "outputs" / "cells").iterdir())
-    assert len(cells) == 4
+    assert len(cells) == 3
     for cell in cells:
         assert [file.name for file in (cell / "attempts").iterdir()] == ["001.json"]
         assert (cell / "log.txt").read_text().count("done in") == 1

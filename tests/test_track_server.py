@@ -22,6 +22,7 @@ from sweep.track import WandB, live, server
 from sweep.track import __main__ as track
 from sweep.track.journal import Journal
 from sweep.track.shown import RESULTS
+from tests.commands import forked
 from tests.loopback_wandb import ENTITY, KEY, LoopbackWandb, Run
 from tests.test_track import config_of, history_of, offline_runs, records
 
@@ -506,25 +507,13 @@ def test_the_commands_show_a_cell_where_a_login_and_the_server_are_there(
     there: LoopbackWandb, tmp_path: Path
 ) -> None:
     outputs = tmp_path / "outputs"
-    ran = subprocess.run(
-        [sys.executable, "-m", "sweep", f"outputs={outputs}", *DENSE],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    ran = forked(f"outputs={outputs}", *DENSE)
     assert ran.returncode == 0, ran.stderr
     run = run_of(there, "dense")
     assert (run.state, run.about["jobType"]) == ("finished", "dense")
     assert told(run)
     assert offline_runs(outputs) == []
-    sent = subprocess.run(
-        [sys.executable, "-m", "sweep.track", str(outputs)],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
+    sent = forked(str(outputs), module="sweep.track")
     assert (sent.returncode, sent.stderr) == (0, "")
     lines = sent.stdout.splitlines()
     assert lines == [

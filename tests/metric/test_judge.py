@@ -32,6 +32,7 @@ from sweep.model.embedded import WEIGHTS
 from sweep.refusal import Failed, Interrupted, Refusal
 from sweep.track.found import Found
 from sweep.workshop import Workshop
+from tests.commands import forked
 from tests.loopback_judge import GRADES, LoopbackJudge, body, completion, cut, grades, says, slow
 
 KEY = "sk-loopback-0123456789abcdef"
@@ -863,13 +864,7 @@ def test_the_public_command_judges_a_grid_and_pays_once(
     words += [f"metric.tasks.{word}" for word in ("n_samples=3", "max_new_tokens=8")]
     words += ["metric.tasks.source=alpaca"]
     endpoint.script.append(says("An 8, I think."))
-    done = subprocess.run(
-        [sys.executable, "-m", "sweep", *words],
-        env={**os.environ, "OPENAI_LOG": "debug"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked(*words, environment={**os.environ, "OPENAI_LOG": "debug"})
     assert done.returncode == 0, done.stderr
     assert KEY not in done.stdout + done.stderr
     assert "W&B:" not in done.stderr

@@ -114,30 +114,28 @@ def _values(corpus: str, seen: Scan) -> dict[str, Value]:
     for name, field in MEANS.items():
         sums, counts = seen.by_sequence(fields[field])
         unit = "1" if name in UNITLESS else "nats"
-        mean = float(sums.sum() / counts.sum())
+        low, high = interval(sums, counts)
         values[name] = Value(
-            *(mean, unit, n, "tokens"),
-            *interval(sums, counts),
+            *(float(sums.sum() / counts.sum()), unit, n, "tokens"),
+            low=low,
+            high=high,
             better=BETTER.get(name),
             mean=Mean(corpus, name, "tokens"),
         )
     for name in ("loss_dense", "loss_compressed"):
         loss = values[name]
-        assert loss.low is not None
-        assert loss.high is not None
-        bounds = (float(np.exp(loss.low)), float(np.exp(loss.high)))
-        perplexity = float(np.exp(loss.value))
         values[name.replace("loss", "perplexity")] = Value(
-            *(perplexity, "1", n, "tokens"),
-            *bounds,
+            *(float(np.exp(loss.value)), "1", n, "tokens"),
+            low=None if loss.low is None else float(np.exp(loss.low)),
+            high=None if loss.high is None else float(np.exp(loss.high)),
             better="lower" if name == "loss_compressed" else None,
             mean=Mean(corpus, name, "tokens", exp=True),
         )
     sums, counts = seen.by_sequence(fields["jsd"])
     means = sums / counts
-    bounds = interval(means, np.ones(len(means)))
     values["jsd_sequence_mean"] = Value(
-        float(means.mean()), "nats", len(means), "sequences", *bounds
+        *(float(means.mean()), "nats", len(means), "sequences"),
+        *interval(means, np.ones(len(means))),
     )
     for percent in PERCENTILES:
         found = float(np.percentile(fields["jsd"], percent))

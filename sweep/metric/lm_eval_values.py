@@ -44,7 +44,7 @@ def _value(
         way = "higher" if better else "lower"
     scores = [row[metric] for row in rows]
     low, high = _bounds(scores, number) if scores else (None, None)
-    plain = low is not None and all(map(_is_number, scores)) and isclose(_mean(scores), number)
+    plain = bool(scores) and all(map(_is_number, scores)) and isclose(_mean(scores), number)
     mean = Mean(corpus, metric) if plain else None
     return Value(float(number), "1", size, "examples", low, high, better=way, mean=mean)
 
@@ -63,9 +63,12 @@ def _bounds(scores: Sequence[Any], number: float) -> tuple[float, float] | tuple
     else:
         return None, None
     ratio = sums.sum() / counts.sum()
-    low, high = interval(sums, counts)
     if counts.max() == 1 and isclose(ratio, number):
-        return low, high
+        scored = (sums >= 0).all() and (sums <= 1).all()
+        return interval(sums, counts, (0.0, 1.0) if scored else None)
+    low, high = interval(sums, counts)
+    if low is None or high is None:
+        return None, None
     if ratio > -700 and isclose(exp(-ratio), number):
         return exp(-high), exp(-low)
     if isclose(-ratio / log(2), number):
@@ -90,7 +93,7 @@ def changes(name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str,
         }
         for what, changed in sides.items():
             share = np.asarray(changed, dtype=float)
-            bounds = interval(share, np.ones(len(share)))
+            bounds = interval(share, np.ones(len(share)), (0.0, 1.0))
             value = Value(float(share.mean()), "1", len(share), "examples", *bounds)
             yield f"{what}_{metric}_{name}", value
 

@@ -23,12 +23,14 @@ class Mean:
         field: of a row.
         weight: of a row, a field; None: every row counts once.
         exp: whether the value is `exp` of the mean.
+        where: a field of a row and what it holds in those that count; None: all count.
     """
 
     corpus: str
     field: str
     weight: str | None = None
     exp: bool = False
+    where: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Value:
         unit: `nats`, `1` for a share or a ratio, `tokens`, ….
         n: over how many of `of` it is taken.
         of: what is counted: `tokens`, `sequences`, `examples`.
-        low, high: 95 % bootstrap interval, where there is one.
+        low, high: 95 % interval, where there is one (sweep/numerics/bootstrap.py).
         better: which way a better model is, where one can say so; by these values cells are ranked.
         mean: how it comes from the rows, where it is a mean.
     """

@@ -63,7 +63,8 @@ class Perplexity(Metric[Scored]):
             values[column("perplexity", name, data)] = Value(
                 float(np.exp(loss)),
                 *("1", n, "tokens"),
-                *(float(np.exp(low)), float(np.exp(high))),
+                low=None if low is None else float(np.exp(low)),
+                high=None if high is None else float(np.exp(high)),
                 better="lower",
                 mean=Mean(name, "loss", "tokens", exp=True),
             )

@@ -29,9 +29,12 @@ from sweep.metric.questions import (
     read_questions,
 )
 from sweep.metric.subject import Subject
-from sweep.numerics.bootstrap import interval
+from sweep.numerics.bootstrap import Ends, interval
 
 SCORES = {"em": exact_match, "f1": f1, "rouge1": rouge1}
+
+SIGNS = {"empty": "empty", "hit_length_limit": "full", "repeated_4gram": "repeats"}
+"""Name of a share of collapsed answers, and the field of an answer that says whether it is."""
 
 
 @final
@@ -90,9 +93,7 @@ class Tasks(Metric[Questions]):
                 _example(*row) | {"settings": questions.settings}
                 for row in zip(questions.rows, questions.prompts, said, before, strict=True)
             ]
-            for key, value in _values(rows).items():
-                if key in SCORES:
-                    value = replace(value, better="higher", mean=Mean(name, key))
+            for key, value in _values(name, rows).items():
                 values[column(key, name, data)] = value
             examples[name] = rows
         return Result(
@@ -126,26 +127,28 @@ def _example(row: Instruction, asked: str, said: Answer, before: Answer) -> dict
     }
 
 
-def _values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
+def _values(corpus: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for score in SCORES:
-        values[score] = _mean([row[score] for row in rows])
+        own = _share([row[score] for row in rows], Mean(corpus, score))
+        values[score] = replace(own, better="higher")
     # recall of closed facts and skill on unseen input are two things, reported apart
     for kind in sorted({row["kind"] for row in rows} - {""}):
         of_kind = [row for row in rows if row["kind"] == kind]
         for score in SCORES:
-            values[f"{score}_{kind}"] = _mean([row[score] for row in of_kind])
-    values["empty"] = _mean([row["empty"] for row in rows])
-    values["hit_length_limit"] = _mean([row["full"] for row in rows])
-    values["repeated_4gram"] = _mean([row["repeats"] for row in rows])
+            mean = Mean(corpus, score, where=("kind", kind))
+            values[f"{score}_{kind}"] = _share([row[score] for row in of_kind], mean)
+    for name, field in SIGNS.items():
+        values[name] = _share([row[field] for row in rows], Mean(corpus, field))
     ratios = [row["words"] / row["gold_words"] for row in rows if row["gold_words"]]
     if ratios:
-        values["length_ratio"] = _mean(ratios)
-    values["right_to_wrong"] = _mean([row["dense_em"] > row["em"] for row in rows])
-    values["wrong_to_right"] = _mean([row["dense_em"] < row["em"] for row in rows])
-    values["flips"] = _mean([row["dense_em"] != row["em"] for row in rows])
+        low, high = _bounds(ratios)
+        values["length_ratio"] = Value(fmean(ratios), "1", len(ratios), "examples", low, high)
+    values["right_to_wrong"] = _share([row["dense_em"] > row["em"] for row in rows])
+    values["wrong_to_right"] = _share([row["dense_em"] < row["em"] for row in rows])
+    values["flips"] = _share([row["dense_em"] != row["em"] for row in rows])
     departed = [row["first_difference"] for row in rows if row["first_difference"] is not None]
-    values["answers_that_differ"] = _mean([row["first_difference"] is not None for row in rows])
+    values["answers_that_differ"] = _share([row["first_difference"] is not None for row in rows])
     if departed:
         values["first_difference"] = Value(
             fmean(departed), "tokens", len(departed), "examples that differ", *_bounds(departed)
@@ -153,9 +156,11 @@ def _values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
     return values
 
 
-def _mean(numbers: Sequence[float | int]) -> Value:
-    return Value(fmean(numbers), "1", len(numbers), "examples", *_bounds(numbers))
+def _share(numbers: Sequence[float | int], mean: Mean | None = None) -> Value:
+    """The mean of scores between 0 and 1."""
+    low, high = _bounds(numbers, (0.0, 1.0))
+    return Value(fmean(numbers), "1", len(numbers), "examples", low, high, mean=mean)
 
 
-def _bounds(numbers: Sequence[float | int]) -> tuple[float, float]:
-    return interval(np.asarray(numbers, dtype=float), np.ones(len(numbers)))
+def _bounds(numbers: Sequence[float | int], scale: Ends | None = None) -> Ends | tuple[None, None]:
+    return interval(np.asarray(numbers, dtype=float), np.ones(len(numbers)), scale)

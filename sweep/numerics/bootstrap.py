@@ -1,12 +1,23 @@
-"""95 % bootstrap intervals of means and of ratios of sums.
+"""95 % intervals of means and of ratios of sums, by resampling.
 
-The percentile bootstrap (Efron 1979) over the units that were sampled independently: sequences of a
-text, examples of a task; never over the tokens of one sequence, which depend on each other.
+Units are what was sampled independently: sequences of a text, examples of a task; never the tokens
+of one sequence, which depend on each other.
+
+Of losses and the like: the percentile bootstrap (Efron 1979). It knows nothing of what no unit has
+shown: four answers that are all right would be certain, and five thousand no more so.
+
+Of scores that lie on a scale: the bound of Gaffke (2005), see Learned-Miller and Thomas
+(https://arxiv.org/abs/1905.06208). For each end there is one unit more, which is at that end of
+the scale, and all are weighed at random, uniformly over all weights (as in the Bayesian bootstrap,
+Rubin 1981). Of shares, scores of 0 or 1, that is the exact interval (Clopper and Pearson 1934), but
+for having 1,000 draws where they vary; of many that do it is the bootstrap's. No score that falls
+raises an end.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -15,6 +26,11 @@ from numpy import ndarray
 RESAMPLES = 1000
 LEVEL = 0.95
 SEED = 0
+
+NOTHING = 1e-12
+"""What is narrower than this is a residue of rounding."""
+
+Ends = tuple[float, float]
 
 
 def resampled(
@@ -25,13 +41,22 @@ def resampled(
     The draws depend on the number of units only, so that figures over the same units are paired.
     Units may count 0; a sample of such alone has no ratio, and is NaN.
     """
-    times = draws(len(sums))
-    with np.errstate(invalid="ignore"):
-        ratios: Float[ndarray, " resample"] = (times @ sums) / (times @ counts)
-    return ratios
+    return _ratios(draws(len(sums)), sums, counts)
 
 
-def interval(sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"]) -> tuple[float, float]:
+def weighed(
+    sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"]
+) -> Float[ndarray, " resample"]:
+    """`sum(sums) / sum(counts)` of `RESAMPLES` weighings of the units, which `bounded` needs.
+
+    Of the same number of units they are the same, as in `resampled`.
+    """
+    return _ratios(_weights(len(sums)), sums, counts)
+
+
+def interval(
+    sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"], scale: Ends | None = None
+) -> Ends | tuple[None, None]:
     """The 95 % interval of `sum(sums) / sum(counts)`, with the units resampled.
 
     With `counts` all 1 this is the interval of a mean over units; with tokens per sequence it is
@@ -40,8 +65,47 @@ def interval(sums: Float[ndarray, " unit"], counts: Float[ndarray, " unit"]) -> 
     Args:
         sums: per unit, the sum of what is averaged.
         counts: per unit, over how many it is summed; every one at least 1.
+        scale: between what a unit's mean may lie, where it may well lie at either end: a score of
+            one answer. Without it there is no interval of one unit, nor of units that are all
+            alike: what others may be, they do not show.
     """
-    return tails(resampled(sums, counts))
+    if scale is not None:
+        return bounded(weighed(sums, counts), len(sums), scale)
+    return spread(resampled(sums, counts)) or (None, None)
+
+
+def bounded(found: Float[ndarray, " resample"], units: int, scale: Ends) -> Ends:
+    """The interval of a mean of scores that lie on a scale (see above).
+
+    Args:
+        found: what `weighed` gives.
+        units: how many have a score.
+        scale: its ends.
+    """
+    low, high = scale
+    return low + _from_end(found - low, units), high - _from_end(high - found, units)
+
+
+def _from_end(distances: Float[ndarray, " resample"], units: int) -> float:
+    """How far the interval stays from an end of the scale, of draws that are so far from it.
+
+    One unit more at that end weighs Beta(1, units), so a draw comes nearer to it than d with chance
+    (d / its distance)^units; all together with 2.5 %, which bisection finds.
+    """
+    least, most = 0.0, float(distances.max())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(np.maximum(distances, 0.0))  # that of 0 is nearer than anything
+        for _ in range(40):
+            middle = (least + most) / 2
+            chance = np.exp(units * np.fmin(0.0, np.log(middle) - logs)).mean()
+            least, most = (least, middle) if chance > (1 - LEVEL) / 2 else (middle, most)
+    return most
+
+
+def spread(found: Float[ndarray, " resample"]) -> Ends | None:
+    """`tails`; None where all draws are alike but for rounding."""
+    low, high = tails(found)
+    return (low, high) if high - low > NOTHING * max(1.0, abs(low), abs(high)) else None
 
 
 def tails(found: Float[ndarray, " resample"]) -> tuple[float, float]:
@@ -51,13 +115,10 @@ def tails(found: Float[ndarray, " resample"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def unseen(units: int) -> float:
-    """The largest share of the population, with 95 % confidence, that none of the units may show.
-
-    The upper end of Clopper and Pearson's interval (1934) of a share of which none of `units` is;
-    a bootstrap of such has no width, however few they are. About 3.7 in `units`.
-    """
-    return float(1 - ((1 - LEVEL) / 2) ** (1 / units))
+def _ratios(times: Any, sums: Any, counts: Any) -> Float[ndarray, " resample"]:
+    with np.errstate(invalid="ignore"):
+        ratios: Float[ndarray, " resample"] = (times @ sums) / (times @ counts)
+    return ratios
 
 
 @lru_cache(maxsize=4)  # a metric has twenty intervals over the same units
@@ -65,3 +126,16 @@ def draws(units: int) -> Int[ndarray, "resample unit"]:
     """How often each unit is drawn, in each resample."""
     rng = np.random.default_rng(SEED)
     return rng.multinomial(units, [1 / units] * units, size=RESAMPLES).astype(np.int32)
+
+
+@lru_cache(maxsize=4)
+def _weights(units: int) -> Float[ndarray, "resample unit"]:
+    """Of each unit, in each resample; they need not add up to 1.
+
+    Exponential: such, divided by their sum, are uniform over all weights. Each unit has the same
+    ones in an order of its own (a Latin hypercube), which halves the error of a few units' sums.
+    """
+    even = (np.arange(RESAMPLES) + 0.5) / RESAMPLES
+    same = np.tile(-np.log1p(-even)[:, None], units)
+    weights: Float[ndarray, "resample unit"] = np.random.default_rng(SEED).permuted(same, axis=0)
+    return weights

@@ -30,7 +30,8 @@ def main(words: list[str]) -> int:
             asked = {"baseline": given.baseline, "columns": columns, "paired": Paired()}
             rows = table.rows(found, **asked)
             shown = seeds.over_seeds(rows, asked["paired"]) if given.mean else rows
-            sys.stdout.write("\n".join([typeset.text(shown), *notes.notes(found), ""]))
+            below = [*typeset.legend(shown), *notes.notes(found, rows.metrics)]
+            sys.stdout.write("\n".join([typeset.text(shown), *below, ""]))
             made = write.write_report(report, found, formats=formats, mean=given.mean, **asked)
             sys.stdout.write("".join(f"{line}\n" for line in made.named))
     except (Refusal, OutOfSpace) as error:

@@ -109,6 +109,15 @@ class Entry:
         data += [one for result in results for one in result.get("calibration_data", ())]
         return {(one["corpus"], one["source"]) for one in data}
 
+    def corpus(self, name: str) -> str:
+        """Of which corpus a value is; empty: of all that its metric was measured on."""
+        value = self.values[name]
+        corpora = [data["corpus"] for data in self.results[value["metric"]]["data"]]
+        told = (value.get("mean") or {}).get("corpus")
+        if told in corpora or len(corpora) == 1:
+            return str(told if told in corpora else corpora[0])
+        return max((c for c in corpora if value["name"].endswith(f"_{c}")), key=len, default="")
+
     def rows(self, metric: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The rows behind the values of a metric, by corpus. Read anew: of many cells, they are
         more than should be held."""
@@ -274,7 +283,7 @@ def made(report: Path) -> Mapping[str, Any]:
         found = content["made"]
     except (OSError, ValueError, LookupError, TypeError):
         return {}
-    whole = isinstance(found, Mapping) and {"of", "asked", "files", "unclear"} <= found.keys()
+    whole = isinstance(found, Mapping) and {"of", "formats", "files", "signs"} <= found.keys()
     return found if whole else {}
 
 

@@ -83,6 +83,7 @@ def truth(links: Sequence[Link]) -> Iterator[Sketch]:
     for number, model in enumerate(dict.fromkeys(link.model for link in links)):
         own = {(link.metric, link.task): link for link in links if link.model == model}
         metrics, tasks = (list(dict.fromkeys(key[i] for key in own)) for i in (0, 1))
+        metrics = _by_kind(metrics, texts := {x.metric: x.text for x in own.values()})
         cut = left_out(len(metrics), LINES, "metrics") + left_out(len(tasks), PANELS, "tasks")
         metrics, tasks = metrics[:LINES], tasks[:PANELS]
         figure = Figure(figsize=(2.6 + 1.2 * len(tasks), max(3.2, 1.3 + 0.6 * len(metrics))))
@@ -96,9 +97,9 @@ def truth(links: Sequence[Link]) -> Iterator[Sketch]:
                     text = "\n".join(_coefficients(link))
                     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=7)
         axes.set_xticks(range(len(tasks)), tasks, rotation=30, ha="right")
-        axes.set_yticks(range(len(metrics)), metrics)
+        axes.set_yticks(range(len(metrics)), [_on(metric, texts[metric]) for metric in metrics])
         axes.spines[:].set_visible(False)
-        figure.colorbar(picture, label="Spearman's ρ; 1 is the truth")
+        figure.colorbar(picture, label="Spearman's ρ; 1: cells are ranked as by the task")
         said = [
             f"{metric} with {task} {', '.join(_coefficients(link, ends=False))}"
             for (metric, task), link in own.items()
@@ -234,6 +235,29 @@ def _largest(found: Sequence[Effect]) -> list[Effect]:
     """As many as a panel has room for."""
     kept = set(map(id, sorted(found, key=lambda one: -abs(one.difference))[:MOST]))
     return [one for one in found if id(one) in kept]
+
+
+def _by_kind(metrics: Sequence[str], texts: Mapping[str, str]) -> list[str]:
+    """Those of one kind together, whatever text they are of: all JSDs, then all KLs."""
+    kinds = {name: _named(name).removesuffix(_corpus(texts[name])) for name in metrics}
+    order = list(dict.fromkeys(kinds.values()))
+    return sorted(metrics, key=lambda name: order.index(kinds[name]))
+
+
+def _on(metric: str, text: str) -> str:
+    """A metric with the text that it is of, unless its name says that."""
+    said = not text or _named(metric).endswith(_corpus(text))
+    return metric if said else f"{metric}\non {text}"
+
+
+def _named(metric: str) -> str:
+    """Without what tells it from the same, measured in another way."""
+    return metric.partition("@")[0]
+
+
+def _corpus(text: str) -> str:
+    """The end of a metric's name that is of a text."""
+    return f"_{text.partition(' ')[0]}"
 
 
 def _rho(link: Link | None) -> float:

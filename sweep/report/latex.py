@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sweep.report.notes import measured_on, stand_ins
-from sweep.report.table import Rows, shown_columns
-from sweep.report.typeset import digits, minus, signed, spread
+from sweep.report.notes import measured_on, sources, stand_ins
+from sweep.report.table import UNCLEAR, UNKNOWN, Rows, shown_columns
+from sweep.report.typeset import LEGEND, digits, minus, signed, spread
 
 WIDTH = 345.0
 """Points: the text block of article at 10 pt, the narrowest of the usual ones."""
@@ -120,14 +120,9 @@ def _column(table: Rows, metric: str, *, intervals: bool) -> _Column:
     cells = (_cell(table, row, metric, intervals=intervals) for row in table.rows)
     values, changes = zip(*cells, strict=True)
     found = [entry.values[metric] for entry in table.entries if metric in entry.values]
-    corpora = {
-        data["corpus"]
-        for entry in table.entries
-        if metric in entry.values
-        for data in entry.results[entry.values[metric]["metric"]]["data"]
-    }
+    corpora = [entry.corpus(metric) for entry in table.entries if metric in entry.values]
     own = str(found[0]["name"]) if found else metric
-    corpus = max((c for c in corpora if own.endswith(f"_{c}")), key=len, default="")
+    corpus = next((corpus for corpus in corpora if corpus and own.endswith(f"_{corpus}")), "")
     arrow = {"lower": " ↓", "higher": " ↑"}.get(table.better.get(metric, ""), "")
     head = own.removesuffix(f"_{corpus}") if corpus else metric
     way = metric.removeprefix(own) if corpus else ""  # `@…`, of what was measured in several ways
@@ -135,7 +130,8 @@ def _column(table: Rows, metric: str, *, intervals: bool) -> _Column:
 
 
 def _cell(table: Rows, row: Mapping[str, Any], metric: str, *, intervals: bool) -> tuple[str, str]:
-    """The value, and its difference in brackets, with its interval; or with `≈` if that holds 0."""
+    """The value, and its difference in brackets, with its interval; or with `≈` if that holds 0,
+    and `?` if there is none."""
     if metric not in row:
         return "–", ""
     value, change = row[metric], f"{metric}_vs_{table.baseline}"
@@ -144,12 +140,12 @@ def _cell(table: Rows, row: Mapping[str, Any], metric: str, *, intervals: bool) 
     shown = _number(shown + spread(row.get(f"{metric}_sd"), shown))
     if change not in row or row["method"] == table.baseline:
         return shown, ""
-    low, high = row.get(f"{change}_low"), row.get(f"{change}_high")
-    ends = unclear = ""
-    if low is not None and high is not None:
-        ends = f" [{signed(low, form)}, {signed(high, form)}]" if intervals else ""
-        unclear = "≈" if not intervals and low <= 0 <= high else ""
-    return shown, f"({_number(signed(row[change], form) + ends)}{unclear})"
+    sign = {UNCLEAR: "≈"}.get(own := table.sign(row, metric), own)
+    ends = ""
+    if intervals and (found := table.ends(row, metric)) is not None:
+        ends = f" [{', '.join(signed(end, form) for end in found)}]"
+        sign = ""
+    return shown, f"({_number(signed(row[change], form) + ends)}{sign})"
 
 
 def _number(said: str) -> str:
@@ -281,18 +277,13 @@ def _notes(table: Rows, columns: Sequence[_Column]) -> list[str]:
         inside = any("[" in change for one in columns for change in one.changes)
         elsewhere = "; ≈: its 95 % interval holds 0. The intervals are in results.csv."
         lines.append(said + (", with its 95 % interval." if inside else elsewhere))
+    if any(change.endswith(f"{UNKNOWN})") for one in columns for change in one.changes):
+        lines.append(f"{UNKNOWN}: {LEGEND[UNKNOWN]}.")
     if any(table.best(row, one.name) for row in table.rows for one in columns):
         lines.append("Bold: best with the same model and sparsity.")
-    own = {one.name for one in columns}
-    metrics = {
-        value["metric"] + entry.suffixes.get(value["metric"], "")
-        for entry in table.entries
-        for key, value in entry.values.items()
-        if key in own
-    }
-    lines += [f"{x}." for x in measured_on(table.entries) if x.partition(": ")[0] in metrics]
-    sources = {pair for entry in table.entries for pair in entry.sources}
-    lines += [f"{line}." for line in stand_ins(sources)]
+    own = [one.name for one in columns]
+    lines += [f"{line}." for line in measured_on(table.entries, own)]
+    lines += [f"{line}." for line in stand_ins(sources(table.entries, own))]
     if lacking := sum(entry.status != "done" for entry in table.entries):
         lines.append(f"–: no result; not finished: {lacking} of {len(table.entries)} cells.")
     return lines

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sweep.refusal import by_reason
 from sweep.report.entries import Entry
 
 
-def notes(entries: Sequence[Entry]) -> list[str]:
-    """What belongs below a table: what was measured on which texts, which of them are stand-ins,
-    and why cells have failed."""
-    pairs = {pair for entry in entries for pair in entry.sources}
+def notes(entries: Sequence[Entry], columns: Collection[str]) -> list[str]:
+    """What belongs below a table: what its columns were measured on, which of these texts and of
+    those that calibrated its cells are stand-ins, and why cells have failed."""
     failed = [(e.name, e.status) for e in entries if e.status.startswith("failed")]
-    return [*measured_on(entries), *stand_ins(pairs), *by_reason(failed)]
+    return [
+        *measured_on(entries, columns),
+        *stand_ins(sources(entries, columns)),
+        *by_reason(failed),
+    ]
 
 
-def measured_on(entries: Iterable[Entry]) -> list[str]:
-    """One line per metric and set of data: of which texts the numbers are."""
+def measured_on(entries: Iterable[Entry], columns: Collection[str] | None = None) -> list[str]:
+    """One line per metric and set of data: of which texts the numbers are.
+
+    Args:
+        entries: the cells.
+        columns: the values that are shown; None: all.
+    """
     found: dict[str, None] = {}
     for entry in entries:
-        for name, result in entry.results.items():
-            for data in result["data"]:
-                called = name + entry.suffixes.get(name, "")
-                line = f"{called}: {_amount(data)} of {data['corpus']} ({data['source']})"
-                found[line + _lost(data)] = None
+        for name, data in _shown(entry, columns):
+            called = name + entry.suffixes.get(name, "")
+            line = f"{called}: {_amount(data)} of {data['corpus']} ({data['source']})"
+            found[line + _lost(data)] = None
     return list(found)
+
+
+def sources(entries: Iterable[Entry], columns: Collection[str]) -> set[tuple[str, str]]:
+    """Names of the corpora behind the columns, those of the calibration included; each with where
+    it comes from."""
+    found: set[tuple[str, str]] = set()
+    for entry in entries:
+        shown = [data for _, data in _shown(entry, columns)]
+        for result in entry.results.values():
+            shown += result.get("calibration_data", ())
+        found |= {(data["corpus"], data["source"]) for data in shown}
+    return found
+
+
+def _shown(
+    entry: Entry, columns: Collection[str] | None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The data of every metric, of those that columns are of."""
+    of = {
+        (entry.values[name]["metric"], entry.corpus(name))
+        for name in columns or ()
+        if name in entry.values
+    }
+    for metric, result in entry.results.items():
+        for data in result["data"]:
+            if columns is None or {(metric, data["corpus"]), (metric, "")} & of:
+                yield metric, data
 
 
 def stand_ins(sources: Iterable[tuple[str, str]]) -> list[str]:

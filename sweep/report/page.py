@@ -26,8 +26,8 @@ from sweep.report.entries import Entry
 from sweep.report.generations import Exchange, exchanges
 from sweep.report.layer_maps import MAPS
 from sweep.report.notes import measured_on, stand_ins
-from sweep.report.table import Rows, shown_columns
-from sweep.report.typeset import digits, minus, signed, spread
+from sweep.report.table import UNKNOWN, Rows, shown_columns
+from sweep.report.typeset import digits, legend, minus, signed, spread
 
 ROOM = 2_900_000
 """Bytes of a page."""
@@ -137,6 +137,7 @@ def _tables(table: Rows, means: Rows | None, folder: Path) -> dict[str, Any]:
         "about": shown_columns(table, model=True),
         "metrics": [heads[n] for n in columns],
         "metrics_in_all": len(table.metrics),
+        "legend": legend(table),
         "over_seeds": over_seeds,
         "over_seeds_in_all": 0 if means is None else len(means.rows),
         "about_seeds": [] if means is None else shown_columns(means, model=True),
@@ -288,6 +289,7 @@ def _value(
     value, form = row[name], digits(row[name])
     shown = format(value, form)
     change = row.get(f"{name}_vs_{table.baseline}") if row["method"] != table.baseline else None
+    unknown = UNKNOWN if table.sign(row, name) == UNKNOWN else ""
     link = None
     if not table.mean:
         entry = by_name[row["cell"]]
@@ -300,7 +302,7 @@ def _value(
         "link": link,
         "best": table.best(row, name),
         "interval": _ends(row, name, lambda end: format(end, form)),
-        "change": None if change is None else minus(signed(change, form)),
+        "change": None if change is None else minus(signed(change, form)) + unknown,
         "change_interval": None
         if change is None
         else _ends(row, f"{name}_vs_{table.baseline}", lambda end: signed(end, form)),

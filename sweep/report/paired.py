@@ -1,13 +1,17 @@
 """Differences between two cells on the same examples, with their 95 % intervals.
 
 Two cells that are measured on the same examples err on the same ones: the interval of a difference
-is much narrower than the two cells' own. So the examples are resampled (percentile bootstrap, see
-sweep/numerics/bootstrap.py), each draw for both cells at once.
+is much narrower than the two cells' own. So the examples are resampled, each draw for both cells
+at once (sweep/numerics/bootstrap.py).
 
-Where every example differs by the same, which is mostly by nothing, all draws are alike, and four
-questions would be as certain as four thousand. Of those that were not asked, a share may differ all
-the same (`sweep.numerics.bootstrap.unseen`), each by as much as its scale allows: that is the
-interval then. Losses have no such scale, and so there is none.
+Scores of examples lie on a scale, and differences of theirs on one of twice its length: of these
+the interval is no narrower than the exact one for so many changes to the worse and to the better,
+and holds where nothing has changed what so few examples cannot show. Losses have no such scale:
+where every example differs by the same, there is no interval.
+
+An end is not cut off where the baseline's value is no further from the end of the scale: that value
+is of a sample too. Of a model that gets nothing right the difference to dense is all of dense's
+value, and as uncertain to both sides as that.
 """
 
 from __future__ import annotations
@@ -19,18 +23,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from sweep.numerics.bootstrap import resampled, tails, unseen
+from sweep.numerics.bootstrap import Ends, bounded, resampled, spread, weighed
 from sweep.report.entries import Entry
 
 Draws = Float[ndarray, " resample"]
-Ends = tuple[float, float]
-
 
 SCALES = {"1": (0.0, 1.0), "points": (1.0, 10.0)}
 """Between what the score of an example lies, by its unit."""
-
-NOTHING = 1e-12
-"""What is narrower than this is a residue of rounding."""
 
 
 class _Resampled(NamedTuple):
@@ -65,7 +64,7 @@ class Paired:
     def mean_difference(self, pairs: Sequence[tuple[Entry, Entry]], name: str) -> Ends | None:
         """The same of the mean over pairs, each draw of the examples for all of them.
 
-        None too where so few examples have a value that a draw may hold none.
+        None too where no example has a value, or all losses differ by the same.
         """
         key = (*((one.id, other.id) for one, other in pairs), name)
         if key not in self._ends:
@@ -80,14 +79,11 @@ class Paired:
             return None
         if all(one is other for one, other in found):  # a cell and itself
             return 0.0, 0.0
-        low, high = tails(draws.mean(0))
-        if high - low > NOTHING * max(1.0, abs(low), abs(high)):
-            return low, high
-        one = found[0][0]
-        if any(mean.reach is None for pair in found for mean in pair) or one.reach is None:
-            return None
-        share = unseen(one.examples)
-        return low - share * (one.reach + low), low + share * (one.reach - low)
+        means = [mean for pair in found for mean in pair]
+        reach = means[0].reach
+        if reach is None or any(mean.reach is None for mean in means):
+            return spread(draws.mean(0))
+        return bounded(draws.mean(0), min(mean.examples for mean in means), (-reach, reach))
 
     def _both(self, one: Entry, other: Entry, name: str) -> tuple[_Resampled, _Resampled] | None:
         """The value of each, if they were measured on the same examples."""
@@ -111,7 +107,7 @@ class Paired:
             self._known[key] = {
                 name: _resampled(value, rows)
                 for name, value in entry.results[metric]["values"].items()
-                if value.get("mean") is not None and rows.get(value["mean"]["corpus"])
+                if value.get("mean") is not None and _counted(value["mean"], rows)
             }
         return self._known[key]
 
@@ -120,20 +116,39 @@ def _resampled(
     value: Mapping[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> _Resampled:
     mean = value["mean"]
-    own = rows[mean["corpus"]]
+    own = _counted(mean, rows)
     weight, field = mean["weight"], mean["field"]
     # a row without a value (a reply of a judge that cannot be read) counts nothing
     counts = np.array([row[field] is not None for row in own])
     weights = np.array([float(row[weight]) if weight else 1.0 for row in own]) * counts
     values = np.array([0.0 if row[field] is None else float(row[field]) for row in own])
-    draws = resampled(weights * values, weights)
-    low, high = SCALES.get("" if mean["exp"] else value.get("unit", ""), (np.inf, np.inf))
-    bounded = bool((values[counts] >= low).all() and (values[counts] <= high).all())
+    draws = (resampled if weight or mean["exp"] else weighed)(weights * values, weights)
     return _Resampled(
         draws=np.exp(draws) if mean["exp"] else draws,
         examples=int(counts.sum()),
-        reach=float(high - low) if bounded and counts.any() else None,
+        reach=_reach(value, values[counts]),
     )
+
+
+def _counted(
+    mean: Mapping[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> Sequence[Mapping[str, Any]]:
+    """The rows of which a value is the mean."""
+    own, where = rows.get(mean["corpus"], ()), mean.get("where")
+    return own if where is None else [row for row in own if row.get(where[0]) == where[1]]
+
+
+def _reach(value: Mapping[str, Any], scores: Float[ndarray, " example"]) -> float | None:
+    """How far apart two scores of an example can be.
+
+    Rows that count once are examples. The mean over a text's tokens lies on a scale too, but
+    nothing like at its ends.
+    """
+    scale = SCALES.get(value.get("unit", ""))
+    if scale is None or value["mean"]["weight"] or value["mean"]["exp"] or not len(scores):
+        return None
+    low, high = scale
+    return high - low if (scores >= low).all() and (scores <= high).all() else None
 
 
 def _data(entry: Entry, metric: str) -> list[tuple[Any, Any]]:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sweep.refusal import Refusal, did_you_mean
+from sweep.refusal import Refusal, did_you_mean, listed
 from sweep.report.entries import Entry
 from sweep.report.paired import Paired
 
 DENSE = "dense"
 LOOK = ("model", "method", "sparsity", "calib", "seed")
 """What a row is, on the terminal."""
+UNCLEAR = "~"
+"""Of a difference whose 95 % interval holds 0."""
+UNKNOWN = "?"
+"""Of a difference that has no interval."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Rows:
         against: the cell with which each is compared.
         baseline: method with which the rows are compared.
         mean: whether the rows are means over seeds (`sweep.report.seeds`) and not the cells.
+        intervals: whether differences have their intervals, where there are such.
     """
 
     rows: list[dict[str, Any]]
@@ -41,6 +46,7 @@ class Rows:
     against: Sequence[Entry | None] = ()
     baseline: str = DENSE
     mean: bool = False
+    intervals: bool = False
 
     def best(self, row: Mapping[str, Any], metric: str) -> bool:
         """Whether no compressed cell of the same model and sparsity is better by this metric.
@@ -51,6 +57,23 @@ class Rows:
             return False
         best, rivals = self._best[row["weights"], row["sparsity"], metric]
         return rivals > 1 and bool(row[metric] == best)
+
+    def ends(self, row: Mapping[str, Any], metric: str) -> tuple[float, float] | None:
+        """The interval of a row's difference to the baseline, if it has one."""
+        change = f"{metric}_vs_{self.baseline}"
+        low, high = row.get(f"{change}_low"), row.get(f"{change}_high")
+        return None if low is None or high is None else (low, high)
+
+    def sign(self, row: Mapping[str, Any], metric: str) -> str:
+        """What a difference is marked with: `UNCLEAR`, `UNKNOWN`, or nothing."""
+        if not self.intervals or row["method"] == self.baseline:
+            return ""
+        if f"{metric}_vs_{self.baseline}" not in row:
+            return ""
+        ends = self.ends(row, metric)
+        if ends is None:
+            return UNKNOWN
+        return UNCLEAR if ends[0] <= 0 <= ends[1] else ""
 
     @cached_property
     def _best(self) -> dict[tuple[str, str, str], tuple[float, int]]:
@@ -93,7 +116,7 @@ def rows(
     for name in columns:
         if name not in known:
             hint = did_you_mean(name, known)
-            reason = f"is no value of these cells; {hint}they have {', '.join(known) or 'none yet'}"
+            reason = f"is no value of these cells; {hint}they have {listed(known, name)}"
             raise Refusal("columns", name, reason)
     settings = telling_apart(entries)
     metrics = list(columns) or list(dict.fromkeys(n for entry in entries for n in entry.columns))
@@ -120,7 +143,10 @@ def rows(
             if ends is not None:
                 row[f"{change}_low"], row[f"{change}_high"] = ends
         table.append(row)
-    return Rows(table, entries, settings, metrics, better, references, baseline)
+    return Rows(
+        *(table, entries, settings, metrics, better, references, baseline),
+        intervals=paired is not None,
+    )
 
 
 def shown_columns(table: Rows, *, model: bool = False) -> list[str]:

@@ -41,6 +41,7 @@ class Link:
         configurations: how many of them differ in more than the seed.
         spearman, kendall: None where one of the two does not vary.
         over: names of these cells; only figures over the same ones are compared.
+        text: what the metric was measured on: `alpaca responses`.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Link:
     spearman: Correlation | None
     kendall: Correlation | None
     over: tuple[str, ...] = ()
+    text: str = ""
 
 
 def links(entries: Sequence[Entry]) -> list[Link]:
@@ -80,8 +82,21 @@ def links(entries: Sequence[Entry]) -> list[Link]:
                 rho, tau = (correlation(x, y, kind, numbers) for kind in (spearman, kendall))
                 over = tuple(e.name for e in both)
                 several = len(set(groups))
-                found.append(Link(model, metric, task, len(both), several, rho, tau, over))
+                found.append(
+                    Link(
+                        *(model, metric, task, len(both), several, rho, tau, over),
+                        _text(both[0], metric),
+                    )
+                )
     return found
+
+
+def _text(entry: Entry, name: str) -> str:
+    """What a value was measured on."""
+    corpus = entry.corpus(name)
+    data = entry.results[entry.values[name]["metric"]]["data"]
+    scored = next((one.get("scored", "") for one in data if one["corpus"] == corpus), "")
+    return f"{corpus} {scored}".strip()
 
 
 def _configurations(entries: Sequence[Entry]) -> list[int]:

@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from sweep.report.table import Rows, shown_columns
+from sweep.report.table import UNCLEAR, UNKNOWN, Rows, shown_columns
 
 ABOUT = (
     "cell",
@@ -51,23 +51,35 @@ def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-Unclear = Mapping[str, Sequence[str]]
+Signs = Mapping[str, Mapping[str, str]]
+"""By cell and metric what a difference is marked with, in place of its interval."""
 
-SMALL = "~: the 95 % interval of the difference holds 0; the table's files have all intervals"
-"""Below a narrow table."""
+LEGEND = {
+    UNCLEAR: "the 95 % interval of the difference holds 0; the table's files have all intervals",
+    UNKNOWN: "the difference has no interval",
+}
 
 
-def text(table: Rows, *, unclear: Unclear | None = None) -> str:
+def legend(table: Rows, signs: Signs | None = None) -> list[str]:
+    """What the signs of a table mean; one whose differences have intervals marks those without."""
+    if signs is None:
+        used = {table.sign(row, name) for row in table.rows for name in table.metrics} & {UNKNOWN}
+    else:
+        used = {sign for own in signs.values() for sign in own.values()}
+    return [f"{sign}: {said}" for sign, said in LEGEND.items() if sign in used]
+
+
+def text(table: Rows, *, signs: Signs | None = None) -> str:
     """For the terminal; on a narrow one several tables below each other, each with its row names.
 
     The best of the compressed cells has a star. Differences have intervals if the table has them;
-    or instead of them a sign (`SMALL`), and the table is narrow.
+    or instead of them a sign (`LEGEND`), and the table is narrow.
 
     Args:
         table: its rows.
-        unclear: by cell, the metrics that have the sign.
+        signs: of the differences, in place of intervals.
     """
-    return _render(table, markdown=False, width=_width(), unclear=unclear)
+    return _render(table, markdown=False, width=_width(), signs=signs)
 
 
 def markdown(table: Rows) -> str:
@@ -107,12 +119,12 @@ def spread(sd: float | None, shown: str) -> str:
     return f" ± {said}" if float(said) or not sd else f" ± {sd:.1g}"
 
 
-def _render(table: Rows, *, markdown: bool, width: int, unclear: Unclear | None = None) -> str:
+def _render(table: Rows, *, markdown: bool, width: int, signs: Signs | None = None) -> str:
     """The table as text."""
     unbounded = Console(width=10_000, markup=False)
 
     def wide(columns: Sequence[str]) -> int:
-        return unbounded.measure(_grid(table, columns, markdown, unclear)).maximum
+        return unbounded.measure(_grid(table, columns, markdown, signs)).maximum
 
     bare = wide(())
     widths = [wide((name,)) - bare for name in table.metrics] if not markdown else []
@@ -124,7 +136,7 @@ def _render(table: Rows, *, markdown: bool, width: int, unclear: Unclear | None 
             parts.append([])
             room = width - bare - int(needed)
         parts[-1].append(str(name))
-    grids = [_grid(table, part, markdown, unclear) for part in parts]
+    grids = [_grid(table, part, markdown, signs) for part in parts]
     return _printed(*grids, markdown=markdown, width=width)
 
 
@@ -143,7 +155,7 @@ def _printed(*grids: Table, markdown: bool, width: int) -> str:
     return "\n".join(lines).strip("\n") + "\n"
 
 
-def _grid(table: Rows, columns: Sequence[str], markdown: bool, unclear: Unclear | None) -> Table:
+def _grid(table: Rows, columns: Sequence[str], markdown: bool, signs: Signs | None) -> Table:
     """What a row is, and each value with its difference to the baseline."""
     shown = shown_columns(table, model=markdown)
     unfinished = any(row["status"] != "done" for row in table.rows)
@@ -159,9 +171,7 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool, unclear: Unclear 
         grid.add_column("status", no_wrap=True)
     for row in table.rows:
         cells = [
-            _marked(
-                table, row, name, between, markdown=markdown, intervals=markdown, unclear=unclear
-            )
+            _marked(table, row, name, between, markdown=markdown, intervals=markdown, signs=signs)
             for name in columns
         ]
         status = [row["status"].split(":")[0]] if unfinished else []
@@ -178,10 +188,10 @@ def _marked(
     *,
     markdown: bool,
     intervals: bool,
-    unclear: Unclear | None = None,
+    signs: Signs | None = None,
 ) -> str:
     """A value with its difference, marked if it is the best."""
-    said = _against(table, row, name, between, intervals=intervals, unclear=unclear)
+    said = _against(table, row, name, between, intervals=intervals, signs=signs)
     if not table.best(row, name):
         return said
     value, gap, rest = said.partition(between)
@@ -195,7 +205,7 @@ def _against(
     between: str,
     *,
     intervals: bool = False,
-    unclear: Unclear | None = None,
+    signs: Signs | None = None,
 ) -> str:
     """A value, its deviation, its interval if asked for, and in brackets its difference to the
     baseline with its interval; or with a sign in place of that."""
@@ -211,12 +221,11 @@ def _against(
     if change is None or row["method"] == table.baseline:
         return shown
     said = signed(change, form)
-    if unclear is not None:
-        return f"{shown}{between}({said}{'~' if name in unclear.get(row['cell'], ()) else ''})"
-    low, high = (row.get(f"{name}_vs_{table.baseline}_{end}") for end in ("low", "high"))
-    if low is None or high is None:
-        return f"{shown}{between}({said})"
-    ends = f"[{signed(low, form)}, {signed(high, form)}]"
+    if signs is not None:
+        return f"{shown}{between}({said}{signs.get(row['cell'], {}).get(name, '')})"
+    if (found := table.ends(row, name)) is None:
+        return f"{shown}{between}({said}{table.sign(row, name)})"
+    ends = f"[{', '.join(signed(end, form) for end in found)}]"
     return f"{shown}\n({said})\n{ends}" if between == "\n" else f"{shown}{between}({said} {ends})"
 
 

@@ -48,7 +48,7 @@ FORMATS = {
 BEHIND = ("tolerance.csv", "correlations.csv", "calibration.csv", "layers.csv")
 """What comes with the page, beside the figures."""
 
-FORM = 8
+FORM = 9
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 
@@ -59,12 +59,13 @@ class Written:
 
     Attributes:
         files: for people, the page first.
-        unclear: by cell, the metrics whose difference to the baseline has an interval that holds 0.
-        removed: names of the files that showed older results and were not asked for.
+        signs: by cell and metric, what a difference is marked with (`Rows.sign`).
+        removed: names of the files that showed older results, or were made with other options, and
+            were not asked for.
     """
 
     files: Sequence[Path]
-    unclear: Mapping[str, Sequence[str]]
+    signs: typeset.Signs
     removed: Sequence[str] = ()
 
     @property
@@ -75,7 +76,7 @@ class Written:
         lines = [f"table: {', '.join(tables)}"] if tables else []
         lines += [f"report: {file}" for file in pages]
         gone = ", ".join(self.removed)
-        return lines + ([f"removed, since it showed older results: {gone}"] if gone else [])
+        return lines + ([f"removed, of older results or other options: {gone}"] if gone else [])
 
 
 def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> str:
@@ -92,18 +93,18 @@ def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> s
     """
     found = entries.of(cells)
     folder = Path(outputs) / "reports" / name
-    lines = [*notes.notes(found), f"cells: {Path(outputs) / 'cells'}"]
+    rows = table.rows(found)
+    lines = [*notes.notes(found, rows.metrics), f"cells: {Path(outputs) / 'cells'}"]
     formats = ("html", "csv", "md") if page else ("csv", "md")
-    unclear: Mapping[str, Sequence[str]] = {}
+    signs: typeset.Signs = {}
     try:
         written = write_report(folder, found, formats=formats)
-        unclear = written.unclear
+        signs = written.signs
         lines += written.named
     except OutOfSpace as full:
         lines.append(f"report: {full}")
-    small = [typeset.SMALL] if unclear else []
-    text = typeset.text(table.rows(found), unclear=unclear)
-    return "\n".join(["", text, *small, *lines, ""])
+    text = typeset.text(rows, signs=signs)
+    return "\n".join(["", text, *typeset.legend(rows, signs), *lines, ""])
 
 
 def write_report(
@@ -116,7 +117,8 @@ def write_report(
     mean: bool = False,
     paired: Paired | None = None,
 ) -> Written:
-    """Write what was asked for; what is there of other formats and shows older results goes.
+    """Write what was asked for; what is there of other formats goes if it is of older results, or
+    of another baseline, other columns or means: no two tables of a folder contradict each other.
 
     Args:
         folder: of the report.
@@ -132,13 +134,12 @@ def write_report(
     """
     formats = {*formats, "csv"} if "html" in formats else set(formats)
     files = [folder / FORMATS[kind] for kind in FORMATS if kind in formats]
-    of = {"form": FORM, "results": entries.digest(found)}
-    asked: dict[str, Any] = {"formats": sorted(formats), "columns": list(columns)}
-    asked |= {"baseline": baseline, "mean": mean}
+    of: dict[str, Any] = {"form": FORM, "results": entries.digest(found)}
+    of |= {"columns": list(columns), "baseline": baseline, "mean": mean}
     last = entries.made(folder)
-    same = (last.get("of"), last.get("asked")) == (of, asked)
+    same = (last.get("of"), last.get("formats")) == (of, sorted(formats))
     if same and all((folder / name).is_file() for name in last["files"]):
-        return Written(files, last["unclear"])
+        return Written(files, last["signs"])
     entries.write_list(folder, found, {})
     paired = paired or Paired()
     rows = table.rows(found, baseline=baseline, columns=columns, paired=paired)
@@ -146,7 +147,8 @@ def write_report(
     if "csv" in formats:
         write(folder / FORMATS["csv"], typeset.csv(shown))
     if "md" in formats:
-        listed = "".join(f"- {note}\n" for note in notes.notes(found))
+        below = [*typeset.legend(shown), *notes.notes(found, rows.metrics)]
+        listed = "".join(f"- {note}\n" for note in below)
         text = f"# {folder.name}\n\n{typeset.markdown(shown)}\n{listed}"
         write(folder / FORMATS["md"], text)
     if "tex" in formats:
@@ -154,10 +156,10 @@ def write_report(
     behind = _page(folder, rows, paired) if "html" in formats else []
     names = [*(FORMATS[kind] for kind in FORMATS if kind in formats), *behind]
     removed = [] if last.get("of") == of else _remove_others(folder, names)
-    unclear = _unclear(rows)
-    made = {"of": of, "asked": asked, "files": names, "unclear": unclear}
+    signs = _signs(rows)
+    made = {"of": of, "formats": sorted(formats), "files": names, "signs": signs}
     entries.write_list(folder, found, made)
-    return Written(files, unclear, removed)
+    return Written(files, signs, removed)
 
 
 def _remove_others(folder: Path, names: Collection[str]) -> list[str]:
@@ -171,15 +173,13 @@ def _remove_others(folder: Path, names: Collection[str]) -> list[str]:
     return left
 
 
-def _unclear(rows: table.Rows) -> dict[str, list[str]]:
-    """By cell, the metrics whose difference to the baseline may as well be none."""
-    found: dict[str, list[str]] = {}
-    for row in rows.rows:
-        for metric in rows.metrics if row["method"] != rows.baseline else ():
-            low, high = (row.get(f"{metric}_vs_{rows.baseline}_{end}") for end in ("low", "high"))
-            if low is not None and high is not None and low <= 0 <= high:
-                found.setdefault(row["cell"], []).append(metric)
-    return found
+def _signs(rows: table.Rows) -> dict[str, dict[str, str]]:
+    """By cell and metric, what its difference is marked with where it has no room for more."""
+    found = {
+        row["cell"]: {name: sign for name in rows.metrics if (sign := rows.sign(row, name))}
+        for row in rows.rows
+    }
+    return {cell: own for cell, own in found.items() if own}
 
 
 def _page(folder: Path, rows: table.Rows, paired: Paired) -> list[str]:

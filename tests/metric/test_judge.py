@@ -195,9 +195,10 @@ def test_means_and_noise_worked_by_hand() -> None:
     assert plain["judge_unparsable"] == pytest.approx(6 / 15)
     assert (found["accuracy"].n, found["accuracy_noise"].n) == (4, 3)
     assert (found["judge_unparsable"].n, found["judge_unparsable"].of) == (15, "replies")
-    for name, value in found.items():
-        assert value.low is not None, name
-        assert value.low <= value.value <= value.high
+    alike = {"fluency_noise", "fluency_differs"}  # three that are, and what others are is not known
+    assert {name for name, value in found.items() if value.low is None} == alike
+    for name in found.keys() - alike:
+        assert found[name].low <= found[name].value <= found[name].high
 
 
 def test_without_repeats_there_is_no_noise(judge: Any, measure: Any) -> None:

@@ -11,7 +11,7 @@ from sweep.data.row import Instruction, Text
 from sweep.data.template import prompt
 from sweep.metric import questions as questions_module
 from sweep.metric.generate import Answer
-from sweep.metric.metric import Result
+from sweep.metric.metric import Mean, Result
 from sweep.metric.tasks import Tasks
 from sweep.refusal import Refusal
 
@@ -156,6 +156,8 @@ def test_recall_and_skill_are_reported_apart(ask: Any, said: Said) -> None:
     assert values(found)["em_recall"] == 1 / 2
     assert values(found)["em_skill"] == pytest.approx(1 / 3)
     assert (found.values["em_recall"].n, found.values["em_skill"].n) == (2, 3)
+    assert found.values["em_skill"].mean == Mean("a", "em", where=("kind", "skill"))
+    assert found.values["em_skill"].better is None  # cells are ranked by all answers
     assert values(found)["f1_skill"] == pytest.approx((1 + 1 / 3 + 1) / 3)
     unknown = [Instruction(row.instruction, row.input, row.output) for row in EXERCISES]
     assert not {n for n in ask(unknown).values if "recall" in n or "skill" in n}
@@ -165,6 +167,19 @@ def test_every_mean_has_an_interval_over_examples(ask: Any, said: Said) -> None:
     for name, value in ask().values.items():
         assert value.low is not None, name
         assert value.low <= value.value <= value.high
+
+
+def test_few_examples_show_their_width_at_the_ends_of_the_scale(ask: Any, said: Said) -> None:
+    found = ask(itself=True).values
+    flips, em = found["flips"], found["em"]
+    assert (flips.value, flips.low) == (0, 0)
+    assert flips.high == pytest.approx(1 - 0.025 ** (1 / 5))
+    assert em.value == 4 / 5
+    assert 0 < em.low < 0.5
+    alone = ask(EXERCISES[:1]).values  # one answer departs at one token
+    assert alone["first_difference"].n == 1
+    assert (alone["first_difference"].low, alone["length_ratio"].high) == (None, None)
+    assert alone["em"].high == pytest.approx(0.975)
 
 
 def test_an_example_carries_everything(ask: Any, said: Said) -> None:

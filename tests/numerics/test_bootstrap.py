@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweep.numerics import bootstrap
-from sweep.numerics.bootstrap import RESAMPLES, interval, resampled, unseen
+from sweep.numerics.bootstrap import RESAMPLES, interval, resampled
 
 RNG = np.random.default_rng(7)
 LENGTHS = RNG.integers(1, 40, 80).astype(float)
@@ -55,6 +57,9 @@ def test_sequences_are_resampled_and_not_their_tokens() -> None:
 def test_no_resample_lies_outside_the_units_own_means(units: list[tuple[float, int]]) -> None:
     means, counts = (np.array(column, dtype=float) for column in zip(*units, strict=True))
     low, high = interval(means * counts, counts)
+    if low is None or high is None:  # they are all alike, or there is one
+        assert np.ptp(resampled(means * counts, counts)) < 1e-9
+        return
     assert low <= high
     assert min(means) - 1e-9 <= low
     assert high <= max(means) + 1e-9
@@ -87,11 +92,51 @@ def test_another_process_would_draw_the_same() -> None:
     assert interval(SUMS, LENGTHS) == before
 
 
-def test_a_single_unit_has_an_interval_without_width() -> None:
-    assert interval(np.array([6.0]), np.array([4.0])) == (1.5, 1.5)
+@pytest.mark.parametrize("means", [[1.5], [1.5, 1.5, 1.5]], ids=["one", "alike"])
+def test_of_units_that_show_no_difference_there_is_no_interval(means: list[float]) -> None:
+    counts = np.full(len(means), 4.0)
+    assert interval(np.array(means) * counts, counts) == (None, None)
 
 
-@pytest.mark.parametrize("units", [1, 4, 71, 72, 5000])
-def test_what_none_of_some_units_shows_is_clopper_and_pearsons(units: int) -> None:
-    expected = stats.binomtest(0, units).proportion_ci(0.95, "exact").high
-    assert unseen(units) == pytest.approx(expected, rel=1e-9)
+SHARES = [
+    (n, k) for n in (1, 4, 20, 71, 72, 200) for k in sorted({0, 1, 2, 3, n // 2, n}) if k <= n
+]
+
+
+@pytest.mark.parametrize(("units", "right"), SHARES)
+def test_the_interval_of_a_share_is_clopper_and_pearsons(units: int, right: int) -> None:
+    scores = np.r_[np.ones(right), np.zeros(units - right)]
+    low, high = interval(scores, np.ones(units), (0.0, 1.0))
+    theirs = stats.binomtest(right, units).proportion_ci(0.95, "exact")
+    # as above; where all are alike there is nothing to draw
+    error = 0.2 * np.sqrt(right * (units - right) / units**3)
+    assert low == pytest.approx(theirs.low, abs=error, rel=1e-9)
+    assert high == pytest.approx(theirs.high, abs=error, rel=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 1), st.data())
+def test_a_score_that_falls_raises_no_end(scores: list[float], lower: float, data: Any) -> None:
+    at = data.draw(st.integers(0, len(scores) - 1))
+    fallen = [min(one, lower) if i == at else one for i, one in enumerate(scores)]
+    ends, after = (
+        interval(np.array(own), np.ones(len(own)), (0.0, 1.0)) for own in (scores, fallen)
+    )
+    assert all(now <= then + 1e-12 for now, then in zip(after, ends, strict=True))
+
+
+@pytest.mark.parametrize("units", [20, 64])
+@pytest.mark.parametrize(("worse", "better"), [(0.02, 0.0), (0.03, 0.01), (0.4, 0.0)])
+def test_the_interval_covers_a_difference_however_few_examples_show_it(
+    units: int, worse: float, better: float
+) -> None:
+    """The percentile bootstrap covers a third of the first, and three quarters of the second."""
+    chance = np.random.default_rng(5).uniform(size=(200, units))
+    changes = np.where(chance < worse, -1.0, np.where(chance > 1 - better, 1.0, 0.0))
+    found = [interval(one, np.ones(units), (-1.0, 1.0)) for one in changes]
+    assert np.mean([low <= better - worse <= high for low, high in found]) >= 0.95
+
+
+def test_of_many_scores_that_vary_the_scale_adds_little() -> None:
+    scores = np.random.default_rng(6).beta(4, 4, 2000)
+    ends, plain = (interval(scores, np.ones(2000), scale) for scale in ((0.0, 1.0), None))
+    assert ends == pytest.approx(plain, abs=0.002)

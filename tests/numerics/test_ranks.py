@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sweep.numerics.bootstrap import draws
-from sweep.numerics.ranks import apart, correlation, kendall, spearman
+from sweep.numerics.ranks import Correlation, apart, correlation, kendall, spearman
 
 FIGURES = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=12)
 
@@ -107,6 +107,12 @@ def test_a_metric_that_is_worse_is_called_so_and_the_others_are_not() -> None:
     called = _called((0.05, 0.05, 0.05, 0.05, 0.3), 30, 1, 40)
     assert sum(4 in pair for one in called for pair in one) > 0.75 * 4 * 40
     assert sum(any(4 not in pair for pair in one) for one in called) <= 3
+
+
+def test_what_has_no_correlation_in_most_draws_is_not_called_different() -> None:
+    drawn = np.where(np.arange(1000) < 400, np.linspace(0.7, 0.9, 1000), np.nan)
+    one, other = Correlation(0.8, 0.7, 0.9, drawn), Correlation(0.1, 0.0, 0.2, np.full(1000, 0.1))
+    assert apart([(one, other)]) == [1.0]
 
 
 def test_what_does_not_differ_in_any_draw_is_not_called_different() -> None:

@@ -30,8 +30,10 @@ HOSTILE = (
 
 
 @cache  # five hundred cells have twenty-five qualities
-def _interval(sums: tuple[float, ...], counts: tuple[float, ...]) -> tuple[float, float]:
-    return interval(np.array(sums), np.array(counts))
+def _interval(
+    sums: tuple[float, ...], counts: tuple[float, ...], scale: tuple[float, float] | None
+) -> tuple[float, float] | tuple[None, None]:
+    return interval(np.array(sums), np.array(counts), scale)
 
 
 def value(rows: Sequence[dict[str, Any]], field: str, better: str, **mean: Any) -> dict[str, Any]:
@@ -39,12 +41,13 @@ def value(rows: Sequence[dict[str, Any]], field: str, better: str, **mean: Any) 
     numbers = np.array([float(row[field]) for row in rows])
     change = np.exp if mean.get("exp") else float
     found = float((weights * numbers).sum() / weights.sum())
-    low, high = _interval(tuple(weights * numbers), tuple(weights))
+    scale = None if mean.get("exp") else (0.0, 1.0)
+    low, high = _interval(tuple(weights * numbers), tuple(weights), scale)
     how = {"corpus": mean["corpus"], "field": field, "weight": mean.get("weight")}
     return {
         "value": float(change(found)),
-        "low": float(change(low)),
-        "high": float(change(high)),
+        "low": None if low is None else float(change(low)),
+        "high": None if high is None else float(change(high)),
         "unit": "1",
         "n": len(rows),
         "of": "examples",
@@ -199,6 +202,7 @@ def writes(below: Path) -> Write:
                 "dense_em": 1.0,
                 "f1": float(h < quality) / 2 + 0.5,
                 "dense_f1": 1.0,
+                "kind": "skill" if i % 3 else "recall",
             }
             for i, h in enumerate(hard)
         ]
@@ -223,6 +227,8 @@ def writes(below: Path) -> Write:
             {"c4": losses},
         )
         em = value(texts, "em", "higher", corpus="alpaca")
+        recall = value(texts[::3], "em", "higher", corpus="alpaca") | {"better": None}
+        recall["mean"]["where"] = ["kind", "recall"]
         folder.write_metric(
             "tasks",
             {
@@ -230,6 +236,7 @@ def writes(below: Path) -> Write:
                 "values": {
                     "em": em,
                     "f1": value(texts, "f1", "higher", corpus="alpaca"),
+                    "em_recall": recall,
                     **dict.fromkeys(more, em),
                 },
                 "columns": ["em", "f1", *more],

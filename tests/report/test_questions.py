@@ -10,11 +10,13 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy import stats
 
+from sweep.numerics.ranks import Correlation
 from sweep.report import (
     curves,
     drawn,
@@ -162,6 +164,20 @@ def test_a_point_of_several_seeds_is_their_mean_and_deviation(
         pytest.approx(fmean(values)),
         pytest.approx(stdev(values)),
     )
+
+
+def test_a_mean_over_seeds_of_which_one_has_no_baseline_has_no_difference(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    write_cell("wanda", seed=0)
+    write_cell("magnitude", calib=None, seed=None)
+    for seed in (0, 1):
+        write_cell("sparsegpt", seed=seed)
+    found = table.rows(entries.below(tmp_path / "outputs"), baseline="wanda", paired=Paired())
+    assert [row["seed"] for row in found.rows if "em_vs_wanda" in row] == [0, 0]
+    (mean,) = (r for r in seeds.over_seeds(found, Paired()).rows if r["method"] == "sparsegpt")
+    assert (mean["seeds"], "em" in mean) == (2, True)
+    assert "em_vs_wanda" not in mean
 
 
 def test_calibration_sets_of_several_sizes_are_a_line_along_their_size(
@@ -417,6 +433,18 @@ def test_sizes_of_a_calibration_set_are_a_curve_and_no_effects_of_each_pair(
     ]
 
 
+def test_a_set_without_the_setting_is_compared_with_every_value_of_it(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell(calib="alpaca")
+    for n_samples in (1, 4, 16):
+        write_cell(calib="c4", n_samples=n_samples)
+    found = [one for one in effect.effects(rows(), Paired()) if one.metric == "em"]
+    assert {(one.one, one.other) for one in found} == {
+        ("alpaca", f"c4 n_samples={n}") for n in (1, 4, 16)
+    }
+
+
 def test_effects_are_drawn_in_the_order_of_the_table_with_a_minus(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
@@ -629,6 +657,19 @@ def test_answers_that_disagree_most_come_first_and_flips_are_named(
     assert any(one.flip for one in shown)
 
 
+def test_of_answers_that_disagree_alike_flips_come_first(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    write_cell(quality=0.7, answers=["x"])
+    entries = rows().entries
+    shown, total, flips = generations.exchanges(entries, 100)
+    assert {one.disagreement for one in shown} == {1}
+    assert 4 < flips < total == len(shown)
+    assert [bool(one.flip) for one in shown] == [True] * flips + [False] * (total - flips)
+    few, *_ = generations.exchanges(entries, 4)
+    assert [bool(one.flip) for one in few] == [True] * 4  # and no four others before them
+
+
 def test_a_long_answer_is_cut_and_says_how_long_it_was() -> None:
     said = generations._cut("a" * 5000)
     assert said.endswith("… (5000 letters)")
@@ -694,6 +735,42 @@ def test_a_metric_that_a_line_lacks_is_empty_in_its_own_column(
     found = {row["method"]: row for row in frontier.tolerances(rows(), Paired())}
     assert list(found["wanda"]) == list(found["sparsegpt"])
     assert (found["wanda"]["perplexity"], found["wanda"]["em"]) == ("", "50%")
+
+
+def test_metrics_that_no_cells_have_in_common_are_each_taken_over_their_own(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for i in range(6):
+        write_cell("wanda", f"{10 * (i + 1)}%", quality=1 - i / 9)
+        path = write_cell("sparsegpt", f"{10 * (i + 1)}%", quality=1 - i / 9)
+        file = path / "metrics" / "perplexity.json"
+        file.write_text(file.read_text().replace('"perplexity"', '"kl"'))
+    found = {link.metric: link for link in truth.links(rows().entries) if link.task == "em"}
+    assert {name: link.cells for name, link in found.items()} == {"perplexity": 6, "kl": 6}
+    assert not set(found["kl"].over) & set(found["perplexity"].over)
+
+
+def test_the_heat_map_has_metrics_of_one_kind_together_and_says_on_which_text_each_is() -> None:
+    of = {
+        "jsd_c4": "c4 windows",
+        "jsd_alpaca": "alpaca responses",
+        "perplexity": "c4 windows",
+        "kl_c4": "c4 windows",
+        "perplexity_compressed": "alpaca responses",
+        "kl_alpaca": "alpaca responses",
+        "jsd_alpaca@1f": "alpaca responses",
+    }
+    rho = Correlation(0.5, 0.1, 0.8, np.ones(3))
+    links = [truth.Link("m", name, "em", 9, 9, rho, rho, (), text) for name, text in of.items()]
+    (sketch,) = figures.truth(links)
+    axes, bar = sketch.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        *("jsd_c4", "jsd_alpaca", "jsd_alpaca@1f"),
+        "perplexity\non c4 windows",
+        *("kl_c4", "kl_alpaca"),
+        "perplexity_compressed\non alpaca responses",
+    ]
+    assert bar.get_ylabel().endswith("cells are ranked as by the task")
 
 
 def test_no_metric_is_said_to_rank_cells_that_it_does_not(

@@ -117,13 +117,89 @@ def test_no_page_of_older_results_stays_beside_newer_tables(
     assert main([str(outputs), "--html", "--md"]) == 0
     report = outputs / "reports/all"
     page = (report / "report.html").read_bytes()
-    assert main([str(outputs), "--csv", "--columns", "em"]) == 0  # of the same results
+    assert main([str(outputs), "--latex"]) == 0  # of the same results
     assert "removed" not in capsys.readouterr().out
     assert (report / "report.html").read_bytes() == page
     write_cell("sparsegpt")
     assert main([str(outputs), "--csv"]) == 0
     assert {file.name for file in report.iterdir()} == {"results.csv", "sweep.json"}
-    assert "older results: report.html, results.md, tolerance.csv, " in capsys.readouterr().out
+    assert "older results or other options: report.html, results.md, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["--baseline", "wanda"], ["--columns", "em"], ["--mean"]])
+def test_no_table_with_another_baseline_or_other_columns_stays_beside_a_new_one(
+    words: list[str], write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    for method in ("dense", "wanda", "sparsegpt"):
+        write_cell(method)
+    assert main([str(outputs), "--html", "--md"]) == 0
+    capsys.readouterr()
+    assert main([str(outputs), "--latex", "--csv", *words]) == 0
+    left = {file.name for file in (outputs / "reports/all").iterdir()}
+    assert left == {"results.csv", "results.tex", "sweep.json"}
+    assert "report.html, results.md, tolerance.csv" in capsys.readouterr().out
+
+
+def test_what_has_become_of_the_layers_makes_the_report_anew(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    cell = write_cell()
+    report = tmp_path / "outputs/reports/all"
+    assert main([str(tmp_path / "outputs"), "--csv"]) == 0
+    assert csv_rows(report / "results.csv")[0]["achieved_sparsity"] == "0.5"
+    file = cell / "compression.json"
+    file.write_text(file.read_text().replace('"sparsity": 0.5', '"sparsity": 0.25', 1))
+    assert main([str(tmp_path / "outputs"), "--csv"]) == 0
+    assert csv_rows(report / "results.csv")[0]["achieved_sparsity"] == "0.25"
+
+
+def test_notes_are_of_the_columns_that_are_shown(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a metric on several corpora too: those that a column is of."""
+    outputs = tmp_path / "outputs"
+    for method in ("dense", "wanda"):
+        file = write_cell(method, more=["em_alpaca", "em_unnatural"]) / "metrics/tasks.json"
+        said = json.loads(file.read_text())
+        (data,) = said["data"]
+        said["data"] = [{**data, "corpus": name} for name in ("alpaca", "unnatural")]
+        said["values"]["em_unnatural"]["mean"]["corpus"] = "unnatural"
+        file.write_text(json.dumps(said))
+    on = {"p": "perplexity: 30 questions of c4", "a": "tasks: 30 questions of alpaca"}
+    on["u"] = "tasks: 30 questions of unnatural"
+    shown = {"perplexity": "p", "em_alpaca,perplexity": "pa", "em_unnatural": "u", "": "pau"}
+    for columns, those in shown.items():
+        words = [] if not columns else ["--columns", columns]
+        assert main([str(outputs), "--latex", "--md", *words]) == 0
+        report = outputs / "reports/all"
+        # in LaTeX all columns are several tables, each with its own notes
+        kinds = ("md", "tex") if columns else ("md",)
+        texts = [(report / f"results.{kind}").read_text() for kind in kinds]
+        for text in (capsys.readouterr().out, *texts):
+            assert [key for key, said in on.items() if said in text] == list(those), columns
+            for name, key in (("alpaca", "a"), ("unnatural", "u"), ("c4", "p")):
+                (line,) = {x for x in text.splitlines() if "made by a micro-world" in x}
+                assert (f"{name}," in line or f"{name} " in line) == (key in those)
+
+
+def test_of_a_difference_without_an_interval_every_table_says_so(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for method in ("dense", "wanda"):
+        file = write_cell(method) / "metrics/tasks.json"
+        said = json.loads(file.read_text())
+        del said["values"]["em"]["mean"]
+        file.write_text(json.dumps(said))
+    report = tmp_path / "outputs/reports/all"
+    given = [str(tmp_path / "outputs"), "--latex", "--md", "--html", "--columns"]
+    for columns, count in (("em,f1", 1), ("f1", 0)):
+        assert main([*given, columns]) == 0
+        texts = [(report / f"results.{kind}").read_text() for kind in ("md", "tex")]
+        texts += [capsys.readouterr().out, Page(report / "report.html").text]
+        for text in texts:
+            assert len(re.findall(r"[\d.]+\?", text)) == count, text
+            assert text.count("?: the difference has no interval") == count
 
 
 @pytest.mark.parametrize(
@@ -304,6 +380,17 @@ def test_what_is_not_there_is_refused_by_name(
     write_cell()
     assert main([str(tmp_path / "outputs"), *words]) == 1
     assert capsys.readouterr().err.startswith(f"sweep.report: {said}")
+
+
+def test_of_many_values_those_spelt_like_it_are_told(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_cell(more=[f"a_score_of_some_length_{i}" for i in range(40)])
+    assert main([str(tmp_path / "outputs"), "--columns", "perplexty"]) == 1
+    said = capsys.readouterr().err
+    assert "did you mean perplexity? they have perplexity, " in said
+    assert "more\n" in said
+    assert len(said) < 300
 
 
 def test_failed_and_missing_cells_are_listed(write_cell: Write, tmp_path: Path) -> None:

@@ -125,6 +125,8 @@ CURVES: dict[str, Any] = {
 """A metric over sparsity: a curve for each model, method, calibration set and settings, in a band
 that holds the 95 % intervals of all its seeds; an n:m pattern is a point of its own."""
 
+LAST = "Of the cells' own runs: a cell has there what the last sweep asked for that measured it."
+
 FIELDS = tuple(name for name in RESULTS if name not in ("seed", "cell"))
 
 
@@ -184,9 +186,9 @@ def report(
     ]
     if against:
         blocks.append(wr.H2("Does perplexity see what the divergence sees?"))
-        blocks.append(wr.PanelGrid(runsets=[each], panels=against))
+        blocks += [wr.P(LAST), wr.PanelGrid(runsets=[each], panels=against)]
     if answers:
-        blocks += [wr.H2("Answers"), wr.PanelGrid(runsets=[each], panels=answers)]
+        blocks += [wr.H2("Answers"), wr.P(LAST), wr.PanelGrid(runsets=[each], panels=answers)]
     title = f"sweep {shown.name} ({shown.id})"  # by which it is found again
     return wr.Report(project, entity, title=title, blocks=blocks, width="fluid")
 

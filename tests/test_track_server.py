@@ -160,7 +160,8 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
 
     outputs = tmp_path / "outputs"
     sweep([frozen("method=wanda", *SMALL)])
-    sweep([frozen("method=magnitude", *SMALL, "tracker=none")])  # its cell has no history
+    both = [frozen(f"method={method}", *SMALL, "tracker=none") for method in ("wanda", "magnitude")]
+    sweep(both)  # the second one's cell has no history
     figures = outputs / "reports" / "trial" / "figures"
     assert not there.asked
     assert track.main([str(outputs)]) == 0
@@ -641,6 +642,7 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
     stand_ins = "source: embedded (alpaca, c4, unnatural are stand-ins made by a micro-world"
     assert stand_ins in json.dumps(told_of[:2])
     assert "highest end of the seeds' 95 % intervals" in json.dumps(told_of)
+    assert json.dumps(told_of).count("what the last sweep asked for") == 2
     panels = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
     heat, curves, against, answers = panels
     columns = [

@@ -8,7 +8,6 @@ making it again replaces it. wandb-workspaces is an optional extra: pip install
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweep.explain import in_one_line
+from sweep.options import Options
 from sweep.refusal import Stop
 from sweep.track import server
 from sweep.track.__main__ import asked_for, folders, ready
@@ -231,9 +231,9 @@ def _sweeps(found: list[Found], only: str | None) -> list[tuple[Shown, Place, li
 
 def main(words: list[str]) -> int:
     """Make the reports of the sweeps below the folders given; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sweep.dashboard",
-        description="Make or replace the report of each sweep in Weights & Biases. It shows what "
+    parser = Options(
+        COMMAND,
+        "Make or replace the report of each sweep in Weights & Biases. It shows what "
         "`python -m sweep.track` has sent.",
     )
     parser.add_argument(

@@ -600,13 +600,12 @@ def test_the_command_says_in_one_line_what_it_lacks(
 ) -> None:
     with pytest.raises(SystemExit) as lacks_cells:
         track.main([str(tmp_path)])
-    assert (
-        lacks_cells.value.code
-        == f"sweep.track: {tmp_path}: holds no cells; give a folder of outputs, or of a report"
-    )
+    reason = "holds no cells; give a folder of outputs, or of a sweep's report in it"
+    assert lacks_cells.value.code == f"sweep.track: {tmp_path}: {reason}"
     with pytest.raises(SystemExit) as lacks_number:
         track.main(["--jobs", "0"])
-    assert lacks_number.value.code == 2
+    reason = "--jobs 0: must be a whole number, 1 or more"
+    assert lacks_number.value.code == f"sweep.track: {reason}"
     sweep([frozen(*DENSE)])
     capsys.readouterr()
     with pytest.raises(SystemExit) as lacks_login:

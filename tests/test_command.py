@@ -63,6 +63,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
         "tracker.api_key=***: keys are read from the environment only: WANDB_API_KEY",
     ),
     (["--hf_token=sk-1"], "--hf_token=***: no such option"),
+    (["metric=[judge]", "+metric.judge.criteria={api_key:sk-1}"], "criteria={api_key:***}"),
     (
         ["sparsity.ratoi=0.5"],
         "sparsity.ratoi=0.5: no such key; did you mean ratio? sparsity has: r",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from email.utils import formatdate
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +27,7 @@ from sweep.metric import judge_endpoint, questions
 from sweep.metric.generate import Answer
 from sweep.metric.judge import Judge
 from sweep.metric.judge_address import is_near
+from sweep.metric.judge_endpoint import Unreached
 from sweep.metric.judge_prompt import CRITERIA, messages, scores
 from sweep.metric.judge_values import summary
 from sweep.metric.metric import Result
@@ -459,6 +461,19 @@ def test_an_endpoint_that_is_down_says_what_to_do(judge: Any, measure: Any) -> N
             Refusal, match=r"cannot be reached after 1 try .* start it, or run where"
         ):
             measure(judge(base_url=url, retries=0))
+
+
+def test_a_host_that_lets_nobody_in_cannot_be_reached(judge: Any, measure: Any) -> None:
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # whoever comes when one waits already is not answered
+        for _ in range(3):
+            first = waiting.enter_context(socket.socket())
+            first.setblocking(False)
+            first.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        with pytest.raises(Unreached, match=r"cannot be reached after 1 try \(.*\); start it"):
+            measure(judge(base_url=url, retries=0, timeout_s=0.3))
 
 
 # nothing is paid twice

@@ -354,7 +354,7 @@ def solvers(
 
 def main() -> None:
     """Measure, print, write."""
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments("benchmarks.compress", __doc__.splitlines()[0])
     parser.add_argument("--peers", type=Path, help="the Python that has llmcompressor")
     parser.add_argument("--side", choices=("ours", "published"), help="one walk, its memory")
     parser.add_argument("--method", choices=tuple(METHODS), default="sparsegpt", help="of --side")

@@ -8,7 +8,6 @@ What the sides computed is compared too: a fast way to other numbers is no faste
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -26,6 +25,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from sweep.options import Options, positive
 
 HERE = Path(__file__).parent
 NOT_MEASURED = "not measured"
@@ -136,10 +137,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def arguments(description: str) -> argparse.ArgumentParser:
+def arguments(command: str, description: str) -> Options:
     """What every benchmark can be told; more may be added."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--runs", type=int, default=3, help="turns of both sides")
+    parser = Options(command, description)
+    parser.add_argument("--runs", type=positive, default=3, help="turns of both sides")
     parser.add_argument("--quick", action="store_true", help="small, one turn, nothing written")
     return parser
 

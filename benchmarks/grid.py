@@ -7,7 +7,6 @@ its bound. Writes benchmarks/grid.json.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.contest import machine
+from sweep.options import Options, positive
 
 DEMO = ("method=sparsegpt,wanda", "calib=c4,alpaca", "-m")
 RATIOS = ",".join(f"{i / 1000:.3f}" for i in range(250))
@@ -136,8 +136,8 @@ def show(figures: Sequence[Figure], where: Mapping[str, Any]) -> None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3)
+    parser = Options("benchmarks.grid", __doc__.splitlines()[0])
+    parser.add_argument("--runs", type=positive, default=3)
     parser.add_argument("--quick", action="store_true", help="one run, nothing written")
     options = parser.parse_args()
     where = machine()  # the code as it is now, whatever is edited meanwhile

@@ -204,7 +204,7 @@ def small(shape: Shape, runs: int, below: Path) -> list[Contest]:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = arguments((__doc__ or "").splitlines()[0])
+    parser = arguments("benchmarks.memory", (__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where models are made; the system's for such")
     parser.add_argument("--methods", nargs="+", default=["wanda", "sparsegpt"], help="of the 7B")
     parser.add_argument("--prune", nargs=4, help=argparse.SUPPRESS)

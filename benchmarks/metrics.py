@@ -211,7 +211,7 @@ def generation(runs: int, count: int) -> Contest:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = arguments(__doc__.splitlines()[0])
+    parser = arguments("benchmarks.metrics", __doc__.splitlines()[0])
     parser.add_argument("--side", choices=("ours", "theirs"), help="memory of one side, in MB")
     parser.add_argument("--positions", type=int, default=2048)
     options = parser.parse_args()

@@ -8,7 +8,6 @@ them, and the correlations that the README's text names.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import shutil
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.contest import HERE, machine
 from benchmarks.grid import spent
+from sweep.options import Options
 
 DOCS = HERE.parent / "docs"
 RESULT = HERE / "pictures.json"
@@ -103,7 +103,7 @@ def _spearman(file: Path) -> dict[str, list[float]]:
 
 def main(given: Sequence[str] | None = None) -> None:
     """Make the pictures, and write down what they are of."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Options("benchmarks.pictures", __doc__.splitlines()[0])
     parser.add_argument(
         "study", nargs="*", choices=[*PICTURES, []], metavar="STUDY", help=", ".join(PICTURES)
     )

@@ -65,7 +65,7 @@ def twelve(runs: int, more: tuple[str, ...]) -> Contest:
 
 def main() -> None:
     """Measure, print, write."""
-    options = arguments(__doc__.splitlines()[0]).parse_args()
+    options = arguments("benchmarks.plan", __doc__.splitlines()[0]).parse_args()
     where = machine()  # the code as it is now, whatever is edited meanwhile
     contests = [twelve(1 if options.quick else options.runs, QUICK if options.quick else ())]
     show(contests, where)

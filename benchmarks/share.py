@@ -77,7 +77,7 @@ def measure(runs: int, words: tuple[str, ...]) -> list[Contest]:
 
 def main() -> None:
     """Measure, print, write."""
-    options = arguments((__doc__ or "").splitlines()[0]).parse_args()
+    options = arguments("benchmarks.share", (__doc__ or "").splitlines()[0]).parse_args()
     where = machine()  # the code as it is now, whatever is edited meanwhile
     contests = measure(*((1, SMALL) if options.quick else (options.runs, ())))
     show(contests, where)

@@ -8,7 +8,6 @@ making it again replaces it. wandb-workspaces is an optional extra: pip install
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sweep.explain import in_one_line
+from sweep.options import Options
 from sweep.refusal import Stop
 from sweep.track import server
 from sweep.track.__main__ import asked_for, folders, ready
@@ -125,6 +125,8 @@ CURVES: dict[str, Any] = {
 """A metric over sparsity: a curve for each model, method, calibration set and settings, in a band
 that holds the 95 % intervals of all its seeds; an n:m pattern is a point of its own."""
 
+LAST = "Of the cells' own runs: a cell has there what the last sweep asked for that measured it."
+
 FIELDS = tuple(name for name in RESULTS if name not in ("seed", "cell"))
 
 
@@ -184,9 +186,9 @@ def report(
     ]
     if against:
         blocks.append(wr.H2("Does perplexity see what the divergence sees?"))
-        blocks.append(wr.PanelGrid(runsets=[each], panels=against))
+        blocks += [wr.P(LAST), wr.PanelGrid(runsets=[each], panels=against)]
     if answers:
-        blocks += [wr.H2("Answers"), wr.PanelGrid(runsets=[each], panels=answers)]
+        blocks += [wr.H2("Answers"), wr.P(LAST), wr.PanelGrid(runsets=[each], panels=answers)]
     title = f"sweep {shown.name} ({shown.id})"  # by which it is found again
     return wr.Report(project, entity, title=title, blocks=blocks, width="fluid")
 
@@ -229,9 +231,9 @@ def _sweeps(found: list[Found], only: str | None) -> list[tuple[Shown, Place, li
 
 def main(words: list[str]) -> int:
     """Make the reports of the sweeps below the folders given; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sweep.dashboard",
-        description="Make or replace the report of each sweep in Weights & Biases. It shows what "
+    parser = Options(
+        COMMAND,
+        "Make or replace the report of each sweep in Weights & Biases. It shows what "
         "`python -m sweep.track` has sent.",
     )
     parser.add_argument(

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import CONF
 from sweep.refusal import Refusal, Stop, did_you_mean
+from sweep.secret import is_secret, masked
 
 _UNWRITABLE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
@@ -57,7 +58,11 @@ def in_one_line(command: str = "sweep") -> Iterator[None]:
 
 
 def explain(error: BaseException) -> str:
-    """What to print of an error."""
+    """What to print of an error; no secret that was typed is in it."""
+    return masked(_in_words(error))
+
+
+def _in_words(error: BaseException) -> str:
     if isinstance(error, Stop):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -81,6 +86,8 @@ def explain(error: BaseException) -> str:
 def _unreadable(error: OverrideParseException) -> str:
     """Hydra's grammar gives brackets and spaces a meaning, unless they are quoted."""
     name, _, value = error.override.partition("=")
+    if is_secret(name):
+        return str(Refusal(name, value, ""))
     text = f"{error.override}: cannot be read as name=value"
     if re.fullmatch(r"[\w./]+", name) and re.search(r"[()\[\]{}|:, ~]", value):
         quoted = value.replace("'", "\\'")

@@ -53,6 +53,7 @@ from sweep.disk import (
     write,
     writing,
 )
+from sweep.refusal import Refusal
 
 EVERYTHING = "all"
 """Name of the report of all cells below a folder; no sweep has it."""
@@ -314,9 +315,13 @@ class Kept:
 
     Args:
         outputs: the sweep's folder of outputs.
+
+    Attributes:
+        unreached: see `Memory`; this alone ends with the process.
     """
 
     def __init__(self, outputs: str | Path) -> None:
+        self.unreached: dict[str, Refusal] = {}
         self._folder = Path(outputs) / "cache"
         self._spent: Counter[str] = Counter()
         self._counting = threading.Lock()

@@ -104,7 +104,7 @@ def plan(
     check_unread(points, workshop)
     checked = check(todo, workshop, runs_here=runs_here)
     ordered, todo = _replaced(ordered, todo, checked)
-    _forecast(todo, workshop)
+    _forecast(todo, workshop, runs_here=runs_here)
     name = points[0].settings.name or "sweep-" + _digest(ordered)[:8]
     return Plan(ordered, todo, len(points), name, tracker)
 
@@ -120,11 +120,11 @@ def _neighbours(cells: Iterable[Cell]) -> tuple[Cell, ...]:
     return tuple(cell for _, cell in sorted(places, key=itemgetter(0)))
 
 
-def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
+def _forecast(todo: Sequence[Cell], workshop: Workshop, *, runs_here: bool) -> None:
     """Say what the metrics of the whole sweep will take beyond time.
 
     Raises:
-        Refusal: more than is allowed.
+        Refusal: see `Charged`.
     """
     waiting: dict[str, list[tuple[Cell, str]]] = {}
     for cell in todo:
@@ -141,7 +141,8 @@ def _forecast(todo: Sequence[Cell], workshop: Workshop) -> None:
         ]
         assert isinstance(metric, Charged)
         with under(f"metric.{name}"):
-            log.info("%s: %s", name, metric.forecast(cells, workshop.memory(first)))
+            memory = workshop.memory(first)
+            log.info("%s: %s", name, metric.forecast(cells, memory, runs_here=runs_here))
 
 
 def _replaced(

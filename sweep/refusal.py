@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 
+from sweep.secret import HIDDEN, belongs, is_secret, masked
+
 
 class Stop(Exception):
     """Ends the program with its text and no trace."""
@@ -43,11 +45,13 @@ class Refusal(Stop):
         )
 
     def __str__(self) -> str:
-        """One line: `setting=value: reason`."""
+        """One line: `setting=value: reason`; of a secret, where it belongs and nothing more."""
+        if is_secret(self.setting):
+            return f"{self.setting}={HIDDEN}: {belongs(self.setting)}"
         text = (
             f"{self.setting}={_typed(self.value)}: {self.reason}" if self.setting else self.reason
         )
-        return " ".join(text.split())
+        return masked(" ".join(text.split()))
 
 
 def _typed(value: object) -> object:

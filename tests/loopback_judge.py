@@ -69,6 +69,11 @@ def cut(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def gone(handler: Handler) -> None:
+    """The connection ends without a word."""
+    handler.close_connection = True
+
+
 def slow(handler: Handler) -> None:
     """The reply comes after a second."""
     time.sleep(1.0)
@@ -81,6 +86,8 @@ class LoopbackJudge:
     Attributes:
         script: what the next requests are answered with, one step each.
         usual: what all others are answered with.
+        models: what the question for its models is answered with, which costs nothing.
+        looks: how often that was asked.
         asked: the body of every request.
         keys: the keys that came with them.
         thinks: seconds before each answer.
@@ -91,6 +98,8 @@ class LoopbackJudge:
     def __init__(self) -> None:
         self.script: deque[Step] = deque()
         self.usual: Step = grades()
+        self.models: Step = body(b'{"object": "list", "data": []}')
+        self.looks = 0
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
         self.thinks = 0.0
@@ -109,6 +118,11 @@ class LoopbackJudge:
         judge = self
 
         class Answering(Handler):
+            def do_GET(self) -> None:
+                assert self.path == "/v1/models", self.path
+                judge.looks += 1
+                judge.models(self)
+
             def do_POST(self) -> None:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 assert self.path == "/v1/chat/completions", self.path

@@ -55,6 +55,16 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["metric.tasks.n_samples=null"], "metric.tasks.n_samples=null: alpaca is embedded and has no"),
     (["foo=1"], "foo=1: no such key; the top level has: outputs,"),
     (
+        ["metric=[judge]", "metric.judge.api_key=sk-1"],
+        "metric.judge.api_key=***: keys are read from the environment only: OPENAI_API_KEY",
+    ),
+    (
+        ["+tracker.api_key=s k(1"],
+        "tracker.api_key=***: keys are read from the environment only: WANDB_API_KEY",
+    ),
+    (["--hf_token=sk-1"], "--hf_token=***: no such option"),
+    (["metric=[judge]", "+metric.judge.criteria={api_key:sk-1}"], "criteria={api_key:***}"),
+    (
         ["sparsity.ratoi=0.5"],
         "sparsity.ratoi=0.5: no such key; did you mean ratio? sparsity has: r",
     ),

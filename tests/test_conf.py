@@ -173,7 +173,8 @@ def test_a_judge_comes_to_the_study_of_the_paper_by_the_words_that_it_names(
 ) -> None:
     text = (CONF / "study" / "khanal_capone.yaml").read_text()
     found = re.search(
-        r"^#     '(metric=\[.*judge\])' (metric.judge.max_calls=\d+)\n#     '(.*)'$",
+        r"^#     '(metric=\[.*judge\])' (metric.judge.max_calls=\d+)\n#     '(.*)'\n"
+        r"#     (metric.judge.price_in=\S+) (metric.judge.price_out=\S+)$",
         text,
         re.MULTILINE,
     )
@@ -183,6 +184,10 @@ def test_a_judge_comes_to_the_study_of_the_paper_by_the_words_that_it_names(
     assert list(with_judge["metric"]) == [*without["metric"], "judge"]
     assert {n: with_judge["metric"][n] for n in without["metric"]} == without["metric"]
     judge = with_judge["metric"]["judge"]
+    assert None not in (
+        judge["price_in"],
+        judge["price_out"],
+    )  # or it asks no endpoint but one's own
     cells = 6
     assert judge["max_calls"] == cells * len(judge["source"]) * judge["n_samples"]
     assert list(make(with_judge, str).parts.metrics)[-1] == "judge"

@@ -15,8 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SWEEP = ROOT / "sweep"
 
 FLOORS = (
+    {"secret"},
     {"refusal", "world"},
-    {"sparsity"},
+    {"sparsity", "options"},
     {"words", "numerics", "hub_errors", "scratch"},
     {"hub"},
     {"data", "model"},

@@ -25,7 +25,8 @@ from sweep.report.write import write_report
 from sweep.track import Silent, SilentMirror, WandB, shown
 from sweep.track.found import Found
 from sweep.track.journal import Journal, layers
-from sweep.track.shown import of_cell
+from sweep.track.live import CellMirror
+from sweep.track.shown import RESULTS, of_cell
 from tests.report.conftest import writes
 
 Frozen = Callable[..., dict[str, Any]]
@@ -221,6 +222,24 @@ def test_the_errors_of_layers_are_shown_where_they_are_known(tmp_path: Path) -> 
     assert [row.get("layer/output_error") for row in found] == [0.25, None, None]
 
 
+def test_tokens_per_second_are_those_of_the_blocks_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("sweep.track.live.time.monotonic", lambda: now[0])
+    journal = Journal(tmp_path / "progress.jsonl")
+
+    def read() -> Any:
+        raise AssertionError("there is no place to show it in")
+
+    mirror = CellMirror(read, journal)
+    mirror.calibrated(1000)
+    for now[0], done in ((102.0, 1), (110.0, 4)):  # 250 in 2 s, all 1000 in 10 s
+        mirror.progress("blocks", done, 4)
+    assert [row["tokens_per_second/compression"] for row in journal.rows] == [125, 100]
+    assert [row["progress/blocks"] for row in journal.rows] == [0.25, 1]
+
+
 def test_a_disabled_tracker_shows_nothing(
     frozen: Frozen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,3 +430,36 @@ def test_what_lies_below_is_found_by_any_folder_of_a_report_in_it(
         assert found.outputs == outputs
         assert found.only == ("trial" if names == {"dense"} else None)
         assert [*{name for own in found.sweeps.values() for name in own}] == ["trial"]
+
+
+def test_a_sweeps_table_has_the_results_that_it_asks_for_whatever_another_has_asked_since(
+    tmp_path: Path,
+) -> None:
+    outputs = tmp_path / "outputs"
+    write_cell = writes(outputs)
+    write_cell("wanda")
+    dense = Folder(outputs, write_cell("dense", quality=0.9).name)
+    write_report(outputs / "reports" / "hi", entries.below(outputs), formats=("csv",))
+    said, first = dense.cell(), dense.metric("tasks", "t")
+    assert said is not None
+    assert first is not None
+    em = {**first["values"]["em"], "value": 0.25}
+    other = {**first, "settings_id": "other", "values": {**first["values"], "em": em}}
+    dense.write_metric("tasks", other, dense.examples("tasks", "t"))
+    asked = {**said["metrics"], "tasks": "other"}
+    dense.write_cell(said["id"], said["identity"], asked, said["config"], said["about"])
+
+    def shown_in(name: str) -> dict[str, float]:
+        found = Found.below(outputs).sweep(name)
+        assert found is not None
+        rows = [dict(zip(RESULTS, row, strict=True)) for row in found.tables["results"].rows]
+        return {row["method"]: row["value"] for row in rows if row["metric"] == "tasks/em"}
+
+    begun = Journal(dense.progress)
+    begun.begin({"sweep": "b"})  # it runs, and has no list of its cells yet
+    assert shown_in("b") == {"dense": 0.25}
+    own = [entry for entry in entries.below(outputs) if entry.about["method"] == "dense"]
+    write_report(outputs / "reports" / "b", own, formats=("csv",))
+    assert shown_in("b") == {"dense": 0.25}
+    assert shown_in("hi").keys() == {"dense", "wanda"}
+    assert shown_in("hi")["dense"] == first["values"]["em"]["value"] > 0.25

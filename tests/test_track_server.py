@@ -161,7 +161,8 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
 
     outputs = tmp_path / "outputs"
     sweep([frozen("method=wanda", *SMALL)])
-    sweep([frozen("method=magnitude", *SMALL, "tracker=none")])  # its cell has no history
+    both = [frozen(f"method={method}", *SMALL, "tracker=none") for method in ("wanda", "magnitude")]
+    sweep(both)  # the second one's cell has no history
     figures = outputs / "reports" / "trial" / "figures"
     assert not there.asked
     assert track.main([str(outputs)]) == 0
@@ -588,13 +589,12 @@ def test_the_command_says_in_one_line_what_it_lacks(
 ) -> None:
     with pytest.raises(SystemExit) as lacks_cells:
         track.main([str(tmp_path)])
-    assert (
-        lacks_cells.value.code
-        == f"sweep.track: {tmp_path}: holds no cells; give a folder of outputs, or of a report"
-    )
+    reason = "holds no cells; give a folder of outputs, or of a sweep's report in it"
+    assert lacks_cells.value.code == f"sweep.track: {tmp_path}: {reason}"
     with pytest.raises(SystemExit) as lacks_number:
         track.main(["--jobs", "0"])
-    assert lacks_number.value.code == 2
+    reason = "--jobs 0: must be a whole number, 1 or more"
+    assert lacks_number.value.code == f"sweep.track: {reason}"
     sweep([frozen(*DENSE)])
     capsys.readouterr()
     with pytest.raises(SystemExit) as lacks_login:
@@ -630,6 +630,7 @@ def test_the_dashboard_shows_every_metric_of_a_sweep_and_is_made_once(
     stand_ins = "source: embedded (alpaca, c4, unnatural are stand-ins made by a micro-world"
     assert stand_ins in json.dumps(told_of[:2])
     assert "highest end of the seeds' 95 % intervals" in json.dumps(told_of)
+    assert json.dumps(told_of).count("what the last sweep asked for") == 2
     panels = [grid["panelBankSectionConfig"]["panels"] for grid in grids]
     heat, curves, against, answers = panels
     columns = [

@@ -376,7 +376,9 @@ def _with_descendants(found: dict[int, str], parents: Mapping[int, int]) -> dict
 def main() -> int:
     """The command line; returns its exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("action", choices=["up", "down"])
     parser.add_argument("folder", type=Path)

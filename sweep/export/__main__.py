@@ -5,9 +5,9 @@ Exit code 0: it is there; 1: it is not, and one line says why.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from sweep.explain import in_one_line
 from sweep.export import bitmask, upload
 from sweep.export.kept import Kept, find
 from sweep.grid import quiet
+from sweep.options import Options
 from sweep.refusal import Refusal
 
 CARD = "README.md"
@@ -66,7 +67,7 @@ def main(words: Sequence[str] | None = None) -> None:
         sys.stdout.write("".join(f"{line}\n" for line in _export(parsed)))
 
 
-def _export(parsed: argparse.Namespace) -> list[str]:
+def _export(parsed: Namespace) -> list[str]:
     """Do what is asked for; what there is to say of it."""
     _check_hub(parsed)
     if parsed.to == "compressed-tensors":
@@ -98,7 +99,7 @@ def _bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def _check_hub(parsed: argparse.Namespace) -> None:
+def _check_hub(parsed: Namespace) -> None:
     """Before anything is read: raises Refusal: no upload can be made, or none would be."""
     if parsed.to == "hub":
         upload.check(parsed.repo)
@@ -115,10 +116,10 @@ def _check_out(out: Path) -> None:
         raise Refusal("", "", f"--out {out}: is there already, and not empty; give a new folder")
 
 
-def _parsed(words: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m sweep.export",
-        description="Take the model that a cell keeps (keep=model) elsewhere.",
+def _parsed(words: Sequence[str] | None) -> Namespace:
+    parser = Options(
+        "sweep.export",
+        "Take the model that a cell keeps (keep=model) elsewhere.",
     )
     parser.add_argument("cell", metavar="CELL", help="a cell's folder, its name, or its id")
     parser.add_argument(

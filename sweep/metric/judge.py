@@ -24,7 +24,8 @@ from sweep.data.row import Instruction
 from sweep.data.source import Origin, Source
 from sweep.data.template import Templates
 from sweep.metric.generate import Answer
-from sweep.metric.judge_endpoint import KEPT, ask, check_address, connected, one_line
+from sweep.metric.judge_address import check_address, is_near
+from sweep.metric.judge_endpoint import KEPT, Unreached, ask, connected, look, one_line
 from sweep.metric.judge_prompt import CRITERIA, Criterion, messages, scores
 from sweep.metric.judge_values import columns_of, summary
 from sweep.metric.metric import Examples, Known, Mean, Metric, Result, Value, column
@@ -45,6 +46,9 @@ KIND = "judge"
 CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_SCORE = 8
 """For the estimate; what was really used is in the result."""
+
+LOOK = 10.0
+"""Seconds in which an endpoint must let itself be reached while a sweep is planned."""
 
 log = logging.getLogger("sweep")
 
@@ -72,7 +76,8 @@ class Judge(Metric[Questions]):
             the cell fails.
         max_calls: a sweep that may need more is refused before anything runs, and a process that
             has made so many, retries included, makes no more.
-        price_in, price_out: of a million tokens, in any currency; None: not known.
+        price_in, price_out: of a million tokens, in any currency; None: not known, which only an
+            endpoint of this machine or of a private network may leave so.
     """
 
     source: dict[str, Source]
@@ -126,9 +131,13 @@ class Judge(Metric[Questions]):
         )
 
     def forecast(
-        self, cells: Sequence[tuple[Mapping[str, Questions], Known]], memory: Memory
+        self,
+        cells: Sequence[tuple[Mapping[str, Questions], Known]],
+        memory: Memory,
+        *,
+        runs_here: bool,
     ) -> str:
-        """See `Charged`: no more calls than that, but for retries.
+        """See `Charged`: no more calls than that, but for retries, and at no unknown price.
 
         What a cell will answer is known where another metric has kept its answers; a reply to that
         which is there already costs nothing. Where it is not known yet, every question counts.
@@ -151,8 +160,22 @@ class Judge(Metric[Questions]):
             reason = f"{calls} calls may be needed ({count}, repeats={self.repeats}{already})"
             raise Refusal("max_calls", self.max_calls, f"{reason}; raise it, or lower n_samples")
         said = self._estimate(calls, letters // CHARACTERS_PER_TOKEN)
+        if calls:
+            self._check_price(f"up to {calls} calls, {said}")
+            if runs_here:
+                with connected(self.base_url, timeout_s=min(self.timeout_s, LOOK)) as client:
+                    look(client)
         already = f" ({kept} replies are there already)" if kept else ""
         return f"{self.model} at {self.base_url}: up to {calls} calls{already}, {said}"
+
+    def _check_price(self, said: str) -> None:
+        """Raises: Refusal: a stranger's endpoint, and nobody has said what it takes for a token."""
+        prices = {"price_in": self.price_in, "price_out": self.price_out}
+        unknown = [name for name, price in prices.items() if price is None]
+        if unknown and not is_near(self.base_url):
+            reason = f"{self.model} at {self.base_url} may take money for {said}; give"
+            reason += f" {' and '.join(unknown)}, of a million tokens (0 where nobody pays)"
+            raise Refusal(unknown[0], None, reason)
 
     def _expected(
         self, data: Mapping[str, Questions], known: Known
@@ -175,7 +198,7 @@ class Judge(Metric[Questions]):
 
         Raises:
             Refusal: the endpoint does not answer, or refuses, or as many calls were made as may be.
-                What it has answered is kept.
+                What it has answered is kept. Who could not be reached is not asked again.
         """
         said = {name: answers(subject, questions) for name, questions in data.items()}
         asked = {
@@ -235,6 +258,9 @@ class Judge(Metric[Questions]):
                 missing[request.key] = request
             else:
                 given[request.key] = kept
+        away = subject.memory.unreached.get(self.base_url)
+        if missing and away is not None:
+            raise away
         self._announce(list(missing.values()), len(given))
         if not missing:
             return given, set()
@@ -262,8 +288,12 @@ class Judge(Metric[Questions]):
                 return request.key, found
 
             # closed before the client is: what is under way is paid for, and is to be kept
-            with closing(in_parallel(reply, missing.values(), self.parallel)) as replies:
-                given |= dict(subject.progress(replies, "judge's replies", len(missing)))
+            try:
+                with closing(in_parallel(reply, missing.values(), self.parallel)) as replies:
+                    given |= dict(subject.progress(replies, "judge's replies", len(missing)))
+            except Unreached as refusal:
+                subject.memory.unreached[self.base_url] = refusal
+                raise
         return given, paid
 
     def _announce(self, missing: Sequence[Request], kept: int) -> None:
@@ -275,7 +305,7 @@ class Judge(Metric[Questions]):
     def _estimate(self, calls: int, tokens_in: int) -> str:
         tokens_out = calls * TOKENS_PER_SCORE * len(self.criteria)
         cost = self._cost(tokens_in, tokens_out)
-        price = "cost unknown (price_in, price_out)" if cost is None else f"cost about {cost:.2f}"
+        price = "cost unknown" if cost is None else f"cost about {cost:.2f}"
         return f"about {tokens_in} tokens in and {tokens_out} out, {price}"
 
     def _cost(self, tokens_in: int, tokens_out: int) -> float | None:

@@ -23,13 +23,11 @@ import json
 import logging
 import math
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from sweep.refusal import Refusal
 
@@ -51,6 +49,9 @@ the second, less up to a quarter of them by chance."""
 WORTH_SAYING = 10.0
 """Seconds; a longer pause is in the log."""
 
+KEYLESS = (401, 403)
+"""What an endpoint answers to a key that it does not take."""
+
 log = logging.getLogger("sweep")
 
 Count = Callable[[int], None]
@@ -58,25 +59,13 @@ Count = Callable[[int], None]
 
 LIMIT, NEWER = "max_tokens", "max_completion_tokens"
 
+
+class Unreached(Refusal):
+    """The endpoint is not there: whatever is asked of it next would wait in vain, too."""
+
+
 _newer: set[tuple[str, str]] = set()
 """Addresses and models that have asked for the newer name in this process."""
-
-
-def check_address(url: str) -> None:
-    """Raises: Refusal: not the beginning of the addresses of an endpoint, or not only that."""
-    bare = re.sub(r"//[^/?#]*@", "//", re.split(r"[?#]", url)[0])
-    if bare != url:
-        reason = "must hold no user, password or query, which would be written into every result; "
-        raise Refusal("base_url", bare, f"{reason}the key belongs into OPENAI_API_KEY")
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good or re.search(r"[^!-~]", url):
-        raise Refusal("base_url", url, "must be an address such as http://127.0.0.1:8000/v1")
-    if url.rstrip("/").endswith("/completions"):
-        raise Refusal("base_url", url, "must end where /chat/completions begins")
 
 
 @contextmanager
@@ -116,6 +105,24 @@ def connected(
         yield client
 
 
+def look(client: Any) -> None:
+    """Ask at no price, by the list of models, whether the endpoint is there and takes the key.
+
+    Whatever else it answers, it is there: many have no such list, and trouble may pass.
+
+    Raises:
+        Unreached: it is not there.
+        Refusal: it does not take the key.
+    """
+    from openai import APIError
+
+    try:
+        client.models.with_raw_response.list()
+    except APIError as error:
+        if not _answers(error) or getattr(error, "status_code", None) in KEYLESS:
+            raise _refusal(client, "", error, 1, None) from None
+
+
 def ask(
     client: Any, request: Mapping[str, Any], *, retries: int, max_wait_s: float, count: Count
 ) -> dict[str, Any]:
@@ -129,8 +136,8 @@ def ask(
         count: of `connected`; a request that was refused for the name of its limit does not count.
 
     Raises:
-        Refusal: the endpoint did not answer, refused, or was not a model's; the setting that may
-            be wrong.
+        Unreached: the endpoint is not there.
+        Refusal: it did not answer, refused, or was not a model's; the setting that may be wrong.
     """
     from openai import APIError
 
@@ -146,7 +153,7 @@ def ask(
             if not _may_pass(error) or tries > retries or wait > max_wait_s:
                 too_long = wait if wait > max_wait_s else None
                 # the key may be in the text of an error, or in that of its cause: neither goes on
-                raise _refusal(client, request, error, tries, too_long) from None
+                raise _refusal(client, request["model"], error, tries, too_long) from None
         if wait > WORTH_SAYING:
             log.info("  judge: asked to wait %.0f s before another try", wait)
         time.sleep(wait)
@@ -181,6 +188,13 @@ def _sent(client: Any, request: Mapping[str, Any], name: str) -> bytes:
     """The body of the answer to a request whose length limit has this name."""
     body = {name if key == LIMIT else key: value for key, value in request.items()}
     return bytes(client.chat.completions.with_raw_response.create(**body).content)
+
+
+def _answers(error: Any) -> bool:
+    """Whether there is somebody, though it may be too late; else there was no connection."""
+    if type(error).__name__ == "APITimeoutError":
+        return type(error.__cause__).__name__ != "ConnectTimeout"
+    return hasattr(error, "status_code")
 
 
 def _may_pass(error: Any) -> bool:
@@ -250,9 +264,7 @@ def one_line(text: str, most: int) -> str:
     return "".join(c if c.isprintable() else "?" for c in " ".join(text.split())[:most])
 
 
-def _refusal(
-    client: Any, request: Mapping[str, Any], error: Any, tries: int, too_long: float | None
-) -> Refusal:
+def _refusal(client: Any, model: str, error: Any, tries: int, too_long: float | None) -> Refusal:
     """What to say of an error that stayed after so many tries, or asks for too long a wait."""
     base_url = str(client.base_url).rstrip("/")
     status = getattr(error, "status_code", None)
@@ -261,16 +273,17 @@ def _refusal(
     if too_long is not None:
         reason = f"asks {after} to wait {too_long:.0f} s ({said}), longer than max_wait_s; raise it"
         reason += ", or come back later"
-    elif status is None and type(error).__name__ == "APITimeoutError":
-        reason = f"does not answer in time {after}; raise timeout_s, or lower parallel"
-    elif status is None:
+    elif not _answers(error):
         cause = one_line(_clean(str(error.__cause__ or error), client.api_key), SHOWN)
         reason = f"cannot be reached {after} ({cause}); start it, or run where it can be reached"
-    elif status in (401, 403):
+        return Unreached("base_url", base_url, f"{reason}; {KEPT}")
+    elif status is None:
+        reason = f"does not answer in time {after}; raise timeout_s, or lower parallel"
+    elif status in KEYLESS:
         reason = f"does not take the key in OPENAI_API_KEY ({said}); export the right one"
     elif status == 404:
         reason = f"the endpoint {base_url} has no such model, or no chat completions ({said})"
-        return Refusal("model", request["model"], f"{reason}; {KEPT}")
+        return Refusal("model", model, f"{reason}; {KEPT}")
     elif status == 429:
         reason = f"takes no more {after} ({said}); lower parallel, raise retries or the quota"
     else:

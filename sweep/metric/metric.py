@@ -143,16 +143,24 @@ Known = Mapping[tuple[str, str, str], str]
 class Charged(Protocol):
     """A metric that takes more than time."""
 
-    def forecast(self, cells: Sequence[tuple[Mapping[str, Any], Known]], memory: Memory) -> str:
+    def forecast(
+        self,
+        cells: Sequence[tuple[Mapping[str, Any], Known]],
+        memory: Memory,
+        *,
+        runs_here: bool,
+    ) -> str:
         """What a sweep will take, in words.
 
         Args:
             cells: of every cell that has no result of the metric yet the data, as `load` gave them,
                 and the answers that other metrics have kept.
             memory: what is in it need not be paid for again.
+            runs_here: whether the cells run on this machine, so that what they need of others must
+                be there now.
 
         Raises:
-            Refusal: more than is allowed.
+            Refusal: more than is allowed, or nobody has said how much; what is needed is not there.
         """
 
 

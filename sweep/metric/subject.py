@@ -24,6 +24,7 @@ from sweep.model.finite import culprit
 from sweep.model.offload import entrance, resident, streams
 from sweep.model.passage import Part, Passage
 from sweep.model.placement import sequences_at_once
+from sweep.refusal import Refusal
 
 T = TypeVar("T")
 Progress = Callable[[Iterable[T], str, int], Iterable[T]]
@@ -31,7 +32,14 @@ Progress = Callable[[Iterable[T], str, int], Iterable[T]]
 
 @runtime_checkable
 class Memory(Protocol):
-    """What had its price and is kept for good, whichever process or cell asks for it again."""
+    """What had its price and is kept for good, whichever process or cell asks for it again.
+
+    Attributes:
+        unreached: addresses where nobody was, each with what was said of it: in this process no
+            other cell waits for them.
+    """
+
+    unreached: dict[str, Refusal]
 
     def recall(self, kind: str, key: str) -> dict[str, Any] | None:
         """What is kept under the key; None: nothing is."""

@@ -5,7 +5,6 @@ Reads files and nothing else, so it may run while the sweep does, on any machine
 
 from __future__ import annotations
 
-import argparse
 import logging
 import signal
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from sweep.explain import in_one_line
 from sweep.files import EVERYTHING
+from sweep.options import Options
 from sweep.refusal import OutOfSpace, Refusal
 from sweep.report import entries, notes, seeds, table, typeset, write
 from sweep.report.paired import Paired
@@ -50,10 +50,10 @@ def _entries(folder: Path) -> tuple[Path, list[entries.Entry]]:
     return report, entries.listed(report)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m sweep.report",
-        description="The table of a sweep, and its report on disk; no format: all but LaTeX.",
+def _parser() -> Options:
+    parser = Options(
+        "sweep.report",
+        "The table of a sweep, and its report on disk; no format: all but LaTeX.",
     )
     parser.add_argument(
         "folders",

@@ -162,11 +162,15 @@ def below(outputs: Path) -> list[Entry]:
         names |= {entry.id for entry in lacking}
         found += lacking
     if not found:
-        near = next((up for up in outputs.absolute().parents[:2] if (up / "cells").is_dir()), None)
-        hint = "a folder of outputs" if near is None else f"{near}, the folder of outputs"
-        reason = f"holds no cells; give {hint}, or of a sweep's report in it"
-        raise Refusal("report", outputs, reason)
+        raise Refusal("report", outputs, no_cells(outputs))
     return sorted(_told_apart(found), key=_place)
+
+
+def no_cells(folder: Path) -> str:
+    """What to say of a folder of outputs that is none; it may be one in it."""
+    near = next((up for up in folder.absolute().parents[:2] if (up / "cells").is_dir()), None)
+    hint = "a folder of outputs" if near is None else f"{near}, the folder of outputs"
+    return f"holds no cells; give {hint}, or of a sweep's report in it"
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:

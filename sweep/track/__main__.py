@@ -9,8 +9,8 @@ Exit code 0: everything is there; 1: something is not, and why is said.
 
 from __future__ import annotations
 
-import argparse
 import sys
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,8 @@ from threading import Lock
 from typing import NamedTuple
 
 from sweep.explain import in_one_line
+from sweep.options import Options, positive
+from sweep.report.entries import no_cells
 from sweep.track import offline, server
 from sweep.track.found import Found, Place
 from sweep.track.send import send
@@ -62,7 +64,7 @@ def folders(words: list[str], command: str) -> list[Found]:
     found = [Found.below(Path(word).absolute()) for word in words or ["outputs"]]
     for word, one in zip(words or ["outputs"], found, strict=True):
         if not one.cells:
-            sys.exit(f"{command}: {word}: holds no cells; give a folder of outputs, or of a report")
+            sys.exit(f"{command}: {word}: {no_cells(Path(word))}")
     return found
 
 
@@ -75,10 +77,10 @@ def ready(found: list[Found], command: str) -> None:
         sys.exit(f"{command}: {server.address()} does not answer; run it where there is a network")
 
 
-def _parsed(words: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m sweep.track",
-        description="Send to Weights & Biases what is on disk and not there yet: a run for every "
+def _parsed(words: list[str]) -> Namespace:
+    parser = Options(
+        "sweep.track",
+        "Send to Weights & Biases what is on disk and not there yet: a run for every "
         "cell, and one for every sweep. As often as you like; nothing is sent twice.",
     )
     parser.add_argument(
@@ -88,11 +90,8 @@ def _parsed(words: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--project", help="default: as in the cells' tracker.project")
     parser.add_argument("--entity", help="user or team; default: tracker.entity, or the login's")
-    parser.add_argument("--jobs", type=int, default=4, help="runs sent at once (default: 4)")
-    given = parser.parse_args(words)
-    if given.jobs < 1:
-        parser.error("--jobs: must be at least 1")
-    return given
+    parser.add_argument("--jobs", type=positive, default=4, help="runs sent at once (default: 4)")
+    return parser.parse_args(words)
 
 
 def main(words: list[str]) -> int:

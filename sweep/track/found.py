@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sweep.files import EVERYTHING, Folder
-from sweep.report.entries import listed, lists, report_in
+from sweep.report.entries import Entry, begun, listed, lists, report_in
 from sweep.track.journal import Journal
 from sweep.track.shown import Shown, names_of, of_cell, of_sweep
 
@@ -30,13 +31,14 @@ class Found:
     Attributes:
         outputs: the folder.
         cells: of which there is a cell.yaml.
-        sweeps: names of the sweeps that list a cell, by the cell's name.
+        lists: the cells of each sweep that has ended once, by its name: with the results that it
+            asks for. A cell.yaml says what was asked for last, which may have been another sweep.
         only: the sweep that was asked for; None: all.
     """
 
     outputs: Path
     cells: Sequence[Cell]
-    sweeps: Mapping[str, Sequence[str]]
+    lists: Mapping[str, Sequence[Entry]]
     only: str | None = None
 
     @classmethod
@@ -52,37 +54,49 @@ class Found:
             known = {name: own for name, own in lists(outputs).items() if name != EVERYTHING}
         else:
             only, known = report.name, {report.name: listed(report)}
-        sweeps: dict[str, list[str]] = {}
-        for name, entries in known.items():
-            for entry in entries:
-                sweeps.setdefault(entry.name, []).append(name)
+        chosen = None if only is None else {entry.name for entry in known[only]}
         names = sorted(file.parent.name for file in outputs.glob("cells/*/cell.yaml"))
-        folders = [Folder(outputs, name) for name in names if only is None or name in sweeps]
+        folders = [Folder(outputs, name) for name in names if chosen is None or name in chosen]
         said = [(cell, folder) for folder in folders if (cell := folder.cell()) is not None]
-        return cls(outputs, said, sweeps, only)
+        return cls(outputs, said, known, only)
+
+    @cached_property
+    def sweeps(self) -> Mapping[str, Sequence[str]]:
+        """Names of the sweeps that list a cell, by the cell's name."""
+        found: dict[str, list[str]] = {}
+        for name, entries in self.lists.items():
+            for entry in entries:
+                found.setdefault(entry.name, []).append(name)
+        return found
 
     def shown(self) -> Iterator[tuple[Shown, Place]]:
         """Every cell, then every sweep; where each belongs, as its cells were told."""
         for cell in self.cells:
             said, folder = cell
             yield of_cell(folder, said, self.sweeps.get(folder.path.name, ())), self._place([cell])
-        for name, cells in self._members().items():
-            yield of_sweep(name, self.outputs, cells), self._place(cells)
+        for name, entries in self._members().items():
+            yield of_sweep(name, self.outputs, entries), self._place(self._begun(entries))
 
     def sweep(self, name: str) -> Shown | None:
         """One sweep; None if it has no cells."""
-        cells = self._members().get(name)
-        return None if cells is None else of_sweep(name, self.outputs, cells)
+        entries = self._members().get(name)
+        return None if entries is None else of_sweep(name, self.outputs, entries)
 
-    def _members(self) -> dict[str, list[Cell]]:
-        found: dict[str, list[Cell]] = {}
+    def _members(self) -> dict[str, Sequence[Entry]]:
+        """The cells of every sweep: as its list has them; until there is one, by their journals."""
+        found = {name: entries for name, entries in self.lists.items() if self._begun(entries)}
+        running: dict[str, list[Entry]] = {}
         for said, folder in self.cells:
             listing = self.sweeps.get(folder.path.name, ())
-            first = names_of(Journal(folder.progress), said["config"], listing)[:1]
-            for name in dict.fromkeys([*first, *listing]):
-                if self.only in (None, name):
-                    found.setdefault(name, []).append((said, folder))
-        return found
+            for name in names_of(Journal(folder.progress), said["config"], listing)[:1]:
+                has_list = (self.outputs / "reports" / name / "sweep.json").is_file()
+                if not has_list and self.only in (None, name):
+                    running.setdefault(name, []).append(begun(folder, said))
+        return {**found, **running}
+
+    def _begun(self, entries: Sequence[Entry]) -> Sequence[Cell]:
+        names = {entry.name for entry in entries}
+        return [cell for cell in self.cells if cell[1].path.name in names]
 
     def _place(self, cells: Sequence[Cell]) -> Place:
         """As the last of the cells was told that was told anything; else of all cells."""

@@ -15,7 +15,7 @@ from sweep.attempt import latest
 from sweep.disk import once
 from sweep.files import Folder
 from sweep.metric.judge_prompt import CRITERIA
-from sweep.report.entries import begun
+from sweep.report.entries import Entry
 from sweep.report.notes import stand_ins
 from sweep.report.table import named, telling_apart
 from sweep.track.journal import Journal, layers
@@ -174,9 +174,8 @@ def origin_of(outputs: Path) -> str:
     return once(outputs / "wandb" / "origin", secrets.token_hex(6))
 
 
-def of_sweep(name: str, outputs: Path, cells: Iterable[tuple[Mapping[str, Any], Folder]]) -> Shown:
-    """A sweep: the values of all its cells in one table, and the figures of its report."""
-    entries = [begun(folder, said) for said, folder in cells]
+def of_sweep(name: str, outputs: Path, entries: Sequence[Entry]) -> Shown:
+    """A sweep: the values that it asks of its cells in one table, and the figures of its report."""
     settings = telling_apart(entries)
     rows: list[list[Any]] = []
     for entry in entries:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from email.utils import formatdate
 from pathlib import Path
 from statistics import fmean
@@ -25,6 +26,8 @@ from sweep.grid import sweep
 from sweep.metric import judge_endpoint, questions
 from sweep.metric.generate import Answer
 from sweep.metric.judge import Judge
+from sweep.metric.judge_address import is_near
+from sweep.metric.judge_endpoint import Unreached
 from sweep.metric.judge_prompt import CRITERIA, messages, scores
 from sweep.metric.judge_values import summary
 from sweep.metric.metric import Result
@@ -33,7 +36,17 @@ from sweep.refusal import Failed, Interrupted, Refusal
 from sweep.track.found import Found
 from sweep.workshop import Workshop
 from tests.commands import forked
-from tests.loopback_judge import GRADES, LoopbackJudge, body, completion, cut, grades, says, slow
+from tests.loopback_judge import (
+    GRADES,
+    LoopbackJudge,
+    body,
+    completion,
+    cut,
+    gone,
+    grades,
+    says,
+    slow,
+)
 
 KEY = "sk-loopback-0123456789abcdef"
 
@@ -452,6 +465,19 @@ def test_an_endpoint_that_is_down_says_what_to_do(judge: Any, measure: Any) -> N
             measure(judge(base_url=url, retries=0))
 
 
+def test_a_host_that_lets_nobody_in_cannot_be_reached(judge: Any, measure: Any) -> None:
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # whoever comes when one waits already is not answered
+        for _ in range(3):
+            first = waiting.enter_context(socket.socket())
+            first.setblocking(False)
+            first.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
+        with pytest.raises(Unreached, match=r"cannot be reached after 1 try \(.*\); start it"):
+            measure(judge(base_url=url, retries=0, timeout_s=0.3))
+
+
 # nothing is paid twice
 
 
@@ -607,7 +633,7 @@ def test_a_sweep_that_needs_more_calls_than_allowed_is_refused_at_once(
 ) -> None:
     allowed = judge(repeats=2, max_calls=12, price_in=1.0, price_out=2.0)
     cell = (allowed.load(tokenizer), {})
-    forecast = allowed.forecast([cell, cell], Kept(tmp_path))
+    forecast = allowed.forecast([cell, cell], Kept(tmp_path), runs_here=False)
     said = re.search(r"up to 12 calls, about (\d+) tokens in and (\d+) out", forecast)
     assert said is not None
     tokens_in, tokens_out = map(int, said.groups())
@@ -616,7 +642,7 @@ def test_a_sweep_that_needs_more_calls_than_allowed_is_refused_at_once(
     assert f"cost about {(tokens_in + 2 * tokens_out) / 1e6:.2f}" in forecast
     reason = r"max_calls=11: 12 calls may be needed \(2 cells, 6 answers, repeats=2\); raise it"
     with pytest.raises(Refusal, match=reason):
-        judge(repeats=2, max_calls=11).forecast([cell, cell], Kept(tmp_path))
+        judge(repeats=2, max_calls=11).forecast([cell, cell], Kept(tmp_path), runs_here=False)
     assert endpoint.asked == []
 
 
@@ -627,18 +653,22 @@ def test_what_is_there_already_counts_neither_in_the_cap_nor_in_the_estimate(
     price = {"repeats": 2, "price_in": 1e6, "price_out": 0.0}
     data = judge().load(tokenizer)
     known = dict(zip(data["a"].asked, SAID, strict=True))
-    found = judge(max_calls=3, **price).forecast([(data, known)], Kept(tmp_path))
+    found = judge(max_calls=3, **price).forecast([(data, known)], Kept(tmp_path), runs_here=False)
     assert "up to 3 calls (3 replies are there already), about " in found
     tokens = sum(len(said["content"]) for r in endpoint.asked for said in r["messages"]) // 4
     assert f"about {tokens} tokens in and 120 out, cost about {tokens}.00" in found
     # two cells with the same answers pay once; of one whose answers nobody knows all are counted
-    twice = judge(max_calls=3, **price).forecast([(data, known)] * 2, Kept(tmp_path))
+    twice = judge(max_calls=3, **price).forecast(
+        [(data, known)] * 2, Kept(tmp_path), runs_here=False
+    )
     assert twice == found
     counted = (
         r"9 calls may be needed \(2 cells, 6 answers, repeats=2, 3 replies are there already\)"
     )
     with pytest.raises(Refusal, match=counted):
-        judge(max_calls=3, **price).forecast([(data, known), (data, {})], Kept(tmp_path))
+        judge(max_calls=3, **price).forecast(
+            [(data, known), (data, {})], Kept(tmp_path), runs_here=False
+        )
 
 
 def test_as_many_calls_are_made_as_may_be_retries_included_and_nothing_is_lost(
@@ -899,23 +929,75 @@ def test_the_public_command_judges_a_grid_and_pays_once(
 
 
 @pytest.mark.parametrize(
-    ("word", "reason"),
+    ("words", "reason"),
     [
         (
-            "metric.judge.max_calls=2",
+            ["metric.judge.max_calls=2"],
             r"metric.judge.max_calls=2: 6 calls may be needed \(2 cells, 6 answers, repeats=1\)",
         ),
-        ("metric.judge.model=x", "metric.judge.base_url=http.*: wants a key, and OPENAI_API_KEY"),
+        (["metric.judge.model=x"], "metric.judge.base_url=http.*: wants a key, and OPENAI_API_KEY"),
+        (
+            [],
+            "metric.judge.price_in=null: gpt-4o at https://api.openai.com/v1 may take money for "
+            r"up to 6 calls, about \d+ tokens in and 240 out, cost unknown; give price_in and pr",
+        ),
+        (["metric.judge.price_in=2.5"], r"metric.judge.price_out=null: .*; give price_out, of a m"),
     ],
+    ids=["calls", "key", "price", "one price"],
 )
 def test_what_cannot_be_judged_is_refused_before_a_model_is_loaded(
-    word: str, reason: str, frozen: Any, monkeypatch: pytest.MonkeyPatch
+    words: list[str], reason: str, frozen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("a model was loaded"))
-    if "model" in word:
+    if "metric.judge.model=x" in words:
         monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(Refusal, match=reason):
-        sweep([frozen("metric=[judge]", *SMALL, word)])
+        sweep([frozen("metric=[judge]", *SMALL, *words)])
+
+
+@pytest.mark.parametrize("status", [401, 403, None])
+def test_a_judge_that_takes_no_key_or_is_away_is_refused_before_a_model_is_loaded(
+    status: int | None, endpoint: LoopbackJudge, frozen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("a model was loaded"))
+    endpoint.models = gone if status is None else body(f"no {KEY}".encode(), status)
+    with pytest.raises(Refusal) as refused:
+        sweep([frozen("metric=[judge]", *SMALL, f"metric.judge.base_url={endpoint.address}")])
+    what = (
+        "cannot be reached after 1 try (" if status is None else "does not take the key in OPENAI"
+    )
+    assert f"metric.judge.base_url={endpoint.address}: {what}" in str(refused.value)
+    assert KEY not in str(refused.value)
+    assert (endpoint.looks, endpoint.asked) == (1, [])
+
+
+@pytest.mark.parametrize("answer", [body(b"{}"), body(b"{}", 404), body(b"", 405), body(b"", 503)])
+def test_whatever_else_an_endpoint_answers_it_is_there(
+    answer: Any, endpoint: LoopbackJudge, judge: Any, tokenizer: Any, tmp_path: Path
+) -> None:
+    endpoint.models = answer
+    cell = (judge().load(tokenizer), {})
+    assert "up to 3 calls" in judge().forecast([cell], Kept(tmp_path), runs_here=True)
+    assert endpoint.looks == 1
+    judge().forecast([cell], Kept(tmp_path), runs_here=False)  # by jobs, which may be elsewhere
+    judge().forecast([], Kept(tmp_path), runs_here=True)  # nothing is left to be asked
+    assert endpoint.looks == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [
+        *[(host, True) for host in ("127.0.0.1", "10.1.2.3", "192.168.0.9", "[::1]", "[fd00::1]")],
+        *[(host, True) for host in ("localhost", "node17", "100.64.0.1", "judge.LOCAL", "x.lan.")],
+        *[(host, False) for host in ("api.openai.com", "8.8.8.8", "[2606:4700::1]", "a.b")],
+        *[
+            (host, False)
+            for host in ("localhost.example.org", "[::ffff:8.8.8.8]", "10.example.org")
+        ],
+    ],
+)
+def test_an_endpoint_is_near_on_this_machine_and_in_private_networks(host: str, near: bool) -> None:
+    assert is_near(f"https://{host}:8000/v1") == near
 
 
 def test_a_cell_whose_judge_is_down_fails_in_one_line_and_goes_on_later(
@@ -936,24 +1018,33 @@ def test_a_cell_whose_judge_is_down_fails_in_one_line_and_goes_on_later(
     assert len(endpoint.asked) == before + 2
 
 
-def test_cells_that_fail_for_one_reason_share_one_line(
-    frozen: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_judge_that_went_away_is_waited_for_by_one_cell_and_said_in_one_line(
+    endpoint: LoopbackJudge,
+    frozen: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    waits: list[float],
 ) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}/v1"
-        words = ["metric=[perplexity,judge]", "metric.perplexity.n_samples=2"]
-        words += [*SMALL, f"metric.judge.base_url={url}"]
-        with pytest.raises(Failed) as failed:
-            sweep([frozen(f"method={name}", *words) for name in ("magnitude", "wanda")])
+    url = endpoint.address
+    words = ["metric=[perplexity,judge]", "metric.perplexity.n_samples=2", *SMALL]
+    words += [f"metric.judge.base_url={url}", "metric.judge.retries=1", "metric.judge.parallel=1"]
+    endpoint.usual = gone
+    configs = [frozen(f"method={name}", *words) for name in ("magnitude", "wanda")]
+    with pytest.raises(Failed) as failed:
+        sweep(configs)
     names = sorted(folder.name for folder in (tmp_path / "outputs/cells").iterdir())
     head, reason, _ = str(failed.value).splitlines()
     assert head == "3 of 3 cells failed"
     assert sorted(reason.strip().partition(": ")[0].split(", ")) == names
     said = reason.partition(": ")[2]
-    assert said.startswith(f"Refusal: metric.judge.base_url={url}: cannot be reached after 1 try")
+    assert said.startswith(f"Refusal: metric.judge.base_url={url}: cannot be reached after 2 tries")
     assert len(said) < 250
     assert " ".join(capsys.readouterr().out.split()).count(said) == 1  # below the table
+    assert len(endpoint.asked) == 2  # one question, tried twice by the first cell
+    assert len(list((tmp_path / "outputs/cells").glob("*/metrics/perplexity.json"))) == 3
+    endpoint.usual = grades()
+    sweep(configs)
+    assert len(list((tmp_path / "outputs/cells").glob("*/metrics/judge.json"))) == 3
 
 
 def test_a_sweep_keeps_to_the_cap_over_all_its_cells_and_goes_on_later(

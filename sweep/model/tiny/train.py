@@ -5,7 +5,6 @@ The schedule counts steps, never seconds, so a slow machine trains the same mode
 interrupted run goes on from its last checkpoint if `--checkpoint` names the file.
 """
 
-import argparse
 import json
 import logging
 import platform
@@ -24,6 +23,7 @@ from sweep.model.tiny import tokenizer as tiny_tokenizer
 from sweep.model.tiny.mixture import pack, rows
 from sweep.model.tiny.recipe import Recipe, new_model, new_optimizers
 from sweep.model.tiny.validation import validation_windows
+from sweep.options import Options
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class Training:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description="Train the embedded model.")
+    parser = Options("sweep.model.tiny.train", "Train the embedded model.")
     parser.add_argument("--out", type=Path, required=True, help="folder for the trained model")
     parser.add_argument("--checkpoint", type=Path, help="file to save to and to resume from")
     for option in fields(Recipe):

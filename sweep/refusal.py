@@ -42,6 +42,11 @@ class Refusal(Stop):
             f"{prefix}.{self.setting}" if self.setting else prefix, self.value, self.reason
         )
 
+    @property
+    def fault(self) -> str:
+        """What is wrong, without what would be right: the reason up to its first semicolon."""
+        return self.reason.partition("; ")[0]
+
     def __str__(self) -> str:
         """One line: `setting=value: reason`."""
         text = (

@@ -20,7 +20,7 @@ from sweep.disk import writing
 from sweep.files import Folder
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
-from sweep.refusal import Interrupted, under
+from sweep.refusal import Interrupted, Refusal, under
 from sweep.track import Mirror
 from sweep.workshop import Bench, Workshop
 
@@ -134,11 +134,15 @@ def _compress(
     if earlier is None and folder.model.is_dir():
         folder.drop_model()  # of whatever record was lost: nothing says what it is
     if earlier is not None and method.compresses and folder.model.is_dir():
-        bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
-        weights = bench.weights_sha256()
-        if weights == earlier["weights_sha256"]:
-            return weights
-        log.warning("  %s: is not the model that was measured; compressed again", folder.model)
+        why = "is not the model that was measured"
+        try:
+            bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
+            weights = bench.weights_sha256()
+            if weights == earlier["weights_sha256"]:
+                return weights
+        except Refusal as refusal:
+            why = f"cannot be read ({refusal.fault})"
+        log.warning("  %s: %s; compressed again", folder.model, why)
         bench.reset()
         folder.drop_model()
     started = time.monotonic()

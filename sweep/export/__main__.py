@@ -22,6 +22,11 @@ from sweep.refusal import Refusal
 
 CARD = "README.md"
 
+UNHELD = (
+    "The weights were not held against the record: that takes the code that comes with the model, "
+    "which is not run here."
+)
+
 
 def to_folder(kept: Kept, out: Path | None) -> Path:
     """The model as a Hugging Face folder: where it lies already, or a copy; its card as of now."""
@@ -74,11 +79,12 @@ def _export(parsed: argparse.Namespace) -> list[str]:
     if parsed.out is not None:
         _check_out(parsed.out)
     kept = find(parsed.cell, parsed.outputs)
+    more = [*_sizes(kept), *([] if kept.held else [UNHELD])]
     if parsed.to == "hub":
-        return [to_hub(kept, parsed.repo, public=parsed.public), *_sizes(kept)]
+        return [to_hub(kept, parsed.repo, public=parsed.public), *more]
     made = to_folder if parsed.to == "hf" else to_bitmask
     out = made(kept, parsed.out)
-    return [f"{out}: {size.human(_bytes(out))} of weights", *_sizes(kept)]
+    return [f"{out}: {size.human(_bytes(out))} of weights", *more]
 
 
 def _sizes(kept: Kept) -> list[str]:

@@ -62,6 +62,22 @@ class Parts:
     unread: Calibration | None
     metrics: Mapping[str, Metric[Any]]
 
+    def calibrated_on(self) -> tuple[Origin, ...]:
+        """Where the calibration rows are from; nowhere, where none are read.
+
+        Raises:
+            Refusal: as all below, with the setting named from the top.
+        """
+        if self.calibration is None:
+            return ()
+        with under("calib"):
+            return self.calibration.origins()
+
+    def measured_on(self, metric: str) -> tuple[Origin, ...]:
+        """The same of the rows of a metric."""
+        with under(f"metric.{metric}"):
+            return self.metrics[metric].origins()
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -143,8 +159,7 @@ class Cell:
             measured = self.parts.metrics[metric]
             settings = _without_paths(self.config["metric"][metric])
             settings = {k: v for k, v in settings.items() if k not in measured.incidental}
-            with under(f"metric.{metric}"):
-                fixed = _fixed(measured.origins())
+            fixed = _fixed(self.parts.measured_on(metric))
             content = {"measures": MEASURES, "settings": settings, "data": fixed}
             self._metric_ids[metric] = digest(content)
         return self._metric_ids[metric]
@@ -204,8 +219,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         label.append(parts.pattern.label)
         about |= {"sparsity": parts.pattern.label, "ratio": parts.pattern.sparsity}
     if parts.calibration is not None:
-        with under("calib"):
-            data = _fixed(parts.calibration.origins())
+        data = _fixed(parts.calibrated_on())
         identity |= {"calib": _without_paths(config["calib"]), "data": data}
         about["calib"] = parts.calibration.name() or options["calib"]
         label.append(about["calib"])

@@ -118,6 +118,53 @@ def test_files_are_looked_at_before_a_corpus_is_made(
         checked("metric=[perplexity,tasks]", *own)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            (
+                "metric=[perplexity]",
+                "metric.perplexity.source=local",
+                "metric.perplexity.path=no.txt",
+            ),
+            r"^metric\.perplexity\.path=no\.txt: no such file$",
+        ),
+        (
+            ("metric=[tasks]", "metric.tasks.source=local", "metric.tasks.path=no.jsonl"),
+            r"^metric\.tasks\.path=no\.jsonl: no such file$",
+        ),
+        (
+            ("metric=[divergence]", "metric.divergence.source=hub", "metric.divergence.repo=me/no"),
+            r"^metric\.divergence\.repo=me/no: is not in .*; python -m sweep\.fetch",
+        ),
+        (
+            ("metric=[perplexity]", "metric.perplexity.source=wikitext2"),
+            r"^metric\.perplexity\.source=wikitext2: Salesforce/wikitext is not in ",
+        ),
+        (
+            ("metric=[perplexity]", "calib=local", "calib.path=no.txt"),
+            r"^calib\.path=no\.txt: no such file$",
+        ),
+    ],
+)
+def test_what_is_wrong_with_data_is_told_by_the_setting_as_it_is_typed(
+    checked: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    for config in (datasets.config, constants):
+        monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    with pytest.raises(Refusal, match=said):
+        checked(*words)
+
+
 def test_experts_that_are_kept_in_a_way_of_their_own_are_not_passed_over_in_silence(
     checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
 ) -> None:

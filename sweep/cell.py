@@ -40,6 +40,12 @@ MEASURES = 1
 """Version of the metrics: raised whenever a change of the code may change what they find."""
 
 
+READING = dict.fromkeys(
+    ("sweep.data.hub.Instructions", "sweep.data.hub.Dataset", "sweep.data.local.Local"), 2
+)
+"""The same of the rows that such a source gives, beside both: since 2 without instructions that
+nobody has answered, and without what the system says after the exchange of a conversation."""
+
 LATER = {"propagate": "compressed"}
 """Settings of methods that came later, with what was meant before: at that they are left out of the
 identity, so that earlier cells are what they were."""
@@ -261,6 +267,8 @@ def _without_paths(node: Any) -> Any:
         kept = {key: _without_paths(value) for key, value in node.items() if key not in leads}
         if "template" in node:
             kept["template"] = _meant(node["template"])
+        if node.get("_target_") in READING:
+            kept["reading"] = READING[node["_target_"]]
         return kept
     return node
 

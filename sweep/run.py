@@ -26,6 +26,13 @@ from sweep.workshop import Bench, Workshop
 
 log = logging.getLogger("sweep")
 
+LOST = {
+    "left_out": "left out, too long",
+    "unanswered": "left out, answered by nobody",
+    "cut": "cut at seqlen",
+}
+"""What of the data does not go into a result, or not whole: as it is counted, and in words."""
+
 FEW = 8
 """Layers of which the log tells the same thing one by one."""
 
@@ -202,6 +209,6 @@ def _say(metric: str, result: Result) -> None:
     headline = ", ".join(f"{name} {result.values[name].value:.4g}" for name in result.columns)
     log.info("  %s: %s", metric, headline)
     for data in result.data:
-        for key, what in (("left_out", "left out, too long"), ("cut", "cut at seqlen")):
+        for key, what in LOST.items():
             if data.get(key):
                 log.warning("  %s: %d examples of %s %s", metric, data[key], data["corpus"], what)

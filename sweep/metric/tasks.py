@@ -138,9 +138,7 @@ def _values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
     values["empty"] = _mean([row["empty"] for row in rows])
     values["hit_length_limit"] = _mean([row["full"] for row in rows])
     values["repeated_4gram"] = _mean([row["repeats"] for row in rows])
-    ratios = [row["words"] / row["gold_words"] for row in rows if row["gold_words"]]
-    if ratios:
-        values["length_ratio"] = _mean(ratios)
+    values["length_ratio"] = _mean([row["words"] / row["gold_words"] for row in rows])
     values["right_to_wrong"] = _mean([row["dense_em"] > row["em"] for row in rows])
     values["wrong_to_right"] = _mean([row["dense_em"] < row["em"] for row in rows])
     values["flips"] = _mean([row["dense_em"] != row["em"] for row in rows])

@@ -299,6 +299,40 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(hub: Any) ->
     assert str(caught.value) == "corpora.u.output=output: row 0 of u/u has input"
 
 
+def test_a_column_that_holds_no_text_is_told_by_the_setting_that_names_it(hub: Any) -> None:
+    alpaca = {"instruction": "Add.", "input": "", "output": "3"}
+    for source, row, said in (
+        (Documents("c", "a/c", "v1", "train", "test"), {"text": 3}, "corpora.c.field=text: {}int"),
+        (
+            Instructions("a", "a/a", "v1"),
+            {**alpaca, "output": ["3"]},
+            "corpora.a.output=output: {}l",
+        ),
+        (Instructions("a", "a/a", "v1"), {**alpaca, "input": 1}, "corpora.a.input=input: {}int"),
+        (
+            Instructions("a", "a/a", "v1", instruction="input"),
+            {**alpaca, "input": 1},
+            "corpora.a.instruction=input: {}int",
+        ),
+    ):
+        hub({"train": datasets.Dataset.from_list([row])})
+        with pytest.raises(Refusal) as caught:
+            rows(source, "calibration")
+        column = said.partition("=")[2].partition(":")[0]
+        assert str(caught.value).startswith(
+            said.format(f"row 0 of {source.origin().location}: {column} is ")
+        )
+
+
+def test_a_null_is_empty_in_every_column(hub: Any) -> None:
+    nulls = dict.fromkeys(("instruction", "input", "output"))
+    features = datasets.Features(dict.fromkeys(nulls, datasets.Value("string")))
+    hub({"train": datasets.Dataset.from_list([nulls], features=features)})
+    for source in (Instructions("a", "a/a", "v1"), Dataset("own", "me/own", COMMIT)):
+        found = [*rows(source, "calibration"), *rows(source, "evaluation")]
+        assert set(found) == {Instruction("", "", "")}
+
+
 def test_of_many_columns_those_that_are_spelt_like_it_are_named_and_how_many_more(
     hub: Any,
 ) -> None:

@@ -138,6 +138,18 @@ def test_files_are_looked_at_before_a_corpus_is_made(
             r"^metric\.divergence\.repo=me/no: is not in .*; python -m sweep\.fetch",
         ),
         (
+            ("metric=[perplexity]", "calib=hub", "calib.repo=d/q.jsonl"),
+            r"^calib\.repo=d/q\.jsonl: is not in .*; a file is calib=local calib\.path=d/q\.jsonl",
+        ),
+        (
+            ("metric=[perplexity]", "model=hub", "model.repo=m/ok"),
+            r"^model\.repo=m/ok: is not in .*; model=local model\.path=m/ok takes a folder$",
+        ),
+        (
+            ("metric=[perplexity]", "model=hub", "model.repo=m/none"),
+            r"^model\.repo=m/none: is not in .* fetches it where there is a network$",
+        ),
+        (
             ("metric=[perplexity]", "metric.perplexity.source=wikitext2"),
             r"^metric\.perplexity\.source=wikitext2: Salesforce/wikitext is not in ",
         ),
@@ -157,6 +169,10 @@ def test_what_is_wrong_with_data_is_told_by_the_setting_as_it_is_typed(
     import datasets
     from huggingface_hub import constants
 
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "q.jsonl").write_text("{}")
+    (tmp_path / "m" / "ok").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)  # where these repositories' names are paths
     for config in (datasets.config, constants):
         monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, final
 from pydantic import Field
 
 from sweep.data.record import Column, Malformed, Reading, Record, text_of
-from sweep.data.repository import FORMATS, Repository
+from sweep.data.repository import FORMATS, Repository, of_ones_own
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
 from sweep.hub import check_name
@@ -269,7 +269,7 @@ def _text(repository: Repository, setting: str, column: str, index: int, record:
 
 def _check_name(repo: str) -> None:
     """Raises: Refusal: for `repo`."""
-    check_name(repo, f"a file is calib=local calib.path={repo} (metric.NAME.source=local, .path)")
+    check_name(repo, of_ones_own(repo))
 
 
 def held_out(row: Instruction | Text) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
-from datasets.exceptions import DatasetGenerationError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
@@ -446,6 +446,25 @@ def test_a_disk_that_is_full_while_rows_are_made_ready_is_told_as_such(
     hub(error)
     with pytest.raises(Refusal, match="source=alpaca: the disk is full, so a/b could not be kept"):
         rows(Instructions("alpaca", "a/b", "main"), "calibration")
+
+
+def test_where_a_repository_that_is_not_there_has_the_name_of_a_file_that_is_said(
+    hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub(DatasetNotFoundError("Dataset 'd/q.jsonl' doesn't exist on the Hub or cannot be accessed."))
+    said = "repo=d/q.jsonl: the hub has no such repository, or only for those who log in "
+    said += "(hf auth login, HF_TOKEN)"
+    hint = "; a file is calib=local calib.path=d/q.jsonl (metric.NAME.source=local, .path)"
+    for expected in (said, said + hint):
+        with pytest.raises(Refusal) as caught:
+            rows(Dataset("own", "d/q.jsonl", COMMIT), "calibration")
+        assert str(caught.value) == expected
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / "q.jsonl").touch()
+    with pytest.raises(Refusal) as caught:
+        rows(Documents("c", "d/q.jsonl", COMMIT, "train", "test"), "calibration")
+    assert str(caught.value).endswith("(hf auth login, HF_TOKEN)")  # it stands in conf/
 
 
 def test_a_mistake_in_code_is_none_of_the_hub(hub: Any) -> None:

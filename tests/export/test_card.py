@@ -143,6 +143,26 @@ def test_what_was_measured_on_other_weights_is_not_on_the_card(swept: Any) -> No
     assert "## Perplexity" not in card.text(folder, None, "of others", folder.model)
 
 
+def test_the_card_counts_the_calibration_rows_that_were_left_to_metrics(
+    swept: Any, tmp_path: Path
+) -> None:
+    whole = swept.cell("wanda-50")
+    for name in ("cell.yaml", "compression.json"):
+        (tmp_path / name).write_text((whole / name).read_text())
+    folder = Folder.at(tmp_path)
+    record = folder.compression()
+    assert record is not None
+    for count, line in (
+        (0, ""),
+        (1234, "- 1,234 rows of its corpora were left out: metrics are m"),
+    ):
+        record["calibration"]["rows_left_to_metrics"] = count
+        folder.write_compression(record)
+        text = card.text(folder, None, "", whole / "model")
+        assert ("were left out" in text) == bool(count)
+        assert line in text
+
+
 def test_a_card_without_the_hash_or_none_at_all_tells_no_weights(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "x-12345678")
     assert card.weights_of(folder, "12345678") is None

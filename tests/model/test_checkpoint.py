@@ -488,11 +488,15 @@ def test_a_fingerprint_changes_with_one_byte_of_a_weight(folder: Path) -> None:
     assert fingerprint(folder) != before
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
-def test_a_fingerprint_changes_with_config_and_tokenizer(folder: Path, name: str) -> None:
-    before = fingerprint(folder)
-    (folder / name).write_text((folder / name).read_text() + " ")
-    assert fingerprint(folder) != before
+def test_a_fingerprint_changes_with_every_file_that_is_read(folder: Path) -> None:
+    seen = {fingerprint(folder)}
+    names = ("config", "generation_config", "adapter_config", "tokenizer", "tokenizer_config")
+    names += ("special_tokens_map", "added_tokens", "vocab", "chat_template")
+    for name in names:
+        file = folder / f"{name}.json"
+        file.write_text((file.read_text() if file.exists() else "") + " ")
+        assert fingerprint(folder) not in seen, name
+        seen.add(fingerprint(folder))
 
 
 def test_a_fingerprint_knows_which_file_holds_what(folder: Path) -> None:

@@ -137,3 +137,9 @@ def listed(names: Iterable[object], like: object = "") -> str:
     count = max(1, min(MOST, bisect(length, LETTERS)))
     shown = ", ".join(ordered[:count])
     return shown if count == len(known) else f"{shown} … and {len(known) - count} more"
+
+
+def likely(name: object, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: which may be meant, and which there are."""
+    there = [*known]
+    return f"{did_you_mean(str(name), there, 3)}there are: {listed(there, name)}"

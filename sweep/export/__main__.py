@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from sweep.explain import in_one_line
 from sweep.export import bitmask, upload
 from sweep.export.kept import Kept, find
 from sweep.grid import quiet
-from sweep.refusal import Refusal
+from sweep.refusal import OutOfSpace, Refusal
 
 CARD = "README.md"
 
@@ -83,7 +84,10 @@ def _export(parsed: argparse.Namespace) -> list[str]:
     if parsed.to == "hub":
         return [to_hub(kept, parsed.repo, public=parsed.public), *more]
     made = to_folder if parsed.to == "hf" else to_bitmask
-    out = made(kept, parsed.out)
+    try:
+        out = made(kept, parsed.out)
+    except OutOfSpace as error:  # which says it of `outputs`, a setting of sweeps
+        raise OutOfSpace(str(error).removeprefix("outputs: ")) from error
     return [f"{out}: {size.human(_bytes(out))} of weights", *more]
 
 
@@ -116,9 +120,15 @@ def _check_hub(parsed: argparse.Namespace) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Raises: Refusal: something is there already."""
+    """Raises: Refusal: something is there already, or nothing can be made there."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refusal("", "", f"--out {out}: is there already, and not empty; give a new folder")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
+        reason = f"cannot be written to ({error.strerror}); choose a folder that can"
+        raise Refusal("", "", f"--out {out}: {reason}") from error
 
 
 def _parsed(words: Sequence[str] | None) -> argparse.Namespace:

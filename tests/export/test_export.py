@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -399,6 +400,23 @@ class TestBadInput:
         tail = f"belongs to --to hub; --to {to} uploads nothing"
         assert said("no-cell", "--to", to, "--repo", "a/b") == f"sweep.export: --repo a/b: {tail}"
         assert said("no-cell", "--to", to, "--public") == f"sweep.export: --public: {tail}"
+
+    def test_a_folder_that_cannot_be_made_is_told_by_the_option_that_was_typed(
+        self, said: Said, swept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").touch()
+        for out in (Path("/proc/x/y"), tmp_path / "file" / "out"):  # root may write anywhere else
+            line = said("no-cell", "--to", "hf", "--out", str(out))  # before the cell is looked for
+            assert line.startswith(f"sweep.export: --out {out}: cannot be written to (")
+            assert line.endswith("; choose a folder that can")
+
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOSPC, "no room")
+
+        monkeypatch.setattr(shutil, "copytree", full)
+        out = tmp_path / "out"
+        line = said(str(swept.cell("wanda-50")), "--to", "hf", "--out", str(out))
+        assert line == f"sweep.export: {out}: cannot be written (No space left on device)"
 
     def test_a_folder_with_something_in_it_is_left_alone(
         self, said: Said, swept: Any, tmp_path: Path

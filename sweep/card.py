@@ -99,14 +99,20 @@ def text(
     return str(ModelCard(f"---\n{_metadata(said, compression, weights)}\n---\n\n{body}\n"))
 
 
-def weights_of(folder: Folder) -> str | None:
-    """The hash that stands in the card of a kept model; None: it has none."""
+def weights_of(folder: Folder, cell: str) -> str | None:
+    """The hash that stands in the card of a kept model; None: it has none of this cell.
+
+    Args:
+        folder: the cell's.
+        cell: its id.
+    """
     from huggingface_hub import ModelCard
 
     if not folder.card.is_file():
         return None
     try:
-        return str(ModelCard.load(folder.card).data.to_dict()["sweep"]["weights_sha256"])
+        said = ModelCard.load(folder.card).data.to_dict()["sweep"]
+        return str(said["weights_sha256"]) if said["cell"] == cell else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

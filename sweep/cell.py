@@ -40,6 +40,12 @@ MEASURES = 1
 """Version of the metrics: raised whenever a change of the code may change what they find."""
 
 
+READING = dict.fromkeys(
+    ("sweep.data.hub.Instructions", "sweep.data.hub.Dataset", "sweep.data.local.Local"), 2
+)
+"""The same of the rows that such a source gives, beside both: since 2 without instructions that
+nobody has answered, and without what the system says after the exchange of a conversation."""
+
 LATER = {"propagate": "compressed"}
 """Settings of methods that came later, with what was meant before: at that they are left out of the
 identity, so that earlier cells are what they were."""
@@ -61,6 +67,22 @@ class Parts:
     calibration: Calibration | None
     unread: Calibration | None
     metrics: Mapping[str, Metric[Any]]
+
+    def calibrated_on(self) -> tuple[Origin, ...]:
+        """Where the calibration rows are from; nowhere, where none are read.
+
+        Raises:
+            Refusal: as all below, with the setting named from the top.
+        """
+        if self.calibration is None:
+            return ()
+        with under("calib"):
+            return self.calibration.origins()
+
+    def measured_on(self, metric: str) -> tuple[Origin, ...]:
+        """The same of the rows of a metric."""
+        with under(f"metric.{metric}"):
+            return self.metrics[metric].origins()
 
 
 @dataclass(frozen=True)
@@ -143,8 +165,7 @@ class Cell:
             measured = self.parts.metrics[metric]
             settings = _without_paths(self.config["metric"][metric])
             settings = {k: v for k, v in settings.items() if k not in measured.incidental}
-            with under(f"metric.{metric}"):
-                fixed = _fixed(measured.origins())
+            fixed = _fixed(self.parts.measured_on(metric))
             content = {"measures": MEASURES, "settings": settings, "data": fixed}
             self._metric_ids[metric] = digest(content)
         return self._metric_ids[metric]
@@ -204,8 +225,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         label.append(parts.pattern.label)
         about |= {"sparsity": parts.pattern.label, "ratio": parts.pattern.sparsity}
     if parts.calibration is not None:
-        with under("calib"):
-            data = _fixed(parts.calibration.origins())
+        data = _fixed(parts.calibrated_on())
         identity |= {"calib": _without_paths(config["calib"]), "data": data}
         about["calib"] = parts.calibration.name() or options["calib"]
         label.append(about["calib"])
@@ -247,6 +267,8 @@ def _without_paths(node: Any) -> Any:
         kept = {key: _without_paths(value) for key, value in node.items() if key not in leads}
         if "template" in node:
             kept["template"] = _meant(node["template"])
+        if node.get("_target_") in READING:
+            kept["reading"] = READING[node["_target_"]]
         return kept
     return node
 

@@ -105,11 +105,10 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
 
 def _read_files(cell: Cell, workshop: Workshop) -> None:
     """Files of the user's come first: a mistake in one is answered before a corpus is made."""
-    calibration = cell.parts.calibration
-    if calibration is not None and all(origin.is_file for origin in calibration.origins()):
+    if all(origin.is_file for origin in cell.parts.calibrated_on()):
         workshop.windows(cell)
-    for name, metric in cell.parts.metrics.items():
-        if all(origin.is_file for origin in metric.origins()):
+    for name in cell.parts.metrics:
+        if all(origin.is_file for origin in cell.parts.measured_on(name)):
             workshop.material(cell, name)
 
 
@@ -160,7 +159,7 @@ def _check_data(cell: Cell, workshop: Workshop) -> dict[str, frozenset[str]]:
             shared = data.contents.shared(windows.contents) if windows is not None else ()
             if windows is None or calibration is None or not shared:
                 continue
-            if any(origin.is_file for origin in calibration.origins()):
+            if any(origin.is_file for origin in cell.parts.calibrated_on()):
                 chosen = ".source" if "source" in cell.config["metric"][name] else ".tasks"
                 raise Refusal(
                     f"{where}{chosen}",

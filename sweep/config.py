@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.refusal import Refusal, check_letters
+from sweep.refusal import Refusal, check_letters, likely
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -223,7 +223,7 @@ def _corpus(
 ) -> dict[str, Any]:
     """A corpus spelt out; a data set of one's own choice is called as its repository."""
     if name not in corpora:
-        raise Refusal(f"{where}.source", name, f"no such corpus; there are: {', '.join(corpora)}")
+        raise Refusal(f"{where}.source", name, f"no such corpus; {likely(name, corpora)}")
     fields = _class(corpora[name], f"corpora.{name}").__dataclass_fields__
     for key, value in beside.items():
         takes = [other for other, node in corpora.items() if _takes(node, key)]

@@ -16,7 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from sweep.config import CONF
-from sweep.refusal import Refusal, Stop, did_you_mean
+from sweep.refusal import Refusal, Stop, did_you_mean, likely
 from sweep.secret import is_secret, masked
 
 _UNWRITABLE = {
@@ -174,7 +174,7 @@ def _no_option(path: str, options: Sequence[str]) -> str:
     group, _, option = path.rpartition("/")
     if group == "hydra/launcher":  # Hydra counts its own, which knows nothing of plans
         options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-    return f"{group}={option}: no such option; there are: {', '.join(options)}"
+    return f"{group}={option}: no such option; {likely(option, options)}"
 
 
 def _first_line(text: str) -> str:

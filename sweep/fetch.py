@@ -33,11 +33,11 @@ def fetch(configs: Sequence[Mapping[str, Any]]) -> None:
         calibration = cell.parts.calibration
         if calibration is not None and not calibration.sampled:
             workshop.windows(cell)
-            for origin in calibration.origins():
+            for origin in cell.parts.calibrated_on():
                 found[f"calib {origin.corpus}: {origin.location} at {origin.revision}"] = None
-        for name, metric in cell.parts.metrics.items():
+        for name in cell.parts.metrics:
             workshop.material(cell, name)
-            for origin in metric.origins():
+            for origin in cell.parts.measured_on(name):
                 found[f"metric.{name} {origin.corpus}: {origin.location} at {origin.revision}"] = (
                     None
                 )

@@ -74,6 +74,13 @@ class Folder:
         if not self.path.is_dir() and (there := _ending(cells, f"-{name[-8:]}")):
             self.path = cells / there
 
+    @classmethod
+    def at(cls, path: Path) -> Folder:
+        """Of a cell that lies at a path, wherever that is: one that was copied, say."""
+        found = cls.__new__(cls)
+        found.path = path
+        return found
+
     @property
     def log(self) -> Path:
         """What happened, in lines."""

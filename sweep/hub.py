@@ -71,6 +71,7 @@ def asking(
     repo: str,
     beside: Mapping[str, str | None] | None = None,
     half: Callable[[], str | None] = lambda: None,
+    of_ones_own: str = "",
 ) -> Iterator[None]:
     """Something is asked of the hub or its cache.
 
@@ -80,6 +81,7 @@ def asking(
         beside: what the settings `revision`, `config` and `split` beside it are, where there are
             such: what is wrong with one of them is told by its name.
         half: what a copy in the cache lacks that is not whole, in words; None: there is none.
+        of_ones_own: what takes a path, which may be what was meant if there is one of that name.
 
     Raises:
         Refusal: it is not to be had.
@@ -95,7 +97,9 @@ def asking(
         for name, given in (beside or {}).items():
             if is_of(name, given, error):
                 chosen = name, given
-        told = Told(repo, chosen[1], error, unasked, half)
+        if not Path(repo).exists():
+            of_ones_own = ""
+        told = Told(repo, chosen[1], error, unasked, half, of_ones_own)
         raise Refusal(*chosen, told.reason()) from error
 
 

@@ -96,6 +96,7 @@ class Told:
         error: what came of it.
         unasked: why the cache alone was asked, in words; None: the hub was.
         half: see `asking`.
+        of_ones_own: the same, where a path of that name is there; else empty.
     """
 
     repo: str
@@ -103,6 +104,7 @@ class Told:
     error: BaseException
     unasked: str | None
     half: Callable[[], str | None]
+    of_ones_own: str
 
     def reason(self) -> str:
         """What is wrong and what would be right, by the first cause that is known."""
@@ -126,6 +128,11 @@ class Told:
     def _of(self, verb: str) -> str:
         """The repository and what it does, without it where it was named just before."""
         return verb if self.repo == self.value else f"{self.repo} {verb}"
+
+    @property
+    def _hint(self) -> str:
+        """At the end of a reason."""
+        return f"; {self.of_ones_own}" if self.of_ones_own else ""
 
     def _of_its_parts(self, cause: BaseException) -> str | None:
         """What `datasets` says of a data set in which there is something else."""
@@ -166,7 +173,8 @@ class Told:
         absent = _is_not_found(cause, "doesn't exist on the Hub")
         if absent or isinstance(cause, RepositoryNotFoundError):
             it = "such repository" if self.repo == self.value else self.repo
-            return f"the hub has no {it}, or only for those who log in (hf auth login, HF_TOKEN)"
+            reason = f"the hub has no {it}, or only for those who log in (hf auth login, HF_TOKEN)"
+            return f"{reason}{self._hint}"
         if _status(cause) == 401:
             return f"{UNTAKEN}; renew it, or unset it"
         if _status(cause) == 403:
@@ -191,7 +199,7 @@ class Told:
             where = self._of(f"is not in {_caches()} ({self.error})")
         else:
             where = self._of(f"is not in {_caches()}")
-        return f"{where}, and {self.unasked or self._answered()}; {FETCH}"
+        return f"{where}, and {self.unasked or self._answered()}; {FETCH}{self._hint}"
 
     def _answered(self) -> str:
         """What came of asking the hub."""

@@ -227,8 +227,8 @@ def _two_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> Refusa
 def made_up(cells: Iterable[Cell]) -> list[str]:
     """One line that says which of the cells' corpora are stand-ins; none if all are real."""
     parts = [cell.parts for cell in cells]
-    origins = [o for p in parts if p.calibration is not None for o in p.calibration.origins()]
-    origins += [o for p in parts for metric in p.metrics.values() for o in metric.origins()]
+    origins = [origin for part in parts for origin in part.calibrated_on()]
+    origins += [o for part in parts for name in part.metrics for o in part.measured_on(name)]
     return stand_ins((origin.corpus, origin.source) for origin in origins)
 
 

@@ -112,8 +112,7 @@ def _check_finite(result: Result) -> None:
 
 def _origins(cell: Cell) -> list[dict[str, Any]]:
     """Where the calibration rows came from; none for a method that reads none."""
-    calibration = cell.parts.calibration
-    return [] if calibration is None else [asdict(origin) for origin in calibration.origins()]
+    return [asdict(origin) for origin in cell.parts.calibrated_on()]
 
 
 def _calibration(cell: Cell, windows: Windows | None) -> dict[str, Any] | None:

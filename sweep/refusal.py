@@ -44,6 +44,11 @@ class Refusal(Stop):
             f"{prefix}.{self.setting}" if self.setting else prefix, self.value, self.reason
         )
 
+    @property
+    def fault(self) -> str:
+        """What is wrong, without what would be right: the reason up to its first semicolon."""
+        return self.reason.partition("; ")[0]
+
     def __str__(self) -> str:
         """One line: `setting=value: reason`; of a secret, where it belongs and nothing more."""
         if is_secret(self.setting):
@@ -136,3 +141,9 @@ def listed(names: Iterable[object], like: object = "") -> str:
     count = max(1, min(MOST, bisect(length, LETTERS)))
     shown = ", ".join(ordered[:count])
     return shown if count == len(known) else f"{shown} … and {len(known) - count} more"
+
+
+def likely(name: object, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: which may be meant, and which there are."""
+    there = [*known]
+    return f"{did_you_mean(str(name), there, 3)}there are: {listed(there, name)}"

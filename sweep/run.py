@@ -20,11 +20,18 @@ from sweep.disk import writing
 from sweep.files import Folder
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
-from sweep.refusal import Interrupted, under
+from sweep.refusal import Interrupted, Refusal, under
 from sweep.track import Mirror
 from sweep.workshop import Bench, Workshop
 
 log = logging.getLogger("sweep")
+
+LOST = {
+    "left_out": "left out, too long",
+    "unanswered": "left out, answered by nobody",
+    "cut": "cut at seqlen",
+}
+"""What of the data does not go into a result, or not whole: as it is counted, and in words."""
 
 FEW = 8
 """Layers of which the log tells the same thing one by one."""
@@ -134,11 +141,15 @@ def _compress(
     if earlier is None and folder.model.is_dir():
         folder.drop_model()  # of whatever record was lost: nothing says what it is
     if earlier is not None and method.compresses and folder.model.is_dir():
-        bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
-        weights = bench.weights_sha256()
-        if weights == earlier["weights_sha256"]:
-            return weights
-        log.warning("  %s: is not the model that was measured; compressed again", folder.model)
+        why = "is not the model that was measured"
+        try:
+            bench.adopt(folder.model, cell.parts.checkpoint.trust_remote_code)
+            weights = bench.weights_sha256()
+            if weights == earlier["weights_sha256"]:
+                return weights
+        except Refusal as refusal:
+            why = f"cannot be read ({refusal.fault})"
+        log.warning("  %s: %s; compressed again", folder.model, why)
         bench.reset()
         folder.drop_model()
     started = time.monotonic()
@@ -198,6 +209,6 @@ def _say(metric: str, result: Result) -> None:
     headline = ", ".join(f"{name} {result.values[name].value:.4g}" for name in result.columns)
     log.info("  %s: %s", metric, headline)
     for data in result.data:
-        for key, what in (("left_out", "left out, too long"), ("cut", "cut at seqlen")):
+        for key, what in LOST.items():
             if data.get(key):
                 log.warning("  %s: %d examples of %s %s", metric, data[key], data["corpus"], what)

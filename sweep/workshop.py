@@ -7,7 +7,6 @@ the device needs no second copy there.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -18,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
 
 from sweep.calib.calibration import Calibration, Windows
@@ -32,6 +30,8 @@ from sweep.metric.subject import Memory, Subject
 from sweep.model import anatomy, stream
 from sweep.model.checkpoint import Checkpoint
 from sweep.model.contents import CODE, PROCESSOR, TOKENIZER, files_read, fingerprint, matching
+from sweep.model.digest import weights_sha256
+from sweep.model.local import Local
 from sweep.model.matrix import Matrix
 from sweep.model.original import Copied
 from sweep.model.reading import load_tokenizer, read_config, skeleton
@@ -311,13 +311,8 @@ class Bench:
         self._original.restore()
 
     def weights_sha256(self) -> str:
-        """Hash over the prunable weights as they are now, in the order of their names."""
-        total = hashlib.sha256()
-        for name, linear in sorted(anatomy.prunable(self.model).items()):
-            weight = linear.weight.detach().cpu().contiguous()
-            total.update(name.encode())
-            total.update(weight.view(torch.uint8).numpy().tobytes())
-        return total.hexdigest()
+        """Hash over the prunable weights as they are now."""
+        return weights_sha256(self.model)
 
     def save(self, path: Path) -> None:
         """The model as it is now in Hugging Face format, safetensors.
@@ -331,7 +326,13 @@ class Bench:
             shutil.copyfile(file, path / file.name)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:
-        """Take the linears' weights from a saved model."""
+        """Take the linears' weights from a saved model.
+
+        Raises:
+            Refusal: it cannot be read, or is of another architecture; the weights here may be
+                neither these nor those then, until `reset`.
+        """
+        check_weights(Local(str(path), trust_remote_code=trust_remote_code), self.model)
         self._original.adopt(path, trust_remote_code)
 
     def _subject(self) -> Subject:

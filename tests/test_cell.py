@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweep.cell import Cell, digest, make
+from sweep.cell import READING, Cell, digest, make
 from sweep.model.contents import fingerprint
 from sweep.refusal import Refusal
 
@@ -166,6 +166,26 @@ def test_a_result_belongs_to_the_version_of_the_metrics(
     monkeypatch.setattr("sweep.cell.MEASURES", 99)
     assert cell().metric_id("tasks") != before
     assert cell().id == one.id
+
+
+def test_rows_that_are_read_another_way_are_other_data_and_those_of_no_reader_are_not(
+    cell,  # type: ignore[no-untyped-def]
+    files: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = files["instructions"]
+    own = ("calib=local", f"calib.path={file}", "metric=[perplexity,tasks]")
+    own += ("metric.tasks.source=local", f"metric.tasks.path={file}")
+    one, usual = cell(*own), cell()
+    assert one.identity["calib"]["source"]["reading"] == 2
+    assert "reading" not in usual.identity["calib"]["source"]
+    tasks, perplexity = one.metric_id("tasks"), one.metric_id("perplexity")
+    monkeypatch.setitem(READING, "sweep.data.local.Local", 3)
+    again = cell(*own)
+    assert again.id != one.id
+    assert again.metric_id("tasks") != tasks
+    assert again.metric_id("perplexity") == perplexity
+    assert cell().id == usual.id
 
 
 def test_a_result_belongs_to_its_metrics_settings(cell) -> None:  # type: ignore[no-untyped-def]

@@ -118,6 +118,69 @@ def test_files_are_looked_at_before_a_corpus_is_made(
         checked("metric=[perplexity,tasks]", *own)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            (
+                "metric=[perplexity]",
+                "metric.perplexity.source=local",
+                "metric.perplexity.path=no.txt",
+            ),
+            r"^metric\.perplexity\.path=no\.txt: no such file$",
+        ),
+        (
+            ("metric=[tasks]", "metric.tasks.source=local", "metric.tasks.path=no.jsonl"),
+            r"^metric\.tasks\.path=no\.jsonl: no such file$",
+        ),
+        (
+            ("metric=[divergence]", "metric.divergence.source=hub", "metric.divergence.repo=me/no"),
+            r"^metric\.divergence\.repo=me/no: is not in .*; python -m sweep\.fetch",
+        ),
+        (
+            ("metric=[perplexity]", "calib=hub", "calib.repo=d/q.jsonl"),
+            r"^calib\.repo=d/q\.jsonl: is not in .*; a file is calib=local calib\.path=d/q\.jsonl",
+        ),
+        (
+            ("metric=[perplexity]", "model=hub", "model.repo=m/ok"),
+            r"^model\.repo=m/ok: is not in .*; model=local model\.path=m/ok takes a folder$",
+        ),
+        (
+            ("metric=[perplexity]", "model=hub", "model.repo=m/none"),
+            r"^model\.repo=m/none: is not in .* fetches it where there is a network$",
+        ),
+        (
+            ("metric=[perplexity]", "metric.perplexity.source=wikitext2"),
+            r"^metric\.perplexity\.source=wikitext2: Salesforce/wikitext is not in ",
+        ),
+        (
+            ("metric=[perplexity]", "calib=local", "calib.path=no.txt"),
+            r"^calib\.path=no\.txt: no such file$",
+        ),
+    ],
+)
+def test_what_is_wrong_with_data_is_told_by_the_setting_as_it_is_typed(
+    checked: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "q.jsonl").write_text("{}")
+    (tmp_path / "m" / "ok").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)  # where these repositories' names are paths
+    for config in (datasets.config, constants):
+        monkeypatch.setattr(config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path))
+    with pytest.raises(Refusal, match=said):
+        checked(*words)
+
+
 def test_experts_that_are_kept_in_a_way_of_their_own_are_not_passed_over_in_silence(
     checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
 ) -> None:

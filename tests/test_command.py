@@ -45,6 +45,15 @@ WRONG: list[tuple[Sequence[str], str]] = [
         ["metric=[perplexity,foo]"],
         "metric=foo: no such option; there are: divergence, judge, lm_eval,",
     ),
+    (["model=llama"], "model=llama: no such option; did you mean llama"),
+    (
+        ["calib=wikitext"],
+        "calib=wikitext: no such option; did you mean wikitext2? there are: wikitext2, ",
+    ),
+    (
+        ["metric.perplexity.source=wikitext"],
+        "metric.perplexity.source=wikitext: no such corpus; did you mean wikitext2? there are: w",
+    ),
     (["calibration=c4"], "calibration=c4: no such"),
     (
         ["--multirn"],

@@ -396,7 +396,7 @@ class TestSweep:
             loss = kept(input_ids=ids, labels=ids).loss.item()
         assert math.exp(loss) == pytest.approx(result["perplexity"], rel=1e-4)
 
-    def test_a_kept_model_that_was_altered_is_not_measured(
+    def test_a_kept_model_that_was_altered_or_cannot_be_read_is_not_measured(
         self, small: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         sweep([small("method=wanda", "keep=model", "metric=[perplexity]")])
@@ -411,6 +411,13 @@ class TestSweep:
         assert "is not the model that was measured" in capsys.readouterr().err
         added = json.loads((cell / "metrics" / "divergence.json").read_text())["weights_sha256"]
         assert added == first
+        assert all(torch.equal(tensor, good[name]) for name, tensor in load_file(kept).items())
+        kept.write_bytes(kept.read_bytes()[:-100_000])
+        (cell / "metrics" / "divergence.json").unlink()
+        sweep([small("method=wanda", "keep=model", "metric=[perplexity,divergence]")])
+        said = capsys.readouterr().err
+        assert "/model: cannot be read (model.safetensors is damaged or cut short" in said
+        assert "; compressed again\n" in said
         assert all(torch.equal(tensor, good[name]) for name, tensor in load_file(kept).items())
 
     def test_rows_that_were_deleted_are_made_again(self, small: Frozen, tmp_path: Path) -> None:

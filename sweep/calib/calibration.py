@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sweep.data.row import Contents, Row
+from sweep.data.row import Contents, Row, answered
 from sweep.data.source import Origin, Source
 from sweep.refusal import Refusal
 
@@ -126,7 +126,8 @@ class Calibration(ABC):
 
 
 def left(rows: Iterator[Row], without: frozenset[str]) -> Iterator[Row]:
-    """The rows but those with these content hashes."""
+    """The rows but those that nobody has answered, and those with these content hashes."""
+    rows = answered(rows)
     return (row for row in rows if row.digest not in without) if without else rows
 
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, final
 
 from pydantic import Field
 
-from sweep.data.record import Column, Malformed, Reading
-from sweep.data.repository import FORMATS, Repository
+from sweep.data.record import Column, Malformed, Reading, Record, text_of
+from sweep.data.repository import FORMATS, Repository, of_ones_own
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
 from sweep.hub import check_name
@@ -94,7 +94,7 @@ class Documents(Source):
             data = repository.split(where, None, part)
         repository.check_columns(data, {"field": self.field})
         for index in _order(len(data), seed):
-            row = Text(data[index][self.field] or "")
+            row = Text(_text(repository, "field", self.field, index, data[index]))
             if self.calibration == self.evaluation:
                 if row.text.strip() and held_out(row) == (part == "evaluation"):
                     yield row
@@ -175,9 +175,13 @@ class Instructions(Source):
             if column is not None and column not in answered:
                 reason = f"row {index} of {self.repo} has {listed(answered, column)}"
                 raise self._repository().wrong(setting, column, reason)
-        given = answered.get("input" if self.input is None else self.input)
-        texts = (record[self.instruction], given, answered[self.output])
-        return Instruction(*(text or "" for text in texts))
+        given = "input" if self.input is None else self.input
+        repository = self._repository()
+        return Instruction(
+            _text(repository, "instruction", self.instruction, index, record),
+            _text(repository, "input", given, index, answered) if given in answered else "",
+            _text(repository, "output", self.output, index, answered),
+        )
 
 
 @final
@@ -230,7 +234,7 @@ class Dataset(Source):
         return self._repository().origin(self.corpus)
 
     def rows(self, part: Part, seed: int | None) -> Iterator[Row]:
-        """The rows of the split; blank documents and what nobody has answered are none."""
+        """The rows of the split; blank documents are none, nor conversations without an answer."""
         reading, first = self._reading(), None
         data = self._repository().split(self.split, self.first, "split")
         for index in _order(len(data), seed):
@@ -249,9 +253,23 @@ def _of_conf(corpus: str, repo: str, revision: str, config: str | None) -> Repos
     return Repository(repo, revision, config, f"corpora.{corpus}", ("source", corpus))
 
 
+def _text(repository: Repository, setting: str, column: str, index: int, record: Record) -> str:
+    """What a column holds; what is null is empty.
+
+    Raises:
+        Refusal: for the setting that names the column: something else than text.
+    """
+    if record[column] is None:
+        return ""
+    try:
+        return text_of(record, column, f"row {index} of {repository.name}")
+    except Malformed as error:
+        raise repository.wrong(setting, column, str(error)) from error
+
+
 def _check_name(repo: str) -> None:
     """Raises: Refusal: for `repo`."""
-    check_name(repo, f"a file is calib=local calib.path={repo} (metric.NAME.source=local, .path)")
+    check_name(repo, of_ones_own(repo))
 
 
 def held_out(row: Instruction | Text) -> bool:

@@ -74,7 +74,7 @@ class Reading:
         if self.field is not None:
             if _is_list(record[self.field]):
                 return _exchange(record[self.field], place)
-            return Text(_text(record, self.field, place))
+            return Text(text_of(record, self.field, place))
         asked, answered = self._name("instruction"), self._name("output")
         if asked in record and _is_list(record.get("instances")):
             instances = _items(record["instances"])
@@ -84,7 +84,7 @@ class Reading:
         if asked in record and answered in record:
             return self._instruction(record, place)
         if "text" in record and not self.columns:
-            return Text(_text(record, "text", place))
+            return Text(text_of(record, "text", place))
         for name in () if self.columns else CONVERSATIONS:
             if _is_list(record.get(name)):
                 return _exchange(record[name], place)
@@ -94,15 +94,15 @@ class Reading:
         return self.columns.get(column, column)
 
     def _instruction(self, record: Record, place: str) -> Instruction:
-        """With its input and what the system says, where there are any."""
+        """With its input, its answer and what the system says, where there are any."""
 
         def beside(name: str | None) -> str:
-            return "" if name is None or record.get(name) is None else _text(record, name, place)
+            return "" if name is None or record.get(name) is None else text_of(record, name, place)
 
         return Instruction(
-            _text(record, self._name("instruction"), place),
+            text_of(record, self._name("instruction"), place),
             beside(self._name("input")),
-            _text(record, self._name("output"), place),
+            beside(self._name("output")),
             system=beside(self.columns.get("system")),
         )
 
@@ -121,7 +121,12 @@ class Reading:
         return Refusal("field", None, f"{there}; {reason}")
 
 
-def _text(record: Record, name: str, place: str) -> str:
+def text_of(record: Record, name: str, place: str) -> str:
+    """What a field holds.
+
+    Raises:
+        Malformed: no text, or none that can be written; names the place.
+    """
     value = record[name]
     if not isinstance(value, str):
         raise Malformed(f"{place}: {name} is {type(value).__name__}, must be text")
@@ -158,16 +163,18 @@ def _items(value: Any) -> list[Record]:
 
 
 def _exchange(value: Any, place: str) -> Instruction | None:
-    """The first turn that is answered, and the answer; with what the system says before it."""
+    """The first turn that is answered, and the answer; with what the system says before them."""
     turns: list[tuple[str | None, str]] = []
     for turn in _items(value):
         named = next((n for n in (("role", "content"), ("from", "value")) if n[0] in turn), None)
         if named is None or named[1] not in turn:
             raise Malformed(f"{place}: a turn has {_names(turn)}, must have role and content")
         if turn[named[1]] is not None:  # of a turn that only calls a tool
-            turns.append((SPEAKERS.get(str(turn[named[0]])), _text(turn, named[1], place)))
-    system = next((text for who, text in turns if who == "system"), "")
-    for (who, asked), (then, answered) in pairwise(turns):
+            turns.append((SPEAKERS.get(str(turn[named[0]])), text_of(turn, named[1], place)))
+    system = ""
+    for (who, said), (then, answered) in pairwise(turns):
+        if who == "system":
+            system = system or said
         if (who, then) == ("user", "assistant"):
-            return Instruction(asked, "", answered, system=system)
+            return Instruction(said, "", answered, system=system)
     return None

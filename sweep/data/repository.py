@@ -102,11 +102,17 @@ class Repository:
         split = None if part is None else part[1]
         beside = {"revision": self.revision, "config": self.config, "split": split}
         try:
-            with asking(*self.chosen, self.name, beside):
+            own = of_ones_own(self.name) if self.place is None else ""
+            with asking(*self.chosen, self.name, beside, of_ones_own=own):
                 return patiently(read, waits)
         except Refusal as refusal:
             setting = part[0] if part and refusal.setting == "split" else refusal.setting
             raise self.wrong(setting, refusal.value, refusal.reason) from refusal
+
+
+def of_ones_own(path: str) -> str:
+    """What takes a file, where the name of a repository was given."""
+    return f"a file is calib=local calib.path={path} (metric.NAME.source=local, .path)"
 
 
 @cache

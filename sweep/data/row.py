@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -57,6 +57,11 @@ class Instruction:
     system: str = ""
 
     @property
+    def answered(self) -> bool:
+        """Whether anybody has: against a blank answer a model that says nothing would be right."""
+        return bool(self.output.strip())
+
+    @property
     def digest(self) -> str:
         """Content hash of the question and its answer."""
         said = (self.system.strip(),) if self.system.strip() else ()
@@ -86,6 +91,11 @@ class Tokens:
 
 
 Row = Text | Instruction | Tokens
+
+
+def answered(rows: Iterable[Row]) -> Iterator[Row]:
+    """The rows without instructions that nobody has answered."""
+    return (row for row in rows if not isinstance(row, Instruction) or row.answered)
 
 
 @dataclass(frozen=True)

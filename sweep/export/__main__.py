@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,14 @@ from sweep.export import bitmask, upload
 from sweep.export.kept import Kept, find
 from sweep.grid import quiet
 from sweep.options import Options
-from sweep.refusal import Refusal
+from sweep.refusal import OutOfSpace, Refusal
 
 CARD = "README.md"
+
+UNHELD = (
+    "The weights were not held against the record: that takes the code that comes with the model, "
+    "which is not run here."
+)
 
 
 def to_folder(kept: Kept, out: Path | None) -> Path:
@@ -75,11 +81,15 @@ def _export(parsed: Namespace) -> list[str]:
     if parsed.out is not None:
         _check_out(parsed.out)
     kept = find(parsed.cell, parsed.outputs)
+    more = [*_sizes(kept), *([] if kept.held else [UNHELD])]
     if parsed.to == "hub":
-        return [to_hub(kept, parsed.repo, public=parsed.public), *_sizes(kept)]
+        return [to_hub(kept, parsed.repo, public=parsed.public), *more]
     made = to_folder if parsed.to == "hf" else to_bitmask
-    out = made(kept, parsed.out)
-    return [f"{out}: {size.human(_bytes(out))} of weights", *_sizes(kept)]
+    try:
+        out = made(kept, parsed.out)
+    except OutOfSpace as error:  # which says it of `outputs`, a setting of sweeps
+        raise OutOfSpace(str(error).removeprefix("outputs: ")) from error
+    return [f"{out}: {size.human(_bytes(out))} of weights", *more]
 
 
 def _sizes(kept: Kept) -> list[str]:
@@ -111,9 +121,15 @@ def _check_hub(parsed: Namespace) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Raises: Refusal: something is there already."""
+    """Raises: Refusal: something is there already, or nothing can be made there."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refusal("", "", f"--out {out}: is there already, and not empty; give a new folder")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    try:
+        tempfile.TemporaryDirectory(dir=there).cleanup()
+    except OSError as error:
+        reason = f"cannot be written to ({error.strerror}); choose a folder that can"
+        raise Refusal("", "", f"--out {out}: {reason}") from error
 
 
 def _parsed(words: Sequence[str] | None) -> Namespace:

@@ -9,7 +9,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import islice
 from typing import Any
 
 from sweep.data.row import Contents, Instruction
@@ -25,7 +24,7 @@ from sweep.data.template import (
 from sweep.metric.generate import Answer, generate
 from sweep.metric.metric import Examples
 from sweep.metric.subject import Subject
-from sweep.metric.text import check_end
+from sweep.metric.text import check_end, instructions
 from sweep.refusal import Refusal
 
 
@@ -42,6 +41,7 @@ class Questions:
         max_new_tokens: length limit of an answer.
         stop: strings that end an answer.
         left_out: instructions that are not here because their prompts are too long.
+        unanswered: those that were passed over because nobody has answered them.
     """
 
     rows: tuple[Instruction, ...]
@@ -52,6 +52,7 @@ class Questions:
     max_new_tokens: int
     stop: tuple[str, ...]
     left_out: int
+    unanswered: int
 
     @cached_property
     def contents(self) -> Contents:
@@ -90,6 +91,7 @@ class Questions:
             "sha256": self.key,
             "rows": len(self.rows),
             "left_out": self.left_out,
+            "unanswered": self.unanswered,
             "template": self.template,
             "max_new_tokens": self.max_new_tokens,
             "stop": list(self.stop),
@@ -134,7 +136,7 @@ def read_questions(
     def read(source: Source, template: Template) -> Questions:
         check_template(template, tokenizer)
         check_end(source, n_samples)
-        rows = _instructions(source, n_samples)
+        rows, unanswered = instructions(source, n_samples)
         room = None if seqlen is None else seqlen - max_new_tokens
         prompts = [prompt(row, template, tokenizer) for row in rows]
         lengths = [len(ids) for ids in tokenizer(prompts, **tokenizing(template))["input_ids"]]
@@ -151,6 +153,7 @@ def read_questions(
             max_new_tokens=max_new_tokens,
             stop=stop,
             left_out=len(rows) - len(kept),
+            unanswered=unanswered,
         )
 
     return {name: read(source, template_of(template, name)) for name, source in sources.items()}
@@ -182,15 +185,3 @@ def answers(subject: Subject, questions: Questions) -> list[Answer]:
             gold=[row.output for row in questions.rows],
         ),
     )
-
-
-def _instructions(source: Source, n_samples: int | None) -> list[Instruction]:
-    rows: list[Instruction] = []
-    for row in islice(source.rows("evaluation", None), n_samples):
-        if not isinstance(row, Instruction):
-            reason = "must hold instructions: fields instruction, input and output"
-            raise Refusal("source", source.origin().corpus, reason)
-        rows.append(row)
-    if not rows:
-        raise Refusal("source", source.origin().corpus, "has no row for evaluation")
-    return rows

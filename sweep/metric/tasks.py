@@ -140,10 +140,9 @@ def _values(corpus: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
             values[f"{score}_{kind}"] = _share([row[score] for row in of_kind], mean)
     for name, field in SIGNS.items():
         values[name] = _share([row[field] for row in rows], Mean(corpus, field))
-    ratios = [row["words"] / row["gold_words"] for row in rows if row["gold_words"]]
-    if ratios:
-        low, high = _bounds(ratios)
-        values["length_ratio"] = Value(fmean(ratios), "1", len(ratios), "examples", low, high)
+    ratios = [row["words"] / row["gold_words"] for row in rows]
+    low, high = _bounds(ratios)
+    values["length_ratio"] = Value(fmean(ratios), "1", len(ratios), "examples", low, high)
     values["right_to_wrong"] = _share([row["dense_em"] > row["em"] for row in rows])
     values["wrong_to_right"] = _share([row["dense_em"] < row["em"] for row in rows])
     values["flips"] = _share([row["dense_em"] != row["em"] for row in rows])

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from sweep.calib.packing import encode, joined
-from sweep.data.row import Contents, Instruction, Row, Text, Tokens
+from sweep.data.row import Contents, Instruction, Row, Text, Tokens, answered
 from sweep.data.source import Origin, Source
 from sweep.data.template import Template, answer, check_template, prompt, tokenizing
 from sweep.refusal import Refusal
@@ -35,6 +35,7 @@ class Scored:
         contents: of the rows.
         what: `windows` or `responses`.
         left_out: examples that are not here because their responses lie beyond `seqlen`.
+        unanswered: instructions that were passed over because nobody has answered them.
         cut: examples that are here up to `seqlen` only.
     """
 
@@ -45,6 +46,7 @@ class Scored:
     contents: Contents
     what: str
     left_out: int = 0
+    unanswered: int = 0
     cut: int = 0
 
     @property
@@ -79,6 +81,7 @@ class Scored:
             "scored_tokens": int(self.scored.sum()),
             "scored": self.what,
             "left_out": self.left_out,
+            "unanswered": self.unanswered,
             "cut": self.cut,
         }
 
@@ -135,7 +138,7 @@ def responses(
     """
     check_template(template, tokenizer)
     check_end(source, n_samples)
-    rows = [row for row in islice(source.rows("evaluation", None), n_samples) if _asks(row)]
+    rows, unanswered = instructions(source, n_samples)
     sequences: list[list[int]] = []
     starts: list[int] = []
     used: list[Row] = []
@@ -163,6 +166,7 @@ def responses(
         contents=Contents.of(used),
         what="responses",
         left_out=len(rows) - len(sequences),
+        unanswered=unanswered,
         cut=cut,
     )
 
@@ -186,21 +190,43 @@ def asks(source: Source) -> bool:
 
 def _begun(source: Source) -> tuple[Row, Iterator[Row]]:
     """The first row for evaluation, and all of them, the first included."""
-    rows = source.rows("evaluation", None)
+    rows = answered(source.rows("evaluation", None))
     first = next(rows, None)
     if first is None:
         raise Refusal("source", source.origin().corpus, "has no row for evaluation")
     return first, chain((first,), rows)
 
 
-def _asks(row: Row) -> bool:
-    if not isinstance(row, Instruction):
-        raise Refusal("source", "", "must hold instructions: fields instruction, input, output")
-    return True
+def instructions(source: Source, n_samples: int | None) -> tuple[list[Instruction], int]:
+    """The instructions for evaluation, and how many among them nobody has answered.
+
+    Args:
+        source: a corpus of instructions.
+        n_samples: at most so many that are answered; None: all.
+
+    Raises:
+        Refusal: none, or rows of another kind.
+    """
+    corpus = source.origin().corpus
+    found: list[Instruction] = []
+    unanswered = 0
+    for row in source.rows("evaluation", None):
+        if not isinstance(row, Instruction):
+            reason = "must hold instructions: fields instruction, input and output"
+            raise Refusal("source", corpus, reason)
+        if row.answered:
+            found.append(row)
+        unanswered += not row.answered
+        if len(found) == n_samples:
+            break
+    if not found:
+        why = f": nobody has answered its {unanswered} instructions" if unanswered else ""
+        raise Refusal("source", corpus, f"has no row for evaluation{why}")
+    return found, unanswered
 
 
 def _teacher_forced(
-    rows: Iterable[Row], tokenizer: Any, template: Template
+    rows: Iterable[Instruction], tokenizer: Any, template: Template
 ) -> Iterator[tuple[int, list[int]]]:
     """Where the response begins, and the ids of prompt, response and what ends it.
 
@@ -211,7 +237,6 @@ def _teacher_forced(
     """
     options = tokenizing(template)
     for row in rows:
-        assert isinstance(row, Instruction)
         asked = prompt(row, template, tokenizer)
         before = tokenizer(asked, **options)["input_ids"]
         text, closed = answer(row, template, tokenizer)

@@ -62,7 +62,7 @@ class Hub(Checkpoint):
     def __post_init__(self) -> None:
         """Raises: Refusal: no name of a repository, a device map that cannot be meant, or streaming
         beside one."""
-        check_name(self.repo, f"model=local model.path={self.repo} takes a folder")
+        check_name(self.repo, _of_ones_own(self.repo))
         check_device_map(self.device, self.device_map)
         check_load(self.load, self.device_map, self.pickles)
 
@@ -89,6 +89,10 @@ class Hub(Checkpoint):
     def wrong(self, reason: str) -> Refusal:
         """By the repository, not by the folder in the cache."""
         return Refusal("repo", self.repo, reason)
+
+
+def _of_ones_own(path: str) -> str:
+    return f"model=local model.path={path} takes a folder"
 
 
 @cache
@@ -137,7 +141,7 @@ def _snapshot(repo: str, revision: str, pickles: bool) -> Path:
         folders = [*given, *([Path(config).parent] if isinstance(config, str) else [])]
         return lacking(folders[-1], pickles) if folders else None
 
-    with asking("repo", repo, repo, {"revision": revision}, half):
+    with asking("repo", repo, repo, {"revision": revision}, half, _of_ones_own(repo)):
         return patiently(snapshot)
 
 

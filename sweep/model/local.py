@@ -32,7 +32,7 @@ class Local(Checkpoint):
         device_map: how accelerate spreads it over devices, the host's memory and disk; None: it is
             on `device` whole.
         load: `stream` has its blocks come from disk one at a time.
-        pickles: also read pickled weights, which can run code.
+        pickles: also read pickled weights; of them nothing but tensors (`weights_only`).
         trust_remote_code: also run model code that stands in the folder.
         blocks: path of the list of its blocks, where that is not found; None: it is found.
         dense: regular expression over the names of matrices that are never pruned; None: none.

@@ -44,12 +44,12 @@ class Shelf:
 
     Args:
         dense: where the dense weights are.
-        dtype: in which they are given.
+        dtype: in which they are given; None: as they lie.
         below: the folder in which a folder for replaced weights is made when there are any. It is
             removed with the shelf, and if the process was killed, by the next one.
     """
 
-    def __init__(self, dense: Mapping[str, Place], dtype: torch.dtype, below: Path) -> None:
+    def __init__(self, dense: Mapping[str, Place], dtype: torch.dtype | None, below: Path) -> None:
         self._dense = dict(dense)
         self._replaced: dict[str, Place] = {}
         self._dtype = dtype
@@ -64,7 +64,7 @@ class Shelf:
         place = self._replaced.get(name, self._dense[name])
         with torch.inference_mode(False), safe_open(place.file, framework="pt") as tensors:
             mapped: Tensor = tensors.get_tensor(place.name)
-            return mapped.to(self._dtype, copy=True)
+            return mapped.to(dtype=self._dtype, copy=True)
 
     def write(self, name: str, new: Tensor) -> None:
         """From now on this is the weight.
@@ -195,7 +195,11 @@ class Stream(Keeper, Original):
             yield
 
     def adopt(self, folder: Path, trust_remote_code: bool) -> None:
-        """See `Original`; they are read from that folder, block by block as ever."""
+        """See `Original`; they are read from that folder, block by block as ever.
+
+        Raises:
+            Refusal: a matrix that does not lie there under its own name.
+        """
         there: dict[str, Place] = {}
         for file in folder.glob("*.safetensors"):
             with safe_open(file, framework="pt") as tensors:
@@ -204,6 +208,8 @@ class Stream(Keeper, Original):
             self._name(matrix.module, matrix.parameter)
             for matrix in anatomy.prunable(self._model).values()
         ]
+        if absent := [name for name in wanted if name not in there]:
+            raise Refusal("load", "stream", not_as_it_is(absent[0]))
         self._shelf.replace({name: there[name] for name in wanted})
 
     def save(self, folder: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -26,33 +27,49 @@ from sweep.refusal import Refusal
 def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
     """Hold the headers of the safetensors against their files and against the architecture.
 
-    No weight is read, so a download that broke off is found before anything runs. Names that the
-    architecture has not are left to `load`, which converts some older names.
+    No weight is read, so a download that broke off is found before anything runs. Of a model whose
+    files hold a name that transformers converts (experts one by one, an older spelling), `load`
+    finds what is missing; of any other it is found here. Of pickled weights nothing is known before
+    they are loaded.
 
     Args:
         checkpoint: the model.
         bones: its skeleton.
 
     Raises:
-        Refusal: weights that are quantised, a file that is missing, damaged or cut short, or a
-            tensor of another shape.
+        Refusal: weights that are quantised, a file that is missing, damaged or cut short, a tensor
+            of another shape, or one that no file holds.
     """
     _check_format(checkpoint)
     expected = {name: list(tensor.shape) for name, tensor in bones.state_dict().items()}
-    shards = _shards(checkpoint)
-    if not shards and not checkpoint.pickles:
-        reason = f"holds no weights to load (no {SAFETENSORS}, and no index of its parts)"
-        raise checkpoint.wrong(reason)
     found: set[str] = set()
-    for file in shards:
-        for name, shape in _shapes(checkpoint, file).items():
+    for file, shapes in stored(checkpoint).items():
+        for name, shape in shapes.items():
             # of as many values, it may be a layout that is converted when the model is loaded
             if math.prod(shape) != math.prod(expected.get(name, shape)):
                 reason = f"{file}: {name} is {shape}, by config.json it is {expected[name]}"
                 raise checkpoint.wrong(reason)
             found.add(name)
+    if found and (missing := _missing(found, expected.keys(), bones)):
+        raise checkpoint.wrong(_lacks(missing))
     if checkpoint.load == "stream":
         _check_streams(found, bones)
+
+
+def stored(checkpoint: Checkpoint) -> dict[str, dict[str, list[int]]]:
+    """Shapes of the tensors in each of a model's safetensors, from their headers.
+
+    Returns:
+        By file and by name; nothing of a model whose weights are pickled, where that is allowed.
+
+    Raises:
+        Refusal: no weights, or a file that is missing, damaged or cut short.
+    """
+    shards = _shards(checkpoint)
+    if not shards and not checkpoint.pickles:
+        reason = f"holds no weights to load (no {SAFETENSORS}, and no index of its parts)"
+        raise checkpoint.wrong(reason)
+    return {file: _shapes(checkpoint, file) for file in shards}
 
 
 def _check_format(checkpoint: Checkpoint) -> None:
@@ -66,6 +83,42 @@ def _check_format(checkpoint: Checkpoint) -> None:
         method = said.get("quant_method") or "by an unknown method"
         reason = f"is quantised ({method}); give the model unquantised"
         raise checkpoint.wrong(reason)
+
+
+def _missing(found: Set[str], expected: Set[str], bones: nn.Module) -> list[str]:
+    """Names of the architecture that no file holds; none where a name may become one of them.
+
+    A weight that is tied to another one is there if either is.
+    """
+    prefix = f"{getattr(bones, 'base_model_prefix', '')}."  # files may do without it, or have it
+    there = found | {f"{prefix}{name}" for name in found}
+    there |= {name.removeprefix(prefix) for name in found}
+    tied: Mapping[str, str] = getattr(bones, "all_tied_weights_keys", {})
+    there |= {name for pair in tied.items() if there & {*pair} for name in pair}
+    ignored = getattr(bones, "_keys_to_ignore_on_load_missing", None) or ()
+    absent = [
+        name
+        for name in sorted(expected - there)
+        if not any(re.search(pattern, name) for pattern in ignored)
+    ]
+    return [] if absent and are_converted(found, bones) else absent
+
+
+def are_converted(names: Iterable[str], bones: nn.Module) -> bool:
+    """Whether transformers renames one of these tensors when it loads them, or makes others of it.
+
+    Args:
+        names: in the files.
+        bones: the skeleton of the model.
+    """
+    from transformers.conversion_mapping import get_model_conversion_mapping
+
+    rules = get_model_conversion_mapping(bones)
+    return any(rule.rename_source_key(name)[1] is not None for name in names for rule in rules)
+
+
+def _lacks(missing: list[str]) -> str:
+    return f"its weights lack {', '.join(missing[:3])}"
 
 
 def _check_streams(found: set[str], bones: nn.Module) -> None:
@@ -145,7 +198,7 @@ def load(checkpoint: Checkpoint, scratch: Path | None = None) -> Any:
     anatomy.tell(model, anatomy.Told(checkpoint.blocks, checkpoint.dense))
     missing = sorted(report["missing_keys"])
     if missing:
-        raise checkpoint.wrong(f"its weights lack {', '.join(missing[:3])}")
+        raise checkpoint.wrong(_lacks(missing))
     if streams:
         stream.attach(model, device, scratch or Path(tempfile.gettempdir()) / "sweep-stream")
     elif spread is None:

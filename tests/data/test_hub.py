@@ -15,7 +15,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
-from datasets.exceptions import DatasetGenerationError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
@@ -299,6 +299,40 @@ def test_a_column_that_is_not_there_is_answered_with_those_that_are(hub: Any) ->
     assert str(caught.value) == "corpora.u.output=output: row 0 of u/u has input"
 
 
+def test_a_column_that_holds_no_text_is_told_by_the_setting_that_names_it(hub: Any) -> None:
+    alpaca = {"instruction": "Add.", "input": "", "output": "3"}
+    for source, row, said in (
+        (Documents("c", "a/c", "v1", "train", "test"), {"text": 3}, "corpora.c.field=text: {}int"),
+        (
+            Instructions("a", "a/a", "v1"),
+            {**alpaca, "output": ["3"]},
+            "corpora.a.output=output: {}l",
+        ),
+        (Instructions("a", "a/a", "v1"), {**alpaca, "input": 1}, "corpora.a.input=input: {}int"),
+        (
+            Instructions("a", "a/a", "v1", instruction="input"),
+            {**alpaca, "input": 1},
+            "corpora.a.instruction=input: {}int",
+        ),
+    ):
+        hub({"train": datasets.Dataset.from_list([row])})
+        with pytest.raises(Refusal) as caught:
+            rows(source, "calibration")
+        column = said.partition("=")[2].partition(":")[0]
+        assert str(caught.value).startswith(
+            said.format(f"row 0 of {source.origin().location}: {column} is ")
+        )
+
+
+def test_a_null_is_empty_in_every_column(hub: Any) -> None:
+    nulls = dict.fromkeys(("instruction", "input", "output"))
+    features = datasets.Features(dict.fromkeys(nulls, datasets.Value("string")))
+    hub({"train": datasets.Dataset.from_list([nulls], features=features)})
+    for source in (Instructions("a", "a/a", "v1"), Dataset("own", "me/own", COMMIT)):
+        found = [*rows(source, "calibration"), *rows(source, "evaluation")]
+        assert set(found) == {Instruction("", "", "")}
+
+
 def test_of_many_columns_those_that_are_spelt_like_it_are_named_and_how_many_more(
     hub: Any,
 ) -> None:
@@ -412,6 +446,25 @@ def test_a_disk_that_is_full_while_rows_are_made_ready_is_told_as_such(
     hub(error)
     with pytest.raises(Refusal, match="source=alpaca: the disk is full, so a/b could not be kept"):
         rows(Instructions("alpaca", "a/b", "main"), "calibration")
+
+
+def test_where_a_repository_that_is_not_there_has_the_name_of_a_file_that_is_said(
+    hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hub(DatasetNotFoundError("Dataset 'd/q.jsonl' doesn't exist on the Hub or cannot be accessed."))
+    said = "repo=d/q.jsonl: the hub has no such repository, or only for those who log in "
+    said += "(hf auth login, HF_TOKEN)"
+    hint = "; a file is calib=local calib.path=d/q.jsonl (metric.NAME.source=local, .path)"
+    for expected in (said, said + hint):
+        with pytest.raises(Refusal) as caught:
+            rows(Dataset("own", "d/q.jsonl", COMMIT), "calibration")
+        assert str(caught.value) == expected
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / "q.jsonl").touch()
+    with pytest.raises(Refusal) as caught:
+        rows(Documents("c", "d/q.jsonl", COMMIT, "train", "test"), "calibration")
+    assert str(caught.value).endswith("(hf auth login, HF_TOKEN)")  # it stands in conf/
 
 
 def test_a_mistake_in_code_is_none_of_the_hub(hub: Any) -> None:

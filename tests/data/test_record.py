@@ -53,6 +53,28 @@ def test_a_conversation_may_be_a_record_of_lists_and_in_a_column_of_any_name(
     assert read(tmp_path, {**OPENAI, "text": "All."}) == [Text("All.")]
 
 
+def test_who_answers_may_be_called_a_model(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Ask."}, {"role": "model", "content": "Say."}]
+    assert read(tmp_path, {"messages": turns}) == [Instruction("Ask.", "", "Say.")]
+
+
+def test_what_the_system_says_after_the_exchange_is_none_of_its_prompt(tmp_path: Path) -> None:
+    assert read(tmp_path, of_roles("user", "assistant", "system")) == [
+        Instruction("user 0", "", "assistant 1")
+    ]
+    first = of_roles("user", "system", "user", "system", "user", "assistant", "system")
+    assert read(tmp_path, first) == [
+        Instruction("user 4", "", "assistant 5", system="system 1"),
+    ]
+
+
+def test_a_null_answer_is_a_blank_one(tmp_path: Path) -> None:
+    asked = {"instruction": "Add.", "input": None}
+    found = read(tmp_path, {**asked, "output": None}, {**asked, "output": " "})
+    assert found == [Instruction("Add.", "", ""), Instruction("Add.", "", " ")]
+    assert not any(row.answered for row in found if isinstance(row, Instruction))
+
+
 def test_what_is_not_answered_at_once_is_passed_over(tmp_path: Path) -> None:
     late = of_roles("assistant", "user", "tool", "assistant", "user", "assistant")
     silent = of_roles("user", "user")

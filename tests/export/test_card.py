@@ -23,6 +23,12 @@ from sweep.model.embedded import WEIGHTS
 Frozen = Callable[..., dict[str, Any]]
 
 
+def cell_id(folder: Path) -> str:
+    """Of the cell of a folder."""
+    found = json.loads((folder / "metrics" / "perplexity.json").read_text())["cell"]
+    return str(found)
+
+
 def table(text: str, name: str) -> list[str]:
     """The cells of the row of a value."""
     found = re.search(rf"^\| {name} \|.*$", text, re.MULTILINE)
@@ -38,7 +44,7 @@ def test_the_metadata_say_what_the_hub_shows_and_what_the_model_is(swept: Any) -
     assert data["pipeline_tag"] == "text-generation"
     assert "wanda" in data["tags"]
     assert data["sweep"] == {
-        "cell": json.loads((folder / "metrics" / "perplexity.json").read_text())["cell"],
+        "cell": cell_id(folder),
         "weights_sha256": compression["weights_sha256"],
         "method": "wanda",
         "pattern": "50%",
@@ -132,16 +138,40 @@ def test_a_metric_that_is_added_later_is_on_the_card(frozen: Frozen, tmp_path: P
 
 def test_what_was_measured_on_other_weights_is_not_on_the_card(swept: Any) -> None:
     folder = Folder(swept.outputs, swept.cell("wanda-50").name)
-    assert "## Perplexity" in card.text(folder, None, card.weights_of(folder) or "", folder.model)
+    weights = card.weights_of(folder, cell_id(swept.cell("wanda-50")))
+    assert "## Perplexity" in card.text(folder, None, weights or "", folder.model)
     assert "## Perplexity" not in card.text(folder, None, "of others", folder.model)
+
+
+def test_the_card_counts_the_calibration_rows_that_were_left_to_metrics(
+    swept: Any, tmp_path: Path
+) -> None:
+    whole = swept.cell("wanda-50")
+    for name in ("cell.yaml", "compression.json"):
+        (tmp_path / name).write_text((whole / name).read_text())
+    folder = Folder.at(tmp_path)
+    record = folder.compression()
+    assert record is not None
+    for count, line in (
+        (0, ""),
+        (1234, "- 1,234 rows of its corpora were left out: metrics are m"),
+    ):
+        record["calibration"]["rows_left_to_metrics"] = count
+        folder.write_compression(record)
+        text = card.text(folder, None, "", whole / "model")
+        assert ("were left out" in text) == bool(count)
+        assert line in text
 
 
 def test_a_card_without_the_hash_or_none_at_all_tells_no_weights(tmp_path: Path) -> None:
     folder = Folder(tmp_path, "x-12345678")
-    assert card.weights_of(folder) is None
+    assert card.weights_of(folder, "12345678") is None
     folder.model.mkdir(parents=True)
     folder.card.write_text("# Mine\n")
-    assert card.weights_of(folder) is None
+    assert card.weights_of(folder, "12345678") is None
+    for cell, weights in (("12345678", "abc"), ("87654321", None)):
+        folder.card.write_text(f"---\nsweep:\n  cell: '{cell}'\n  weights_sha256: abc\n---\n")
+        assert card.weights_of(folder, "12345678") == weights
 
 
 def test_the_licence_is_that_of_the_dense_models_card(frozen: Frozen, tmp_path: Path) -> None:

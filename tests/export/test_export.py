@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,11 +16,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+import yaml
+from safetensors.torch import load_file, save_file
 
 from sweep import size
 from sweep.export import bitmask
 from sweep.export.__main__ import main
+from sweep.export.kept import find
 from sweep.model.embedded import WEIGHTS
 
 Said = Callable[..., str]
@@ -28,7 +31,8 @@ COMPARE = """
 import sys
 from pathlib import Path
 import torch
-from safetensors.torch import load_file
+import yaml
+from safetensors.torch import load_file, save_file
 said = load_file(sys.argv[1])
 text = Path("README.md").read_text()
 exec(text.split("```python")[1].split("```")[0])
@@ -119,6 +123,9 @@ class TestBitmask:
         header = 8 + int.from_bytes(stored.read_bytes()[:8], "little")
         assert stored.stat().st_size - header == wanted
         assert size.of_model(cell / "model", layers).bitmask == wanted
+        config = json.loads((out / "config.json").read_text())["quantization_config"]
+        structure = "2:4" if which == "2to4" else which
+        assert config["sparsity_config"]["sparsity_structure"] == structure
         said = load_file(swept.said)
         with torch.inference_mode():
             logits = bitmask.load(out)(input_ids=said["ids"]).logits
@@ -257,6 +264,111 @@ class TestBitmask:
         assert "is dense: there are no zeros to leave out; --to hf takes it as it is" in line
 
 
+class TestWhatIsKept:
+    """Whole, and the model that was measured; else it is not handed out."""
+
+    @pytest.fixture
+    def cell(self, swept: Any, tmp_path: Path) -> Path:
+        """A copy of a cell, of which a test may make what it likes."""
+        path = tmp_path / "outputs" / "cells" / swept.cell("wanda-50").name
+        shutil.copytree(swept.cell("wanda-50"), path)
+        return path
+
+    @pytest.mark.parametrize("to", ["hf", "compressed-tensors"])
+    @pytest.mark.parametrize(
+        ("damage", "what"),
+        [
+            ("cut", "cannot be read (model.safetensors is damaged or cut short (Error while"),
+            ("gone", "cannot be read (holds no weights (no *.safetensors)); delete"),
+            ("lacking", "cannot be read (its weights lack model.norm.weight); delete"),
+            ("dense", "is not the model that was measured; delete"),
+            ("config", "cannot be read (its config.json cannot be used ("),
+        ],
+    )
+    def test_a_model_that_is_damaged_or_another_one_is_not_handed_out(
+        self, said: Said, cell: Path, damage: str, what: str, to: str
+    ) -> None:
+        if to == "compressed-tensors":
+            pytest.importorskip("compressed_tensors")
+        file, out = cell / "model" / "model.safetensors", cell.parents[2] / "out"
+        before = (cell / "model" / "README.md").read_text()
+        if damage == "cut":
+            file.write_bytes(file.read_bytes()[:-100_000])
+        elif damage == "gone":
+            file.unlink()
+        elif damage == "lacking":
+            weights = load_file(file)
+            del weights["model.norm.weight"]
+            save_file(weights, file, metadata={"format": "pt"})
+        elif damage == "dense":
+            shutil.copy(WEIGHTS / "model.safetensors", file)
+        else:
+            (cell / "model" / "config.json").write_text("{")
+        line = said(str(cell), "--to", to, "--out", str(out))
+        assert line.startswith(f"sweep.export: {cell / 'model'}: {what}")
+        again = f"method=wanda keep=model outputs={cell.parents[1]}"
+        assert "; delete this folder, and it is made again by: python -m sweep calib.n_" in line
+        assert line.endswith(again)
+        assert not out.exists()
+        assert (cell / "model" / "README.md").read_text() == before
+
+    def test_a_model_with_a_card_of_another_cell_is_still_another_one(
+        self, said: Said, swept: Any, cell: Path
+    ) -> None:
+        shutil.copytree(swept.cell("wanda-2of4") / "model", cell / "model", dirs_exist_ok=True)
+        assert "is not the model that was measured" in said(str(cell), "--to", "hf")
+
+    def test_a_model_that_was_made_again_with_other_last_digits_is_one_by_its_card(
+        self, cell: Path
+    ) -> None:
+        """Of the first time `compression.json` tells, of this one the card, and so the results."""
+        file = cell / "compression.json"
+        record = json.loads(file.read_text())
+        file.write_text(json.dumps({**record, "weights_sha256": "0" * 64}))
+        assert find(str(cell), Path("nowhere")).weights == record["weights_sha256"]
+
+    def test_of_code_that_comes_with_a_model_nothing_is_run(
+        self, said: Said, cell: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        record = cell / "cell.yaml"
+        content = yaml.safe_load(record.read_text())
+        content["config"]["model"]["trust_remote_code"] = True
+        record.write_text(yaml.safe_dump(content))
+        config = cell / "model" / "config.json"
+        own = {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+        config.write_text(json.dumps({**json.loads(config.read_text()), **own}))
+        (cell / "model" / "own.py").write_text("raise SystemExit('this code was run')\n")
+        main([str(cell), "--to", "hf"])
+        assert "were not held against the record" in capsys.readouterr().out
+        file = cell / "model" / "model.safetensors"
+        file.write_bytes(file.read_bytes()[:-1])
+        assert "model.safetensors is damaged or cut short" in said(str(cell), "--to", "hf")
+
+    def test_a_cells_folder_is_taken_wherever_it_lies(
+        self, said: Said, cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cell.rename(tmp_path / "moved")
+        monkeypatch.chdir(tmp_path)
+        main(["moved", "--to", "hf", "--out", "out"])
+        assert (tmp_path / "out" / "model.safetensors").is_file()
+        shutil.rmtree(tmp_path / "moved" / "model")
+        line = said("moved", "--to", "hf")
+        assert "moved: its model was not kept; this keeps it: python -m sweep" in line
+        assert line.endswith("method=wanda keep=model")  # into nobody's folder of outputs
+
+    def test_the_dense_values_on_the_card_are_those_of_the_same_model(
+        self, swept: Any, cell: Path
+    ) -> None:
+        dense = cell.parent / swept.cell("dense").name
+        shutil.copytree(swept.cell("dense"), dense)
+        assert find(str(cell), Path("nowhere")).dense is not None
+        record = dense / "cell.yaml"
+        content = yaml.safe_load(record.read_text())
+        content["about"]["weights"] = "of another model"
+        record.write_text(yaml.safe_dump(content))
+        assert find(str(cell), Path("nowhere")).dense is None
+
+
 class TestBadInput:
     def test_a_cell_that_keeps_no_model_is_told_the_command_that_keeps_it(
         self, said: Said, swept: Any
@@ -288,6 +400,23 @@ class TestBadInput:
         tail = f"belongs to --to hub; --to {to} uploads nothing"
         assert said("no-cell", "--to", to, "--repo", "a/b") == f"sweep.export: --repo a/b: {tail}"
         assert said("no-cell", "--to", to, "--public") == f"sweep.export: --public: {tail}"
+
+    def test_a_folder_that_cannot_be_made_is_told_by_the_option_that_was_typed(
+        self, said: Said, swept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").touch()
+        for out in (Path("/proc/x/y"), tmp_path / "file" / "out"):  # root may write anywhere else
+            line = said("no-cell", "--to", "hf", "--out", str(out))  # before the cell is looked for
+            assert line.startswith(f"sweep.export: --out {out}: cannot be written to (")
+            assert line.endswith("; choose a folder that can")
+
+        def full(*_: Any, **__: Any) -> None:
+            raise OSError(errno.ENOSPC, "no room")
+
+        monkeypatch.setattr(shutil, "copytree", full)
+        out = tmp_path / "out"
+        line = said(str(swept.cell("wanda-50")), "--to", "hf", "--out", str(out))
+        assert line == f"sweep.export: {out}: cannot be written (No space left on device)"
 
     def test_a_folder_with_something_in_it_is_left_alone(
         self, said: Said, swept: Any, tmp_path: Path

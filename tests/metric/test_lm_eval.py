@@ -425,7 +425,7 @@ class TestBadInput:
             assert message in str(refused.value)
 
     def test_an_unknown_task_is_named_before_anything_runs(
-        self, own: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+        self, own: Path, tokenizer: Any, frozen: Frozen, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from lm_eval import tasks
 
@@ -439,6 +439,9 @@ class TestBadInput:
         with pytest.raises(Refusal) as refused:
             LmEval(tasks=("fox", "foxx")).load(tokenizer)
         assert str(refused.value).startswith("tasks=foxx: no such task; did you mean fox")
+        cell = make(frozen("metric=[lm_eval]", "metric.lm_eval.tasks=[fox,foxx]"), fingerprint)
+        with pytest.raises(Refusal, match=r"^metric\.lm_eval\.tasks=foxx: no such task"):
+            cell.parts.measured_on("lm_eval")
 
     def test_a_missing_package_is_said_with_what_brings_it(
         self, monkeypatch: pytest.MonkeyPatch, words: list[str], frozen: Frozen
@@ -717,6 +720,26 @@ def test_of_several_tasks_that_is_named_whose_data_are_not_to_be_had_and_where_t
     assert gated.startswith("tasks=shut: me/shut is gated; ask for access on its page")
     assert missing.startswith("tasks=lost: ")
     assert "me/lost" in missing
+
+
+@pytest.mark.parametrize(
+    ("of_the_task", "asked", "given"),
+    [(0, 5, 0), (None, 5, 5), (3, 5, 5), (3, 0, 0), (3, None, 3), (None, None, 0), (0, None, 0)],
+)
+def test_a_task_that_wants_no_examples_keeps_none_whatever_is_asked_for(
+    of_the_task: int | None, asked: int | None, given: int
+) -> None:
+    class Inner:
+        config: ClassVar[dict[str, Any]] = {}
+
+        def set_config(self, *, key: str, value: Any) -> None:
+            self.config[key] = value
+
+        def set_fewshot_seed(self, *, seed: int) -> None:
+            self.config["seed"] = seed
+
+    lm_eval_tasks.Task("x", Inner(), {}, shots=of_the_task, num_fewshot=asked).set_shots()
+    assert Inner.config == {"num_fewshot": given, "seed": 1234}
 
 
 def test_one_task_needs_no_brackets(frozen: Frozen, own: Path) -> None:

@@ -20,7 +20,7 @@ EXERCISES = [
     Instruction("Capital of Japan?", "", "Tokyo", kind="recall", family="capital"),
     Instruction("Reverse.", "one two three", "three two one", kind="skill", family="reverse"),
     Instruction("Count to five.", "", "one two three four five", kind="skill", family="count"),
-    Instruction("Be silent.", "", "", kind="skill", family="silence"),
+    Instruction("Be silent.", "", "...", kind="skill", family="silence"),
 ]
 
 
@@ -123,9 +123,9 @@ def test_the_signs_of_collapse_are_shares_of_the_compressed_models_answers(
     assert values(found)["empty"] == 1 / 5
     assert values(found)["hit_length_limit"] == 1 / 5
     assert values(found)["repeated_4gram"] == 1 / 5
-    # an answer to which gold is empty has no ratio
-    assert values(found)["length_ratio"] == pytest.approx((1 / 1 + 2 / 1 + 3 / 3 + 7 / 5) / 4)
-    assert found.values["length_ratio"].n == 4
+    ratios = (1 / 1, 2 / 1, 3 / 3, 7 / 5, 0 / 1)
+    assert values(found)["length_ratio"] == pytest.approx(sum(ratios) / 5)
+    assert found.values["length_ratio"].n == 5
 
 
 def test_flips_are_right_to_wrong_plus_wrong_to_right(ask: Any, said: Said) -> None:
@@ -209,9 +209,18 @@ def test_an_example_carries_everything(ask: Any, said: Said) -> None:
     assert (last["empty"], last["em"], last["first_difference"]) == (True, 1.0, None)
 
 
-def test_answers_that_gold_leaves_empty_make_no_ratio(ask: Any, said: Said) -> None:
-    silent = [Instruction(f"Be silent, {i}.", "", "") for i in range(2)]
-    assert "length_ratio" not in ask(silent).values
+def test_a_question_that_nobody_has_answered_is_not_asked_but_counted(ask: Any, said: Said) -> None:
+    """A model that says nothing would be right."""
+    unanswered = [Instruction(f"Say it, {i}.", "", " \n"[:i]) for i in range(3)]
+    found = ask([unanswered[0], *EXERCISES, *unanswered[1:]])
+    assert values(found) == values(ask())
+    assert len(found.examples["a"]) == 5
+    (record,), (usual,) = found.data, ask().data
+    assert (record["rows"], record["unanswered"], usual["unanswered"]) == (5, 3, 0)
+    assert record["sha256"] == usual["sha256"]
+    said_of = "source=rows: has no row for evaluation: nobody has answered its 3 instructions"
+    with pytest.raises(Refusal, match=said_of):
+        ask(unanswered)
 
 
 # the dense model's answers that were kept
@@ -363,6 +372,7 @@ def test_a_result_says_how_it_was_made(
             "sha256": data["a"].key,
             "rows": 5,
             "left_out": 0,
+            "unanswered": 0,
             "template": "unnatural",
             "max_new_tokens": 9,
             "stop": ["\n", "###"],

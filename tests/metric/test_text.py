@@ -21,7 +21,7 @@ DOCUMENTS = [Text(f"Document {i} tells of the sea and of the {i}th ship in it.")
 EXERCISES = [
     Instruction("Name the ship.", "", "It has no name."),
     Instruction("Add.", "1, 2", "3"),
-    Instruction("Be silent.", "", ""),
+    Instruction("Be silent.", "", "..."),
     Instruction("Tell the story of the keeper, of the mill and of the sea.", "In short.", "Late."),
     Instruction("Frown.", "", "( and :( again"),
 ]
@@ -267,6 +267,22 @@ def test_what_is_fed_and_what_is_scored_are_the_key(tokenizer: Any, rows: Any) -
     assert len({text.key, *(other.key for other in others)}) == 5
 
 
+def test_what_nobody_has_answered_is_no_response_and_no_text_but_counted(
+    tokenizer: Any, rows: Any
+) -> None:
+    unanswered = Instruction("Say it.", "", " ")
+    mixed = rows([unanswered, *EXERCISES[:2], unanswered, *EXERCISES[2:]])
+    for n_samples, count in ((2, 1), (3, 2), (None, 2)):
+        found = responses(mixed, tokenizer, "alpaca", n_samples, None)
+        plain = responses(rows(EXERCISES), tokenizer, "alpaca", n_samples, None)
+        assert found.key == plain.key
+        assert (found.unanswered, plain.unanswered) == (count, 0)
+        assert found.record()["unanswered"] == count
+        assert found.digests == plain.digests
+    running, plain = (text_windows(one, tokenizer, None, 8) for one in (mixed, rows(EXERCISES)))
+    assert running.key == plain.key
+
+
 def test_a_result_says_on_what_it_is_measured(tokenizer: Any, rows: Any) -> None:
     text = text_windows(rows(DOCUMENTS), tokenizer, 3, 8)
     assert text.record() == {
@@ -281,5 +297,6 @@ def test_a_result_says_on_what_it_is_measured(tokenizer: Any, rows: Any) -> None
         "scored_tokens": 21,
         "scored": "windows",
         "left_out": 0,
+        "unanswered": 0,
         "cut": 0,
     }

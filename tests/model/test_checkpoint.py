@@ -137,16 +137,24 @@ def test_weights_that_are_missing_are_named(folder: Path) -> None:
     saved = weights(folder)
     del saved["model.layers.1.mlp.up_proj.weight"]
     save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
-    assert refusal(load, Local(str(folder), device="cpu")) == (
-        "its weights lack model.layers.1.mlp.up_proj.weight"
-    )
+    for call in (check, load):
+        assert refusal(call, Local(str(folder), device="cpu")) == (
+            "its weights lack model.layers.1.mlp.up_proj.weight"
+        )
 
 
 def test_tied_weights_do_not_count_as_missing(build: Callable[..., Any], folder: Path) -> None:
     build(tie_word_embeddings=True).save_pretrained(folder)
-    assert "lm_head.weight" not in weights(folder)
-    model = load(Local(str(folder), device="cpu"))
+    saved, checkpoint = weights(folder), Local(str(folder), device="cpu")
+    assert "lm_head.weight" not in saved
+    check(checkpoint)
+    model = load(checkpoint)
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    del saved["model.embed_tokens.weight"]
+    save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
+    assert refusal(check, checkpoint) == (
+        "its weights lack lm_head.weight, model.embed_tokens.weight"
+    )
 
 
 def test_weights_of_the_wrong_shape_or_damaged_are_refused(folder: Path) -> None:
@@ -291,7 +299,12 @@ def shards(build: Callable[..., Any], folder: Path) -> list[Path]:
     "family", ["llama", "qwen2", "gemma3_text", "gpt_neox", "falcon", "opt", "mixtral"]
 )
 def test_weights_that_are_whole_pass(build: Callable[..., Any], folder: Path, family: str) -> None:
-    build(family).save_pretrained(folder)
+    model = build(family)
+    model.save_pretrained(folder)
+    check(Local(str(folder)))
+    prefix = f"{model.base_model_prefix}."  # which the files of some have not
+    bare = {name.removeprefix(prefix): tensor for name, tensor in weights(folder).items()}
+    save_file(bare, folder / "model.safetensors", metadata={"format": "pt"})
     check(Local(str(folder)))
 
 
@@ -363,11 +376,24 @@ def test_a_quantised_model_is_refused_before_its_weights_are_read(
     assert said == f"is quantised ({method}); give the model unquantised"
 
 
-def test_names_that_only_one_side_has_are_left_to_loading(folder: Path) -> None:
-    saved = weights(folder)
-    saved["another.weight"] = saved.pop("model.norm.weight")
+@pytest.mark.parametrize(("family", "lost"), [("gpt_neox", "embed_out"), ("llama", "model.norm")])
+def test_a_weight_under_another_name_is_missing_unless_names_are_converted(
+    build: Callable[..., Any], folder: Path, family: str, lost: str
+) -> None:
+    """As GPT-NeoX's are; what is missing of such a model, loading finds."""
+    build(family).save_pretrained(folder)
+    saved, checkpoint = weights(folder), Local(str(folder), device="cpu")
+    if family == "gpt_neox":
+        assert f"{lost}.weight" in saved
+        check(checkpoint)
+        lost = "gpt_neox.final_layer_norm"
+    saved["another.weight"] = saved.pop(f"{lost}.weight")
     save_file(saved, folder / "model.safetensors", metadata={"format": "pt"})
-    check(Local(str(folder)))
+    if family == "gpt_neox":
+        check(checkpoint)
+    else:
+        assert refusal(check, checkpoint) == "its weights lack model.norm.weight"
+    assert refusal(load, checkpoint) == f"its weights lack {lost}.weight"
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "opt"])
@@ -462,11 +488,15 @@ def test_a_fingerprint_changes_with_one_byte_of_a_weight(folder: Path) -> None:
     assert fingerprint(folder) != before
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
-def test_a_fingerprint_changes_with_config_and_tokenizer(folder: Path, name: str) -> None:
-    before = fingerprint(folder)
-    (folder / name).write_text((folder / name).read_text() + " ")
-    assert fingerprint(folder) != before
+def test_a_fingerprint_changes_with_every_file_that_is_read(folder: Path) -> None:
+    seen = {fingerprint(folder)}
+    names = ("config", "generation_config", "adapter_config", "tokenizer", "tokenizer_config")
+    names += ("special_tokens_map", "added_tokens", "vocab", "chat_template")
+    for name in names:
+        file = folder / f"{name}.json"
+        file.write_text((file.read_text() if file.exists() else "") + " ")
+        assert fingerprint(folder) not in seen, name
+        seen.add(fingerprint(folder))
 
 
 def test_a_fingerprint_knows_which_file_holds_what(folder: Path) -> None:

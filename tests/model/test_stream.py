@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sweep.files import Kept
@@ -117,6 +117,21 @@ def test_a_bench_sets_it_back_saves_it_and_takes_it_up_again(
             bench.adopt(tmp_path / folder, False)
             assert bench.weights_sha256() == kept
         assert bench.weights_sha256() == dense
+
+
+def test_a_saved_model_of_other_names_is_refused_and_not_half_taken(
+    both: Callable[[str], tuple[Any, Any]], tmp_path: Path
+) -> None:
+    _, streamed = both("llama")
+    bench = Bench(streamed, None, 4, lambda items, *_: items, Kept(tmp_path), tmp_path)
+    dense = bench.weights_sha256()
+    bench.save(tmp_path / "kept")
+    for file in (tmp_path / "kept").glob("*.safetensors"):
+        bare = {name.removeprefix("model."): 2 * weight for name, weight in load_file(file).items()}
+        save_file(bare, file, metadata={"format": "pt"})
+    with pytest.raises(Refusal, match=r"do not hold model\.layers\.0\..* as it is in the model"):
+        bench.adopt(tmp_path / "kept", False)
+    assert bench.weights_sha256() == dense
 
 
 def test_what_fails_in_the_middle_of_a_block_leaves_the_dense_model(

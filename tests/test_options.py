@@ -33,7 +33,9 @@ MISTAKES: list[tuple[Callable[[list[str]], Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("main", "words", "line"), MISTAKES, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("main", "words", "line"), MISTAKES, ids=lambda x: getattr(x, "__module__", str(x)[:30])
+)
 def test_a_mistake_is_one_line_that_names_the_option_and_its_value(
     main: Callable[[list[str]], Any],
     words: str,

@@ -58,6 +58,13 @@ from sweep.refusal import Refusal
 EVERYTHING = "all"
 """Name of the report of all cells below a folder; no sweep has it."""
 
+LOST = {
+    "left_out": "left out, too long",
+    "unanswered": "left out, answered by nobody",
+    "cut": "cut at seqlen",
+}
+"""What of the data does not go into a result, or not whole: as it is counted, and in words."""
+
 
 class Folder:
     """The folder of one cell.

@@ -17,7 +17,7 @@ from sweep import card, record
 from sweep.blocks import Blocks
 from sweep.cell import Cell
 from sweep.disk import writing
-from sweep.files import Folder
+from sweep.files import LOST, Folder
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
 from sweep.refusal import Interrupted, Refusal, under
@@ -25,13 +25,6 @@ from sweep.track import Mirror
 from sweep.workshop import Bench, Workshop
 
 log = logging.getLogger("sweep")
-
-LOST = {
-    "left_out": "left out, too long",
-    "unanswered": "left out, answered by nobody",
-    "cut": "cut at seqlen",
-}
-"""What of the data does not go into a result, or not whole: as it is counted, and in words."""
 
 FEW = 8
 """Layers of which the log tells the same thing one by one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from sweep.files import LOST
 from sweep.refusal import by_reason
 from sweep.report.entries import Entry
 
@@ -100,5 +101,4 @@ def _amount(data: Mapping[str, Any]) -> str:
 
 def _lost(data: Mapping[str, Any]) -> str:
     """What of the data is not in the numbers, or not whole."""
-    what = {"left_out": "left out, too long", "cut": "cut at seqlen"}
-    return "".join(f"; {data[key]} {said}" for key, said in what.items() if data.get(key))
+    return "".join(f"; {data[key]} {said}" for key, said in LOST.items() if data.get(key))

@@ -187,12 +187,13 @@ def test_stand_ins_are_named_in_the_text_and_in_both_files(
 
 
 def test_examples_that_were_left_out_or_cut_are_named_below_the_table(cells: list[Cell]) -> None:
-    lost = {**DATA, "left_out": 14, "cut": 36}
+    lost = {**DATA, "left_out": 14, "unanswered": 3, "cut": 36}
     result: dict[str, Any] = {"values": {}, "columns": [], "data": [lost]}
     result["settings_id"] = cells[0].metric_id("perplexity")
     Folder(cells[0].settings.outputs, cells[0].name).write_metric("perplexity", result, {})
     (line,) = notes.measured_on(entries.of(cells))
-    assert line.endswith("of c4 (embedded); 14 left out, too long; 36 cut at seqlen")
+    said = "14 left out, too long; 3 left out, answered by nobody; 36 cut at seqlen"
+    assert line.endswith(f"of c4 (embedded); {said}")
 
 
 def test_a_narrow_terminal_gets_tables_below_each_other(cells: list[Cell]) -> None:

@@ -13,6 +13,9 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
 SPREAD := --dist loadfile --no-loadscope-reorder
 
+# tests start hundreds of processes, and each would compile the project's modules again
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: venv demo test test-slurm check
 
 venv: .venv/installed

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-FEWEST, MOST, SHARE = 128, 1024, 16
-"""The error is taken on about one token of `SHARE`, within these bounds: each costs two products
-with the weight, as much as a forward pass of two, and counts with all of its outputs."""
+FEWEST, MOST, SHARE = 64, 1024, 32
+"""The error is taken on about one token of `SHARE`, within about these bounds: each costs two
+products with the weight, as much as a forward pass of two, and counts with all of its outputs."""
 
 ROWS = 512
 """Outputs that are looked at together: what is between takes a fraction of a weight's memory."""
@@ -32,9 +32,12 @@ class InputSample:
 
     def __init__(self, total: int) -> None:
         kept = min(max(total // SHARE, FEWEST), MOST)
-        self._stride = math.ceil(max(1, total) / kept)
-        self._next = 0  # position of the next token to keep, from the beginning of what comes next
+        # odd, and begun in the middle: a divisor of the windows' length would always meet their
+        # first tokens, which are unlike all others
+        self._stride = (math.ceil(max(1, total) / kept) - 1) // 2 * 2 + 1
+        self._next = self._stride // 2  # the next to keep, from the beginning of what comes next
         self._kept: list[Tensor] = []
+        self._spare: list[Tensor] = []  # of an expert that gets few tokens
 
     def add(self, x: Float[Tensor, "tokens in"]) -> None:
         """More inputs; what is kept of them is a copy in their dtype."""
@@ -42,11 +45,13 @@ class InputSample:
             self._kept.append(x[self._next :: self._stride].detach().clone())
             taken = len(self._kept[-1])
             self._next += taken * self._stride
+        elif not self._kept and not self._spare and len(x):
+            self._spare.append(x[:1].detach().clone())
         self._next -= len(x)
 
     def tokens(self) -> Float[Tensor, "tokens in"]:
         """What is kept, in one piece."""
-        return torch.cat(self._kept)
+        return torch.cat(self._kept or self._spare)
 
     @classmethod
     def of(cls, tokens: Float[Tensor, "tokens in"]) -> InputSample:

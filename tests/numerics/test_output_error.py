@@ -38,10 +38,28 @@ def test_of_many_tokens_it_takes_those_that_are_evenly_spaced(tokens: int) -> No
     x, dense = torch.randn(tokens, 4, generator=generator), torch.randn(3, 4, generator=generator)
     compressed = dense * 0.9
     compressed[0] = 0
-    stride = -(-tokens // min(tokens // SHARE, MOST))
-    found = sampled(x, [tokens]).error(dense, compressed)
-    assert found == pytest.approx(relative(x[::stride], dense, compressed), rel=1e-6)
+    sample = sampled(x, [tokens])
+    kept = min(tokens // SHARE, MOST)
+    assert 0.9 * kept <= len(sample.tokens()) <= 1.1 * kept
+    found = sample.error(dense, compressed)
+    assert found == pytest.approx(relative(sample.tokens(), dense, compressed), rel=1e-6)
     assert found == pytest.approx(relative(x, dense, compressed), rel=0.1)
+
+
+@pytest.mark.parametrize("length", [128, 256, 2048])
+def test_no_place_in_a_window_is_met_more_often_than_others(length: int) -> None:
+    place = (torch.arange(128 * 2048) % length).float()[:, None]
+    met = sampled(place, [len(place)]).tokens().long().flatten().bincount(minlength=length)
+    assert met.max() <= max(2, 1.3 * met.float().mean())
+
+
+@pytest.mark.parametrize("came", [1, 40])
+def test_an_expert_that_gets_few_of_the_tokens_has_an_error_too(came: int) -> None:
+    sample = InputSample(50_000)
+    for _ in range(came):
+        sample.add(torch.ones(1, 2))
+    assert len(sample.tokens()) >= 1
+    assert sample.error(torch.ones(1, 2), torch.tensor([[1.0, 0.0]])) == pytest.approx(0.5)
 
 
 @given(st.lists(st.integers(1, 900), min_size=1, max_size=12))

@@ -300,9 +300,10 @@ def _add(name: str, matrix: Matrix, given: list[Given], batch: Batch, seen: Seen
     """What a matrix was fed in a batch, added to what was seen of its inputs."""
     shown = batch.mask.flatten() if batch.padded else None
     try:
-        tokens = torch.cat([matrix.inputs(call, shown) for call in given])
+        parts = [matrix.inputs(call, shown) for call in given]
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+    tokens = torch.cat(parts) if len(parts) > 1 else parts[0]  # mostly one call: no copy
     if len(tokens) == 0:
         return
     seen.tokens += len(tokens)

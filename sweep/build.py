@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -88,6 +89,9 @@ def _required(field: dataclasses.Field[Any]) -> bool:
 def _check(cls: Any, key: str, value: Any, where: str) -> Any:
     place = f"{where}.{key}"
     value = _nested(value, place)
+    kinds = _kinds(_hints(cls)[key])
+    if isinstance(value, bool) and bool not in kinds and {int, float} & {*kinds}:  # true would be 1
+        raise Refusal(place, str(value).lower(), "must be a number")
     try:
         return _validator(cls, key)(value)
     except ValidationError as error:
@@ -120,6 +124,15 @@ def _validator(cls: Any, key: str) -> Callable[[Any], Any]:
 @cache
 def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """The types that a value may be of, where there are several."""
+    if get_origin(hint) is Annotated:
+        return _kinds(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [kind for one in get_args(hint) for kind in _kinds(one)]
+    return [hint]
 
 
 def _opaque(hint: Any) -> Any:

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,8 +37,9 @@ EXPERTS = 2
 """The same of mixtures of experts alone, beside `NUMERICS`: since 2 an expert's gate and projection
 up are two matrices, each with a threshold of its own."""
 
-MEASURES = 1
-"""Version of the metrics: raised whenever a change of the code may change what they find."""
+MEASURES = 2
+"""Version of the metrics: raised whenever a change of the code may change what they find. Since 2
+an empty answer is wrong where the normalisation leaves nothing of gold."""
 
 
 READING = dict.fromkeys(
@@ -163,9 +165,9 @@ class Cell:
         """Hash of a metric's settings and data: a result with another one is not this result."""
         if metric not in self._metric_ids:
             measured = self.parts.metrics[metric]
-            settings = _without_paths(self.config["metric"][metric])
+            settings = _without_paths(_meant_by(self.config["metric"][metric], measured))
             settings = {k: v for k, v in settings.items() if k not in measured.incidental}
-            fixed = _fixed(self.parts.measured_on(metric))
+            fixed = sorted(_fixed(self.parts.measured_on(metric)), key=lambda one: one["corpus"])
             content = {"measures": MEASURES, "settings": settings, "data": fixed}
             self._metric_ids[metric] = digest(content)
         return self._metric_ids[metric]
@@ -212,12 +214,12 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     }
     about |= dict.fromkeys(("sparsity", "ratio", "calib", "seed"))
     if parts.method.compresses:
-        identity["method"] = config["method"]
+        identity["method"] = _meant_by(config["method"], parts.method)
         if isinstance(parts.method, Indifferent):
             same = parts.method.indifferent(parts.pattern)
-            identity["method"] = {**config["method"], **same}
+            identity["method"] |= same
         identity["method"] = {k: v for k, v in identity["method"].items() if LATER.get(k) != v}
-        identity["sparsity"] = config["sparsity"]
+        identity["sparsity"] = _meant_by(config["sparsity"], parts.pattern)
         if "experts" in (folder / "config.json").read_text(encoding="utf-8"):
             identity["experts"] = EXPERTS
         told = {"blocks": parts.checkpoint.blocks, "dense": parts.checkpoint.dense}
@@ -226,7 +228,8 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
         about |= {"sparsity": parts.pattern.label, "ratio": parts.pattern.sparsity}
     if parts.calibration is not None:
         data = _fixed(parts.calibrated_on())
-        identity |= {"calib": _without_paths(config["calib"]), "data": data}
+        calib = _meant_by(config["calib"], parts.calibration)
+        identity |= {"calib": _without_paths(calib), "data": data}
         about["calib"] = parts.calibration.name() or options["calib"]
         label.append(about["calib"])
         if parts.calibration.draws():
@@ -271,6 +274,16 @@ def _without_paths(node: Any) -> Any:
             kept["reading"] = READING[node["_target_"]]
         return kept
     return node
+
+
+def _meant_by(node: Any, built: Any) -> Any:
+    """A configuration with its numbers as the objects built of it have them: `1`, `1.0` and `"1"`
+    mean the same where a setting is a number."""
+    if isinstance(node, Mapping):
+        inner = built.get if isinstance(built, Mapping) else partial(getattr, built)
+        return {key: _meant_by(value, inner(key, value)) for key, value in node.items()}
+    is_number = isinstance(built, int | float) and not isinstance(built, bool)
+    return built if is_number and isinstance(node, int | float | str) else node
 
 
 def _meant(template: Any) -> Any:

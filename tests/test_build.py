@@ -45,6 +45,13 @@ def refusal(value: dict[str, Any]) -> str:
     return str(caught.value)
 
 
+def test_a_truth_value_is_no_number() -> None:
+    assert refusal(node(inner={"_target_": INNER, "size": True})) == (
+        "outer.inner.size=true: must be a number"
+    )
+    assert refusal(node(share=False)) == "outer.share=false: must be a number"
+
+
 def test_values_become_the_types_of_their_fields() -> None:
     assert build(node(share=1), "outer", Outer) == Outer(share=1.0)
 

@@ -215,6 +215,36 @@ def test_a_digest_ignores_what_lies_behind_the_tenth_digit(value: float, step: i
     assert digest({"x": near}) == digest({"x": near + step * 1e-14})
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("method=magnitude", "sparsity.ratio=0"), ("method=magnitude", "sparsity.ratio=0.0")),
+        (("sparsity.ratio=0.5",), ('sparsity.ratio="0.5"',)),
+        (("method.damping=1",), ("method.damping=1.0",)),
+        (("calib=self", "calib.temperature=1"), ("calib=self",)),
+        (("calib.n_samples=4",), ("calib.n_samples=4.0",)),
+    ],
+    ids=lambda words: words[-1],
+)
+def test_a_number_is_the_same_however_it_is_typed(
+    cell,  # type: ignore[no-untyped-def]
+    one: tuple[str, ...],
+    other: tuple[str, ...],
+) -> None:
+    assert cell(*one).id == cell(*other).id
+
+
+def test_a_metric_is_the_same_however_its_numbers_and_the_order_of_its_sources_are_typed(
+    cell,  # type: ignore[no-untyped-def]
+) -> None:
+    typed = (
+        ("metric.tasks.n_samples=4", "metric.tasks.source=[alpaca,unnatural]"),
+        ("metric.tasks.n_samples=4.0", "metric.tasks.source=[unnatural,alpaca]"),
+    )
+    one, other = (cell(*words).metric_id("tasks") for words in typed)
+    assert one == other
+
+
 def test_where_a_model_lies_is_no_part_of_what_it_is(cell, files: dict[str, Path]) -> None:  # type: ignore[no-untyped-def]
     local = ("model=local", f"model.path={files['model']}", "corpora=embedded", "seqlen=256")
     assert cell(*local, "model.device_map=auto").id == cell(*local, "model.device=cpu").id

@@ -2,7 +2,9 @@
 
 Exact match and F1 are SQuAD's (Rajpurkar et al. 2016, arXiv 1606.05250; the normalisation of its
 official evaluation script); ROUGE-1 is the F-measure of the `rouge-score` package, without stemmer.
-Only the answer is scored, never the prompt, and an empty answer is right only where gold is empty.
+Only the answer is scored, never the prompt, and an empty answer is right only where gold is empty:
+of a gold answer that the normalisation leaves nothing of (`A` of a choice, `?`), only what it must
+not lose is dropped.
 """
 
 from __future__ import annotations
@@ -17,19 +19,30 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def normalise(text: str) -> str:
-    """Lower case, without punctuation and without `a an the`, white space collapsed."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+def normalise(text: str, gold: str | None = None) -> str:
+    """Lower case, without punctuation and without `a an the`, white space collapsed.
+
+    Args:
+        text: an answer.
+        gold: with which it is compared: where nothing would be left of that, articles are kept,
+            and where that is not enough, punctuation too.
+    """
+    lower = text.lower()
+    bare = lower.translate(_PUNCTUATION)
+    kept = " ".join(_ARTICLES.sub(" ", bare).split())
+    if gold is None or not gold.strip() or normalise(gold):
+        return kept
+    return " ".join((bare if gold.translate(_PUNCTUATION).strip() else lower).split())
 
 
 def exact_match(answer: str, gold: str) -> float:
     """1 if the normalised strings are equal, else 0."""
-    return float(normalise(answer) == normalise(gold))
+    return float(normalise(answer, gold) == normalise(gold, gold))
 
 
 def f1(answer: str, gold: str) -> float:
     """F1 over the multisets of normalised tokens; 1 if both are empty, 0 if one is."""
-    given, wanted = normalise(answer).split(), normalise(gold).split()
+    given, wanted = normalise(answer, gold).split(), normalise(gold, gold).split()
     if not given or not wanted:
         return float(given == wanted)
     shared = sum((Counter(given) & Counter(wanted)).values())

@@ -156,10 +156,14 @@ def _check_data(cell: Cell, workshop: Workshop) -> dict[str, frozenset[str]]:
             ids = _ids(data, cell, workshop)
             if ids is not None:
                 _check_tokens(where, data.origin, ids, cell, workshop)
-            shared = data.contents.shared(windows.contents) if windows is not None else ()
-            if windows is None or calibration is None or not shared:
+            if windows is None or calibration is None:
                 continue
-            if any(origin.is_file for origin in cell.parts.calibrated_on()):
+            files = {o.revision for o in cell.parts.calibrated_on() if o.is_file}
+            one_file = data.origin.revision in files
+            shared = data.contents.shared(windows.contents, one_file=one_file)
+            if not shared:
+                continue
+            if files:
                 chosen = ".source" if "source" in cell.config["metric"][name] else ".tasks"
                 raise Refusal(
                     f"{where}{chosen}",

@@ -104,7 +104,7 @@ class Contents:
 
     Attributes:
         rows: content hash of every row.
-        short: those of documents whose text another may have by chance.
+        short: those of documents, here or held, whose text another may have by chance.
         held: hashes of the documents that hold what an instruction among the rows holds, each with
             the hash of that row.
     """
@@ -117,14 +117,13 @@ class Contents:
     def of(cls, rows: Iterable[Row]) -> Contents:
         """Of these rows, each of which may come several times."""
         kept = set(rows)
-        documents = [row for row in kept if isinstance(row, Text)]
         asked = [row for row in kept if isinstance(row, Instruction)]
+        held = [(text, row) for row in asked for text in row.as_texts]
+        documents = [row for row in kept if isinstance(row, Text)] + [text for text, _ in held]
         return cls(
             rows=frozenset(row.digest for row in kept),
-            short=frozenset(row.digest for row in documents if not row.telling),
-            held=frozenset(
-                (text.digest, row.digest) for row in asked for text in row.as_texts if text.telling
-            ),
+            short=frozenset(text.digest for text in documents if not text.telling),
+            held=frozenset((text.digest, row.digest) for text, row in held),
         )
 
     @property
@@ -135,13 +134,18 @@ class Contents:
     def __or__(self, other: Contents) -> Contents:
         return Contents(self.rows | other.rows, self.short | other.short, self.held | other.held)
 
-    def shared(self, other: Contents) -> frozenset[str]:
+    def shared(self, other: Contents, *, one_file: bool = False) -> frozenset[str]:
         """Hashes of what is in both: equal rows, or an instruction here and its answer there.
 
         Two instructions with one answer share nothing: closed facts have the same answer often.
+
+        Args:
+            other: another use.
+            one_file: whether both read the same file: then nothing is equal by chance.
         """
         alike = self.rows & other.rows
-        return (alike | self.rows & other.texts | self.texts & other.rows) - self.short
+        found = alike | self.rows & other.texts | self.texts & other.rows
+        return found if one_file else found - self.short
 
     def met(self, other: Contents) -> frozenset[str]:
         """Hashes of the rows here of which the other use holds something: those in `shared`."""

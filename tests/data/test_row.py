@@ -88,6 +88,8 @@ def test_a_text_that_others_have_by_chance_is_not_shared(text: str, telling: boo
     assert shared([Text(text)], [Text(text)]) == telling
     assert shared([Instruction("Ask.", "", text)], [Text(text)]) == telling
     assert len(Contents.of([Text(text), Text(text)]).rows) == 1
+    here, asked = Contents.of([Text(text)]), Contents.of([Instruction("Ask.", "", text)])
+    assert here.shared(here, one_file=True) == asked.shared(here, one_file=True) == here.rows
 
 
 def test_two_instructions_share_neither_their_answer_nor_their_question() -> None:

@@ -19,15 +19,17 @@ from dataclasses import dataclass
 from functools import cache
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from sweep.data.record import Column, Malformed, Reading, Record
 from sweep.data.row import Row, Text
 from sweep.data.source import Origin, Packing, Part, Source
 from sweep.refusal import Refusal
 
-PARAGRAPH = re.compile(r"\s*\S.*?(?:\s*\Z|\n\s*\n)", re.DOTALL)
-"""A paragraph of a text with the white space that leads to it and the blank lines behind it."""
+PARAGRAPH = re.compile(r"\s*\S.*?(?:(?<=\S)\s*\Z|\n\s*\n)", re.DOTALL)
+"""A paragraph of a text with the white space that leads to it and the blank lines behind it. The
+text's end is looked for behind words only: behind every blank of many it would take their square.
+"""
 
 AROUND = re.compile(r"\A\s*\n|\n\s*\Z")
 """The blank lines around a paragraph; not the white space at the beginning of its first line."""
@@ -179,18 +181,24 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
     with _text(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                try:
-                    yield f"line {number}", _object(f"line {number}", json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise Malformed(f"line {number}: no JSON: {error.msg}") from error
+                yield f"line {number}", _object(f"line {number}", _json(line, number))
+
+
+def _json(text: str, line: int = 1) -> Any:
+    """What a text says that begins in this line of a file."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise Malformed(f"line {line + error.lineno - 1}: no JSON: {error.msg}") from error
+    except ValueError as error:
+        raise Malformed(f"line {line}: no JSON: an integer of thousands of digits") from error
+    except RecursionError as error:
+        raise Malformed(f"line {line}: no JSON: nested too deep") from error
 
 
 def _read_json(path: Path) -> Iterator[tuple[str, Record]]:
-    try:
-        with _text(path) as file:
-            rows = json.load(file)
-    except json.JSONDecodeError as error:
-        raise Malformed(f"line {error.lineno}: no JSON: {error.msg}") from error
+    with _text(path) as file:
+        rows = _json(file.read())
     if not isinstance(rows, list):
         raise Malformed("must hold a list of objects; for one object per line name it .jsonl")
     for number, row in enumerate(rows, 1):
@@ -202,6 +210,9 @@ def _read_csv(path: Path) -> Iterator[tuple[str, Record]]:
         reader = csv.DictReader(file, strict=True)
         usual = csv.field_size_limit(2**31 - 1)
         try:
+            names = reader.fieldnames or ()
+            if twice := next((name for name in names if names.count(name) > 1), None):
+                raise Malformed(f"line 1: two columns are called {twice}")
             for row in reader:
                 if None in row or None in row.values():
                     expected = len(reader.fieldnames or ())

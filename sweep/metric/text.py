@@ -102,6 +102,7 @@ def text_windows(
     """
     check_end(source, n_samples)
     first, rows = _begun(source)
+    rows = _alike(rows, type(first), source)
     if isinstance(first, Tokens):
         windows, used = _as_they_are(rows, n_samples, seqlen)
     elif seqlen is None:
@@ -169,6 +170,18 @@ def responses(
         unanswered=unanswered,
         cut=cut,
     )
+
+
+def _alike(rows: Iterator[Row], kind: type[Row], source: Source) -> Iterator[Row]:
+    """Raises:
+    Refusal: a row of another kind than the first: a text is made of documents or of instructions.
+    """
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, kind):
+            names = {Text: "a document", Instruction: "an instruction", Tokens: "a window"}
+            reason = f"its row {number} is {names[type(row)]}, the first is {names[kind]}"
+            raise Refusal("source", source.origin().corpus, reason)
+        yield row
 
 
 def check_end(source: Source, n_samples: int | None) -> None:
@@ -269,7 +282,7 @@ def _closed_by_eos(
 
 
 def _running(
-    rows: Iterator[Row], joint: str, tokenizer: Any, n_samples: int | None, seqlen: int
+    rows: Iterator[Any], joint: str, tokenizer: Any, n_samples: int | None, seqlen: int
 ) -> tuple[list[list[int]], Iterable[Row]]:
     """One text of all documents, tokenised in one piece, as WikiText's perplexity is defined.
 
@@ -279,7 +292,7 @@ def _running(
     documents: list[Text] = []
     batch = 256
     while True:
-        more = [row for row in islice(rows, batch) if isinstance(row, Text)]
+        more = list(islice(rows, batch))
         documents += more
         found = tokenizer(joint.join(row.text for row in documents), verbose=False)
         ids = found["input_ids"]

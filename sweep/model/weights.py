@@ -52,6 +52,9 @@ def check_weights(checkpoint: Checkpoint, bones: nn.Module) -> None:
             found.add(name)
     if found and (missing := _missing(found, expected.keys(), bones)):
         raise checkpoint.wrong(_lacks(missing))
+    if (beyond := _beyond(found, bones)) is not None:
+        count = len(anatomy.blocks(bones))
+        raise checkpoint.wrong(f"holds {beyond}, and by config.json it has {count} blocks")
     if checkpoint.load == "stream":
         _check_streams(found, bones)
 
@@ -102,6 +105,18 @@ def _missing(found: Set[str], expected: Set[str], bones: nn.Module) -> list[str]
         if not any(re.search(pattern, name) for pattern in ignored)
     ]
     return [] if absent and are_converted(found, bones) else absent
+
+
+def _beyond(found: Set[str], bones: nn.Module) -> str | None:
+    """A tensor of a block behind the last that the architecture has, and knows nothing of."""
+    blocks = anatomy.blocks(bones)
+    place = next(name for name, module in bones.named_modules() if module is blocks)
+    bare = place.removeprefix(f"{getattr(bones, 'base_model_prefix', '')}.")  # files may do so too
+    numbered = re.compile(rf"(?:{re.escape(place)}|{re.escape(bare)})\.(\d+)\.")
+    ignored = getattr(bones, "_keys_to_ignore_on_load_unexpected", None) or ()
+    matches = (numbered.match(name) for name in sorted(found))
+    late = [found.string for found in matches if found and int(found[1]) >= len(blocks)]
+    return next((n for n in late if not any(re.search(known, n) for known in ignored)), None)
 
 
 def are_converted(names: Iterable[str], bones: nn.Module) -> bool:

@@ -97,6 +97,29 @@ def test_the_paragraphs_of_a_txt_file_are_its_text_when_they_are_joined(
     assert [row.digest for row in calibration] == [Text(part).digest for part in found]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"text": "One."}\n{"text": "Two.", "id": ' + "1" * 5000 + "}", "line 2: "),
+        ("a.json", "[" * 200_000, "line 1: no JSON: nested too deep"),
+        ("a.csv", "text,more,text\nOne.,2,Three.\n", "line 1: two columns are called text"),
+    ],
+    ids=["digits", "depth", "columns"],
+)
+def test_what_no_reader_takes_is_named_with_its_line(
+    write: Write, name: str, content: str, message: str
+) -> None:
+    assert message in refusal(write(name, content))
+
+
+def test_many_blanks_in_a_txt_file_take_no_time(write: Write) -> None:
+    gap = " " * 200_000  # in their square, minutes
+    assert rows(write("a.txt", f"One.{gap}Two.\n\n{gap}\nEnd.{gap}")) == [
+        Text(f"One.{gap}Two."),
+        Text(f"End.{gap}"),
+    ]
+
+
 def test_documents_of_other_files_stand_a_blank_line_apart(write: Write) -> None:
     source = Local(write("a.jsonl", jsonl({"text": "One.\n"}, {"text": " Two."})))
     found = [row.text for row in source.rows("evaluation", None) if isinstance(row, Text)]

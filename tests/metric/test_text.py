@@ -68,6 +68,17 @@ def test_a_running_text_is_tokenised_in_one_piece(
     assert int((text.ids == EOS).sum()) == 0
 
 
+@pytest.mark.parametrize("asked_first", [False, True])
+def test_a_text_of_documents_and_instructions_is_refused(
+    tokenizer: Any, running: Any, asked_first: bool
+) -> None:
+    both = [[*DOCUMENTS, *EXERCISES], [*EXERCISES, *DOCUMENTS]][asked_first]
+    said = ["its row 10 is an instruction, the first is a document",
+            "its row 6 is a document, the first is an instruction"][asked_first]  # fmt: skip
+    with pytest.raises(Refusal, match=said):
+        text_windows(running(both), tokenizer, None, 8)
+
+
 def test_a_long_corpus_is_read_as_far_as_is_needed(tokenizer: Any, running: Any) -> None:
     many = [Text(f"Row {i}.") for i in range(3000)]
     whole = tokenizer("\n\n".join(row.text for row in many))["input_ids"]

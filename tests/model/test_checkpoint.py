@@ -143,6 +143,23 @@ def test_weights_that_are_missing_are_named(folder: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("prefix", ["model.", ""])
+def test_blocks_that_the_config_leaves_out_are_named(
+    folder: Path, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {name.replace("model.", prefix): one for name, one in weights(folder).items()}
+    save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
+    check(Local(str(folder)))
+    change_config(folder, {"num_hidden_layers": 2})
+    said = refusal(check, Local(str(folder)))
+    assert said.startswith(f"holds {prefix}layers.2.")
+    assert said.endswith(", and by config.json it has 2 blocks")
+    ignored = [r"layers\.2\."]  # as of a family whose files hold a block to predict tokens beyond
+    model = "transformers.models.llama.modeling_llama.LlamaForCausalLM"
+    monkeypatch.setattr(f"{model}._keys_to_ignore_on_load_unexpected", ignored, raising=False)
+    check(Local(str(folder)))
+
+
 def test_tied_weights_do_not_count_as_missing(build: Callable[..., Any], folder: Path) -> None:
     build(tie_word_embeddings=True).save_pretrained(folder)
     saved, checkpoint = weights(folder), Local(str(folder), device="cpu")

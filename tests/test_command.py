@@ -131,6 +131,7 @@ WRONG: list[tuple[Sequence[str], str]] = [
     (["metric.perplexity.path=/x"], "metric.perplexity.path=/x: the corpus c4 takes no path"),
     (["seed=-1"], "seed=-1: must not be negative"),
     (["study=demo"], "study=demo: is a grid: add -m"),
+    (["study=demo,metric_validity", "-m"], "study=demo,metric_validity: one at a time"),
     (["calib=null"], "calib=null: must be one of its options"),
     (["outputs=null"], "outputs=null: must be a folder"),
     (["metric=[]"], "metric=[]: must be one of its options"),

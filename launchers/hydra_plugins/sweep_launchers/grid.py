@@ -19,6 +19,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
 
+from sweep.refusal import Refusal
+
 
 class Grid(BasicSweeper):  # type: ignore[misc]
     """Every combination of the values given.
@@ -46,10 +48,14 @@ class Grid(BasicSweeper):  # type: ignore[misc]
     def sweep(self, arguments: Sequence[str]) -> list[Sequence[JobReturn]]:
         """The points of all grids, at once, to the launcher."""
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        asked = _values(parser, arguments)
+        if len(studies := asked.get("study", ())) > 1:
+            reason = "one at a time: each is a grid of its own"
+            raise Refusal("study", ",".join(sorted(studies)), reason)
         points: dict[frozenset[str], list[str]] = {}  # what is in two grids is one point
         grids = [[f"{key}={value}" for key, value in grid.items()] for grid in self.grids]
         values = [_values(parser, words) for words in grids]
-        meant = _meant(values, _values(parser, arguments))
+        meant = _meant(values, asked)
         here = [number for number in meant if number not in self.away] or meant
         for number in here:
             words = grids[number]

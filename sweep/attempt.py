@@ -126,8 +126,11 @@ class Holding:
         self._thread.join()
         if self._attempt.ended is None:
             self.end("failed" if error is not None else "done")
-        with suppress(Exception):  # a full disk: then it dies of old age
+        with suppress(Exception):
             self._write()
+            return
+        with suppress(OSError):  # a full disk: nothing can be said, and so nobody has the cell
+            self._path.unlink()
 
     def _live(self) -> None:
         successor = self._path.with_name(_name(int(self._path.stem) + 1))

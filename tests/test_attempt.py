@@ -50,6 +50,19 @@ def test_how_it_ended_is_said(tmp_path: Path) -> None:
     assert latest(tmp_path)[0].ended == "stopped"  # type: ignore[index]
 
 
+def test_whoever_can_say_nothing_at_the_end_has_not_got_the_cell_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with hold(tmp_path):
+        monkeypatch.setattr(attempt, "write", full)
+    assert latest(tmp_path) is None
+    with hold(tmp_path):
+        pass
+
+
 def test_of_many_who_want_a_cell_at_once_one_gets_it(tmp_path: Path) -> None:
     for cell in (tmp_path / str(i) for i in range(20)):
         start = threading.Barrier(8)

@@ -100,7 +100,7 @@ class LmEval(Metric[Task]):
         found, before = self._found(subject, data), self._rows(dense, data)
         examples = {
             name: [beside(*pair) for pair in zip(rows, before[name], strict=True)]
-            for name, rows in by_filter(found).items()
+            for name, rows in by_filter(found, data).items()
         }
         found_values = dict(values(found, examples))
         columns = tuple(found_values)
@@ -130,7 +130,7 @@ class LmEval(Metric[Task]):
 
     def _rows(self, dense: Subject, data: Mapping[str, Task]) -> Examples:
         return dense.once(
-            "lm_eval rows", self._key(data), lambda: by_filter(self._found(dense, data))
+            "lm_eval rows", self._key(data), lambda: by_filter(self._found(dense, data), data)
         )
 
     def _kept(self, data: Mapping[str, Task], kept: Examples) -> Examples | None:

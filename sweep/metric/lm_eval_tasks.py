@@ -83,6 +83,20 @@ class Task:
         """The harness."""
         return Origin(self.name, "lm_eval", installed(), "lm-evaluation-harness")
 
+    def marked(self, doc: Mapping[str, Any]) -> int | None:
+        """Which context a question marks as right, if its choices are contexts (Winogrande).
+
+        Args:
+            doc: the question, as the harness keeps it.
+
+        Returns:
+            None: choices of this task are continuations, if it has any.
+        """
+        if not getattr(self.inner, "multiple_input", 0):
+            return None
+        context: int = self.inner.doc_to_text(doc)
+        return context
+
     def set_shots(self) -> None:
         """As its command does: a task that wants no examples keeps none."""
         shots = self.shots or 0

@@ -81,6 +81,19 @@ doc_to_target: "{{{{answer}}}}"
 generation_kwargs: {{until: ["."], max_gen_toks: 6}}
 metric_list: [{{metric: exact_match, aggregation: mean, higher_is_better: true}}]
 """
+CONTEXTS = """
+task: contexts
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: label
+doc_to_target: rest
+doc_to_choice: "{{{{begun}}}}"
+metric_list:
+  - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: acc_mutual_info, aggregation: mean, higher_is_better: true}}
+"""
 GROUP = """
 group: animals
 task: [fox, dog]
@@ -365,6 +378,41 @@ class TestResult:
             for m in ("wanda", "magnitude")
         )
         assert wanda == magnitude
+
+
+@pytest.fixture
+def asked(subject: Any, build: Any, tokenizer: Any) -> Callable[..., Any]:
+    """A random model's result for these tasks of a folder; its dense one is it, or another."""
+
+    def asked(folder: Path, *tasks: str, dense: Any = None) -> Any:
+        metric = LmEval(tasks=tasks, include_path=str(folder))
+        data = metric.load(tokenizer)
+        made = subject(build(vocab_size=len(tokenizer)))
+        return metric.measure(made, made if dense is None else subject(dense), data)
+
+    return asked
+
+
+def test_where_the_choices_are_contexts_answer_and_gold_are_the_likelier_and_the_marked_one(
+    asked: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Not the text that follows them all; nor is a choice without its context one more."""
+    data = tmp_path / "contexts.jsonl"
+    rows = [
+        {"label": i % 2, "rest": "was hungry.", "begun": [f"The dog {i} saw the {x}" for x in who]}
+        for i, who in enumerate([("fox", "foal"), ("old ship", "mill")] * 4)
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "contexts.yaml").write_text(CONTEXTS.format(data=data))
+    found = asked(tmp_path, "contexts").examples["contexts"]
+    assert {row["acc"] for row in found} == {0.0, 1.0}
+    for i, row in enumerate(found):
+        said = [f"{x} was hungry." for x in (("fox", "foal"), ("old ship", "mill"))[i % 2]]
+        likely = [ll for ((ll, _),) in row["resps"][:2]]
+        assert row["prompt"] == f"The dog {i} saw the"
+        assert row["gold"] == said[i % 2]
+        assert row["answer"] == said[likely.index(max(likely))]
+        assert (row["answer"] == row["gold"]) == bool(row["acc"])
 
 
 class TestIdentity:

@@ -653,6 +653,35 @@ def test_a_hub_that_is_busy_is_asked_for_a_tasks_data_again(
     assert waits == [*hub.WAITS]
 
 
+def test_a_group_and_a_task_that_it_holds_are_told_as_such_and_not_as_the_hubs_failure(
+    own: Path,
+) -> None:
+    with pytest.raises(Refusal) as refused:
+        lm_eval_tasks.read(["animals", "fox"], own, chat=False, tokenizer=None)
+    assert str(refused.value) == (
+        "tasks=animals,fox: cannot be asked together "
+        "(Duplicate task 'fox': found in both 'animals' and 'fox'); leave out one of the two"
+    )
+
+
+def test_a_tasks_own_mistake_is_told_as_such_after_the_hub_has_failed_too(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.tasks import TaskManager
+
+    missing = httpx.Response(404, request=httpx.Request("GET", "http://hub/"))
+    failures = [HfHubHTTPError("Not found", response=missing), ValueError("no field label")]
+    monkeypatch.setattr(lm_eval_load, "_is_of_a_file", lambda *_: False)
+
+    def failing(manager: Any, names: Any) -> Any:
+        raise failures.pop(0)
+
+    monkeypatch.setattr(TaskManager, "load", failing)
+    lm_eval_load.loaded.cache_clear()
+    with pytest.raises(Refusal, match=r"fox\.yaml: cannot be used \(no field label\)"):
+        lm_eval_tasks.read(["fox"], own, chat=False, tokenizer=None)
+
+
 OF_THE_HUB = """
 task: {name}
 dataset_path: {repo}

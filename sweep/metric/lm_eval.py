@@ -19,7 +19,7 @@ from sweep.data.source import Origin
 from sweep.metric import harness, lm_eval_tasks
 from sweep.metric.lm_eval_rows import HASHES, beside, by_filter
 from sweep.metric.lm_eval_tasks import SEEDS, Task
-from sweep.metric.lm_eval_values import changes, values
+from sweep.metric.lm_eval_values import scores
 from sweep.metric.metric import Examples, Metric, Result
 from sweep.metric.subject import Subject
 from sweep.refusal import Refusal
@@ -102,14 +102,13 @@ class LmEval(Metric[Task]):
             name: [beside(*pair) for pair in zip(rows, before[name], strict=True)]
             for name, rows in by_filter(found, data).items()
         }
-        found_values = dict(values(found, examples))
-        columns = tuple(found_values)
-        for name, rows in examples.items():
-            found_values |= dict(changes(name, rows))
+        scored = list(scores(found, examples, data))
+        values = {score.name: score.value() for score in scored}
+        flips = dict(change for score in scored for change in score.changes())
         revision = self.origins()[0].revision
         return Result(
-            values=found_values,
-            columns=columns,
+            values=values | flips,
+            columns=tuple(values),
             data=[_record(task, found, revision) for task in data.values()],
             examples=examples,
         )

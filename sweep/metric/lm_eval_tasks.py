@@ -97,6 +97,16 @@ class Task:
         context: int = self.inner.doc_to_text(doc)
         return context
 
+    def aggregation(self, metric: str) -> str | None:
+        """What makes a value of this metric's rows, as the harness calls it; None: a task's own."""
+        from lm_eval.api.registry import aggregation_registry
+
+        made_by = self.inner.aggregation()
+        if metric not in made_by:
+            return "mean"  # as the harness then does
+        known = aggregation_registry.items()
+        return next((name for name, one in known if one is made_by[metric]), None)
+
     def set_shots(self) -> None:
         """As its command does: a task that wants no examples keeps none."""
         shots = self.shots or 0
@@ -150,6 +160,22 @@ def read(
         Task(name, task, found, shots[name], num_fewshot, limit, put)
         for name, task in found["tasks"].items()
     ]
+
+
+def pools(tasks: Mapping[str, Task]) -> dict[tuple[str, str], list[str]]:
+    """By group and metric, the tasks whose rows together make the group's value.
+
+    There are such where a group counts its tasks by their size, and they mean over their rows.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    everything = next(iter(tasks.values())).everything
+    for name, group in everything.get("groups", {}).items():
+        members = [task.task_name for task in group.get_all_tasks()]
+        for one in group.aggregate_metric_list or ():
+            means = all(tasks[member].aggregation(one.metric) == "mean" for member in members)
+            if one.weight_by_size and means:
+                found[name, one.metric] = members
+    return found
 
 
 def _put(tokenizer: Any, turns: Any, add_generation_prompt: bool = True) -> str:

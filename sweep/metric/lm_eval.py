@@ -133,11 +133,11 @@ class LmEval(Metric[Task]):
         )
 
     def _kept(self, data: Mapping[str, Task], kept: Examples) -> Examples | None:
-        """The kept rows, if they are of exactly these questions."""
+        """The kept rows, if they are of exactly these questions in these prompts."""
         if {row["task"] for rows in kept.values() for row in rows} != data.keys():
             return None
         same = all(
-            [row["doc_hash"] for row in rows] == data[rows[0]["task"]].documents[: self.limit]
+            [(row["doc_hash"], row["prompt_hash"]) for row in rows] == data[rows[0]["task"]].asked
             for rows in kept.values()
         )
         return kept if same else None

@@ -64,9 +64,20 @@ class Task:
         """Hashes of its questions."""
         return frozenset(self.documents)
 
-    @cached_property
+    @property
     def prompts(self) -> list[str]:
         """Every text of which the model is asked something, as the harness puts it together."""
+        return [part for _, parts in self._requests for part in parts if isinstance(part, str)]
+
+    @cached_property
+    def asked(self) -> list[tuple[str, str]]:
+        """Hashes of every question that is asked, and of its prompt, as the harness makes them."""
+        firsts = [str(parts[0]) for choice, parts in self._requests if choice == 0]
+        return list(zip(self.documents, map(_sha256, firsts), strict=False))  # all, or its limit
+
+    @cached_property
+    def _requests(self) -> list[tuple[int, tuple[Any, ...]]]:
+        """What the model is asked: which of a question's choices, and with which texts."""
         self.set_shots()
         with quiet():
             self.inner.build_all_requests(
@@ -75,8 +86,7 @@ class Task:
                 fewshot_as_multiturn=self.chat is not None,
                 chat_template=self.chat,
             )
-        asked = (instance.args for instance in self.inner.instances)
-        return [part for parts in asked for part in parts if isinstance(part, str)]
+        return [(instance.idx, instance.args) for instance in self.inner.instances]
 
     @property
     def origin(self) -> Origin:
@@ -235,5 +245,8 @@ def _dataset(task: Any) -> dict[str, str | None]:
 def _hash(doc: Any) -> str:
     from lm_eval.utils import handle_non_serializable
 
-    text = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    return _sha256(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
+
+
+def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -409,6 +410,24 @@ def asked(subject: Any, build: Any, tokenizer: Any) -> Callable[..., Any]:
         return metric.measure(made, made if dense is None else subject(dense), data)
 
     return asked
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_kept_rows_are_of_the_same_prompts_not_only_of_the_same_questions(
+    subject: Any, build: Any, tokenizer: Any, own: Path, chat: bool
+) -> None:
+    """A chat template may have a date in it."""
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = TURNS
+    asked = ("animals", "words", "spoken")
+    metric = LmEval(asked, str(own), num_fewshot=2, limit=4, apply_chat_template=chat)
+    data = metric.load(tokenizer)
+    dense = subject(build(vocab_size=len(tokenizer)), tokenizer=tokenizer)
+    kept = metric._rows(dense, data)
+    assert metric._kept(metric.load(tokenizer), kept) is kept
+    tokenizer.chat_template = TURNS.replace("<assistant>", "<today>")
+    others = metric._kept(metric.load(tokenizer), kept)
+    assert others is (None if chat else kept)
 
 
 def test_where_the_choices_are_contexts_answer_and_gold_are_the_likelier_and_the_marked_one(

@@ -306,22 +306,7 @@ class TestResult:
         assert values["flips_acc_fox"]["value"] == pytest.approx(np.mean(flips))
         lost = [a < b for a, b in zip(now, then, strict=True)]
         assert values["right_to_wrong_acc_fox"]["value"] == pytest.approx(np.mean(lost))
-
-    def test_a_group_has_the_interval_and_the_flips_of_its_tasks_rows_together(
-        self, done: Path
-    ) -> None:
-        values = json.loads((done / "metrics" / "lm_eval.json").read_text())["values"]
-        rows = [row for name in ("fox", "dog") for row in lines(rows_of(done, name))]
-        found = values["acc_animals"]
-        assert found["n"] == len(rows) == 9 + 6
-        assert found["value"] == pytest.approx(np.mean([row["acc"] for row in rows]))
-        ones = np.ones(len(rows))
-        bounds = interval(np.array([row["acc"] for row in rows]), ones, (0.0, 1.0))
-        assert (found["low"], found["high"]) == bounds
-        flips = values["flips_acc_animals"]
-        assert flips["value"] == pytest.approx(np.mean([r["acc"] != r["dense_acc"] for r in rows]))
-        assert flips["n"] == len(rows)
-        assert found["mean"] is None  # there is no file of its rows
+        assert values["acc_animals"]["n"] == 9 + 6
 
     def test_answers_are_shown_beside_gold_and_the_dense_ones(self, done: Path) -> None:
         assert {file.parent.name for file in done.glob("*/lm_eval-*.jsonl")} == {
@@ -401,13 +386,13 @@ class TestResult:
 
 @pytest.fixture
 def asked(subject: Any, build: Any, tokenizer: Any) -> Callable[..., Any]:
-    """A random model's result for these tasks of a folder; its dense one is it, or another."""
+    """A random model's result for these tasks of a folder, against itself."""
 
-    def asked(folder: Path, *tasks: str, dense: Any = None) -> Any:
+    def asked(folder: Path, *tasks: str) -> Any:
         metric = LmEval(tasks=tasks, include_path=str(folder))
         data = metric.load(tokenizer)
         made = subject(build(vocab_size=len(tokenizer)))
-        return metric.measure(made, made if dense is None else subject(dense), data)
+        return metric.measure(made, made, data)
 
     return asked
 
@@ -450,6 +435,27 @@ def test_where_the_choices_are_contexts_answer_and_gold_are_the_likelier_and_the
         assert row["gold"] == said[i % 2]
         assert row["answer"] == said[likely.index(max(likely))]
         assert (row["answer"] == row["gold"]) == bool(row["acc"])
+
+
+def test_a_group_has_the_interval_and_the_flips_of_its_tasks_rows_together(
+    subject: Any, build: Any, tokenizer: Any, own: Path
+) -> None:
+    metric = LmEval(tasks=("animals",), include_path=str(own))
+    data = metric.load(tokenizer)
+    made, dense = (subject(build(vocab_size=len(tokenizer))) for _ in range(2))
+    kept = {
+        name: [{**row, "acc": 1 - row["acc"]} if i < 2 else row for i, row in enumerate(rows)]
+        for name, rows in metric._rows(made, data).items()
+    }
+    metric.prepare(dense, data, kept)
+    found = metric.measure(made, dense, data)
+    scores = np.array([row["acc"] for name in ("fox", "dog") for row in found.examples[name]])
+    value, flips = found.values["acc_animals"], found.values["flips_acc_animals"]
+    assert value.value == pytest.approx(scores.mean())
+    assert (value.low, value.high) == interval(scores, np.ones(12 + 6), (0.0, 1.0))
+    assert value.mean is None  # there is no file of its rows
+    assert flips.value == pytest.approx((2 + 2) / (12 + 6))
+    assert value.n == flips.n == 12 + 6
 
 
 def test_a_group_that_counts_its_tasks_alike_whatever_their_size_has_no_interval(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,9 +176,28 @@ def _revisions(config: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _shared(word: str) -> str:
-    """A word as others may read it: of a path on somebody's disk, its last part."""
+    """A word as others may read it: of paths on somebody's disk, their last parts."""
     name, _, value = word.partition("=")
-    return f"{name}={Path(value).name}" if name.endswith("path") and value else word
+    if "path" not in word or not value:
+        return word
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    override = OverridesParser.create().parse_override(word)
+    shown = replace(override, _value=_shown(name, override._value))
+    return word if shown == override else f"{name}={shown.get_value_element_as_str()}"
+
+
+def _shown(name: str, value: Any) -> Any:
+    """What a setting is, as Hydra parses it, with paths cut to their last parts."""
+    if isinstance(value, Mapping):
+        return {key: _shown(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(name, inner) for inner in value]
+    if not name.endswith("path"):
+        return value
+    if isinstance(value, str):
+        return Path(value).name or value
+    return replace(value, text=_shown(name, value.text)) if hasattr(value, "quote") else value
 
 
 def _key(word: str) -> str:
@@ -269,7 +289,7 @@ def _where(data: Mapping[str, Any]) -> str:
     """Where data are from; of a file on somebody's disk, its name is enough."""
     if data["source"] == "embedded":
         return "a stand-in that comes with the package, not the real corpus"
-    if data["source"] == "hub":
+    if data["source"] in ("hub", "model"):
         return str(data["location"])
     if data["source"] == "lm_eval":
         shots = data["num_fewshot"]

@@ -29,7 +29,7 @@ from sweep.method.method import from_dense
 from sweep.metric.subject import Memory, Subject
 from sweep.model import anatomy, stream
 from sweep.model.checkpoint import Checkpoint
-from sweep.model.contents import CODE, PROCESSOR, TOKENIZER, files_read, fingerprint, matching
+from sweep.model.contents import PROCESSOR, TOKENIZER, files_read, fingerprint, matching, own_code
 from sweep.model.digest import weights_sha256
 from sweep.model.local import Local
 from sweep.model.matrix import Matrix
@@ -318,11 +318,10 @@ class Bench:
         """The model as it is now in Hugging Face format, safetensors.
 
         Beside it lie the files of its tokenizer, of the processor of a model that also sees, and
-        its own code if it has such, as they were: the tokenizer here pads as measuring wants it.
+        their own code if they have such, as they were: the tokenizer here pads as measuring wants.
         """
         self._original.save(path)
-        code = CODE if getattr(self.model.config, "auto_map", None) else ()
-        for file in matching(self.folder, (*TOKENIZER, *PROCESSOR, *code)):
+        for file in [*matching(self.folder, (*TOKENIZER, *PROCESSOR)), *own_code(self.folder)]:
             shutil.copyfile(file, path / file.name)
 
     def adopt(self, path: Path, trust_remote_code: bool) -> None:

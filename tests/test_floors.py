@@ -59,7 +59,7 @@ DOORS = {
         "sweep/metric/lm_eval_load.py",
         "sweep/metric/lm_eval_tasks.py",
     },
-    "hydra": {"sweep/__main__.py", "sweep/explain.py"},
+    "hydra": {"sweep/__main__.py", "sweep/card.py", "sweep/explain.py"},
 }
 """Packages that only some files may import."""
 

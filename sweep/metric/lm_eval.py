@@ -19,7 +19,7 @@ from sweep.data.source import Origin
 from sweep.metric import harness, lm_eval_tasks
 from sweep.metric.lm_eval_rows import HASHES, beside, by_filter
 from sweep.metric.lm_eval_tasks import SEEDS, Task
-from sweep.metric.lm_eval_values import changes, values
+from sweep.metric.lm_eval_values import scores
 from sweep.metric.metric import Examples, Metric, Result
 from sweep.metric.subject import Subject
 from sweep.refusal import Refusal
@@ -100,16 +100,15 @@ class LmEval(Metric[Task]):
         found, before = self._found(subject, data), self._rows(dense, data)
         examples = {
             name: [beside(*pair) for pair in zip(rows, before[name], strict=True)]
-            for name, rows in by_filter(found).items()
+            for name, rows in by_filter(found, data).items()
         }
-        found_values = dict(values(found, examples))
-        columns = tuple(found_values)
-        for name, rows in examples.items():
-            found_values |= dict(changes(name, rows))
+        scored = list(scores(found, examples, data))
+        values = {score.name: score.value() for score in scored}
+        flips = dict(change for score in scored for change in score.changes())
         revision = self.origins()[0].revision
         return Result(
-            values=found_values,
-            columns=columns,
+            values=values | flips,
+            columns=tuple(values),
             data=[_record(task, found, revision) for task in data.values()],
             examples=examples,
         )
@@ -130,15 +129,15 @@ class LmEval(Metric[Task]):
 
     def _rows(self, dense: Subject, data: Mapping[str, Task]) -> Examples:
         return dense.once(
-            "lm_eval rows", self._key(data), lambda: by_filter(self._found(dense, data))
+            "lm_eval rows", self._key(data), lambda: by_filter(self._found(dense, data), data)
         )
 
     def _kept(self, data: Mapping[str, Task], kept: Examples) -> Examples | None:
-        """The kept rows, if they are of exactly these questions."""
+        """The kept rows, if they are of exactly these questions in these prompts."""
         if {row["task"] for rows in kept.values() for row in rows} != data.keys():
             return None
         same = all(
-            [row["doc_hash"] for row in rows] == data[rows[0]["task"]].documents[: self.limit]
+            [(row["doc_hash"], row["prompt_hash"]) for row in rows] == data[rows[0]["task"]].asked
             for rows in kept.values()
         )
         return kept if same else None

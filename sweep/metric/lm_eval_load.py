@@ -73,9 +73,8 @@ def _load(names: Sequence[str], include: Path | None) -> Mapping[str, Any]:
         repo = _repository(error)
     for name in names:  # which of them it is
         with asking("tasks", name, repo):
-            manager.load([name])
-    found: Mapping[str, Any] = manager.load(list(names))  # none: the hub is well again
-    return found
+            _one_by_one(manager, [name], include)
+    return _one_by_one(manager, names, include)  # none: the hub is well again
 
 
 DATA = "the task's data"
@@ -125,7 +124,14 @@ def _one_by_one(manager: Any, names: Sequence[str], include: Path | None) -> Map
             if include is not None and file is not None and include in Path(file).parents:
                 raise Refusal("include_path", include, f"{file}: {reason}") from error
             raise Refusal("tasks", name, reason) from error
-    found: Mapping[str, Any] = manager.load(list(names))
+    found: Mapping[str, Any]
+    try:
+        found = manager.load(list(names))
+    except ValueError as error:  # each of them can be used, so it is that they are together
+        if of_the_hub(error) and not _is_of_a_file(manager, names):
+            raise
+        reason = f"cannot be asked together ({_words(error)}); leave out one of the two"
+        raise Refusal("tasks", ",".join(names), reason) from error
     return found
 
 

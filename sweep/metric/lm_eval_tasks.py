@@ -64,9 +64,20 @@ class Task:
         """Hashes of its questions."""
         return frozenset(self.documents)
 
-    @cached_property
+    @property
     def prompts(self) -> list[str]:
         """Every text of which the model is asked something, as the harness puts it together."""
+        return [part for _, parts in self._requests for part in parts if isinstance(part, str)]
+
+    @cached_property
+    def asked(self) -> list[tuple[str, str]]:
+        """Hashes of every question that is asked, and of its prompt, as the harness makes them."""
+        firsts = [str(parts[0]) for choice, parts in self._requests if choice == 0]
+        return list(zip(self.documents, map(_sha256, firsts), strict=False))  # all, or its limit
+
+    @cached_property
+    def _requests(self) -> list[tuple[int, tuple[Any, ...]]]:
+        """What the model is asked: which of a question's choices, and with which texts."""
         self.set_shots()
         with quiet():
             self.inner.build_all_requests(
@@ -75,13 +86,36 @@ class Task:
                 fewshot_as_multiturn=self.chat is not None,
                 chat_template=self.chat,
             )
-        asked = (instance.args for instance in self.inner.instances)
-        return [part for parts in asked for part in parts if isinstance(part, str)]
+        return [(instance.idx, instance.args) for instance in self.inner.instances]
 
     @property
     def origin(self) -> Origin:
         """The harness."""
         return Origin(self.name, "lm_eval", installed(), "lm-evaluation-harness")
+
+    def marked(self, doc: Mapping[str, Any]) -> int | None:
+        """Which context a question marks as right, if its choices are contexts (Winogrande).
+
+        Args:
+            doc: the question, as the harness keeps it.
+
+        Returns:
+            None: choices of this task are continuations, if it has any.
+        """
+        if not getattr(self.inner, "multiple_input", 0):
+            return None
+        context: int = self.inner.doc_to_text(doc)
+        return context
+
+    def aggregation(self, metric: str) -> str | None:
+        """What makes a value of this metric's rows, as the harness calls it; None: a task's own."""
+        from lm_eval.api.registry import aggregation_registry
+
+        made_by = self.inner.aggregation()
+        if metric not in made_by:
+            return "mean"  # as the harness then does
+        known = aggregation_registry.items()
+        return next((name for name, one in known if one is made_by[metric]), None)
 
     def set_shots(self) -> None:
         """As its command does: a task that wants no examples keeps none."""
@@ -136,6 +170,22 @@ def read(
         Task(name, task, found, shots[name], num_fewshot, limit, put)
         for name, task in found["tasks"].items()
     ]
+
+
+def pools(tasks: Mapping[str, Task]) -> dict[tuple[str, str], list[str]]:
+    """By group and metric, the tasks whose rows together make the group's value.
+
+    There are such where a group counts its tasks by their size, and they mean over their rows.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    everything = next(iter(tasks.values())).everything
+    for name, group in everything.get("groups", {}).items():
+        members = [task.task_name for task in group.get_all_tasks()]
+        for one in group.aggregate_metric_list or ():
+            means = all(tasks[member].aggregation(one.metric) == "mean" for member in members)
+            if one.weight_by_size and means:
+                found[name, one.metric] = members
+    return found
 
 
 def _put(tokenizer: Any, turns: Any, add_generation_prompt: bool = True) -> str:
@@ -195,5 +245,8 @@ def _dataset(task: Any) -> dict[str, str | None]:
 def _hash(doc: Any) -> str:
     from lm_eval.utils import handle_non_serializable
 
-    text = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    return _sha256(json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
+
+
+def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -24,7 +24,10 @@ CHANGE = 0.01
 
 def why_not(config: Any) -> str | None:
     """Why a model of this configuration is no decoder; None: as far as that tells, it is one."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    )
 
     family = config.model_type
     if getattr(config, "is_encoder_decoder", False):  # of BART, half a model would be made
@@ -33,6 +36,9 @@ def why_not(config: Any) -> str | None:
     if reads_both_ways and not getattr(config, "is_decoder", False):
         how = f"is configured as an encoder ({family}, is_decoder=false)"
         return f"{how}: its tokens see what follows them; {SUPPORTED}"
+    own = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if not own and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return f"is no causal language model ({family}); {SUPPORTED}"
     return None
 
 

@@ -130,6 +130,13 @@ def code_fingerprint(folder: Path) -> str:
     return _hashed(matching(folder, CODE))
 
 
+def own_code(folder: Path) -> list[Path]:
+    """The code that comes with a model, where its model, tokenizer or processor is made by it."""
+    making = matching(folder, ("config.json", "tokenizer_config.json", *PROCESSOR))
+    told = any("auto_map" in file.read_text(encoding="utf-8") for file in making)
+    return matching(folder, CODE) if told else []
+
+
 def license_of(folder: Path) -> dict[str, str]:
     """What the model's card says of its licence: `license`, `license_name`, `license_link`.
 

@@ -83,11 +83,40 @@ def test_the_command_on_the_card_makes_the_same_cell(
 
 
 def test_a_path_is_whole_for_its_owner_and_its_last_part_for_others() -> None:
-    words = ["model=local", "model.path=/home/me/it", "calib=local", "calib.path=~/rows.jsonl"]
+    words = [
+        "model=local",
+        "model.path=/home/me/it",
+        "calib=local",
+        "calib.path=/home/me/rows.jsonl",
+    ]
     said = {"config": {"words": words}}
     assert "model.path=/home/me/it" in (card.command(said) or "")
     shared = card.command(said, shared=True) or ""
     assert shared.endswith("model.path=it calib=local calib.path=rows.jsonl keep=model")
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("model.path='/tmp/my model (v2)'", "model.path='my model (v2)'"),
+        ("metric.tasks.path=[/a/b.jsonl,/a/c.jsonl]", "metric.tasks.path=[b.jsonl,c.jsonl]"),
+        ("+x={a:{path:'/home/me/d,1',n:2}}", "+x={a:{path:'d,1',n:2}}"),
+        ("model.path=/home/me/a\\ b", "model.path=a\\ b"),
+        ("model.path=.", "model.path=."),
+        ("calib.path=null", "calib.path=null"),
+        ("calib.fields.output='a / path'", "calib.fields.output='a / path'"),
+    ],
+)
+def test_of_a_path_that_hydra_wants_quoted_or_in_a_list_the_last_part_is_so_too(
+    word: str, shown: str
+) -> None:
+    command = card.command({"config": {"words": [word]}}, shared=True)
+    assert shlex.split(command or "")[3:] == [shown, "keep=model"]
+
+
+def test_what_the_dense_model_has_said_itself_is_called_so_and_no_file() -> None:
+    data = {"source": "model", "location": "sampled from the dense model"}
+    assert card._where(data) == "sampled from the dense model"
 
 
 def test_the_command_names_the_commits_that_branches_stood_for() -> None:

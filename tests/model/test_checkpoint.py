@@ -215,7 +215,6 @@ def test_values_that_a_config_does_not_take_are_refused(folder: Path, changes: A
 @pytest.mark.parametrize(
     "changes",
     [
-        {"model_type": "clip"},
         {"hidden_act": "none"},
         {"intermediate_size": -3},
         {"pad_token_id": 1000},
@@ -234,6 +233,15 @@ def test_an_encoder_decoder_is_refused(folder: Path, family: str) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": family}))
     said = refusal(skeleton, Local(str(folder)))
     assert said == f"is an encoder-decoder ({family}); {SUPPORTED}"
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip", "vit", "wav2vec2", "dpr"])
+def test_a_model_of_which_there_is_no_causal_language_model_is_refused(
+    folder: Path, family: str
+) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": family}))
+    said = refusal(skeleton, Local(str(folder)))
+    assert said == f"is no causal language model ({family}); {SUPPORTED}"
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra", "bert-generation"])

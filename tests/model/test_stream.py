@@ -255,3 +255,18 @@ def test_a_model_is_kept_with_the_code_that_it_came_with(
         assert type(again).__name__ == "OwnForCausalLM"
         with torch.inference_mode():
             assert again(ids).logits.equal(model(ids).logits)
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "processor_config.json"])
+def test_code_of_a_tokenizer_or_processor_is_kept_though_the_model_has_none(
+    build: Callable[..., Any], tmp_path: Path, file: str
+) -> None:
+    source = tmp_path / "model"
+    source.mkdir()
+    (source / "own.py").write_text("class Own: ...\n")
+    bench = Bench(build(), None, 4, None, Kept(str(tmp_path)), source)
+    bench.save(tmp_path / "plain")
+    assert not list((tmp_path / "plain").glob("*.py"))  # by nothing said to be the model's
+    (source / file).write_text(json.dumps({"auto_map": {"AutoTokenizer": [None, "own.Own"]}}))
+    bench.save(tmp_path / "kept")
+    assert (tmp_path / "kept" / "own.py").read_text() == "class Own: ...\n"

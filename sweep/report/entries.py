@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweep.attempt import latest
 from sweep.disk import write
-from sweep.files import Folder
+from sweep.files import EVERYTHING, Folder
 from sweep.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -267,12 +267,14 @@ def listed(report: Path) -> list[Entry]:
 
 
 def lists(outputs: Path) -> dict[str, list[Entry]]:
-    """The cells of every sweep that has a report below a folder of outputs, by the sweep's name.
+    """The cells of every sweep below a folder of outputs, by the sweep's name.
 
     A list that is damaged is left out, which is said.
     """
     found: dict[str, list[Entry]] = {}
     for file in sorted(outputs.glob("reports/*/sweep.json")):
+        if file.parent.name == EVERYTHING:  # is no sweep, and lacks nothing
+            continue
         try:
             found[file.parent.name] = listed(file.parent)
         except Refusal as refusal:
@@ -292,7 +294,8 @@ def made(report: Path) -> Mapping[str, Any]:
 
 
 def write_list(report: Path, entries: Sequence[Entry], made: Mapping[str, Any]) -> None:
-    """`sweep.json`, by which a sweep's report can be made again, and need not be twice.
+    """`sweep.json`, by which a sweep's report can be made again, and need not be twice; left alone
+    where it says so already.
 
     Raises:
         OutOfSpace: the disk is full.
@@ -307,8 +310,10 @@ def write_list(report: Path, entries: Sequence[Entry], made: Mapping[str, Any]) 
         }
         for entry in entries
     ]
-    content = {"made": dict(made), "cells": cells}
-    write(report / "sweep.json", json.dumps(content, indent=1) + "\n")
+    text = json.dumps({"made": dict(made), "cells": cells}, indent=1) + "\n"
+    file = report / "sweep.json"
+    if not file.is_file() or file.read_bytes() != text.encode():
+        write(file, text)
 
 
 def digest(entries: Iterable[Entry]) -> str:

@@ -12,6 +12,7 @@ outputs/reports/<sweep>/sweep.json          which cells the sweep has
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.disk import replacing, write
+from sweep.disk import replacing, write, writing
 from sweep.refusal import OutOfSpace
 from sweep.report import (
     effect,
@@ -38,6 +39,8 @@ from sweep.report.paired import Paired
 
 if TYPE_CHECKING:
     from sweep.cell import Cell
+
+log = logging.getLogger("sweep")
 
 FORMATS = {
     "html": "report.html",
@@ -77,6 +80,22 @@ class Written:
         lines += [f"report: {file}" for file in pages]
         gone = ", ".join(self.removed)
         return lines + ([f"removed, of older results or other options: {gone}"] if gone else [])
+
+
+def begin(outputs: str, name: str, cells: Iterable[Cell]) -> None:
+    """The beginning of a sweep: the list of its cells. However it is stopped, what it lacks is
+    known.
+
+    Args:
+        outputs, name, cells: see `conclude`.
+    """
+    folder = Path(outputs) / "reports" / name
+    try:
+        with writing(below := Path(outputs) / "cells"):
+            below.mkdir(parents=True, exist_ok=True)  # beside it, a list is not taken for a copy
+        entries.write_list(folder, entries.of(cells), entries.made(folder))
+    except OutOfSpace as full:  # the cells may find room all the same
+        log.warning("report: %s", full)
 
 
 def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> str:

@@ -51,7 +51,7 @@ FORMATS = {
 BEHIND = ("tolerance.csv", "correlations.csv", "calibration.csv", "layers.csv")
 """What comes with the page, beside the figures."""
 
-FORM = 9
+FORM = 10
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy import stats
 
+from sweep.files import Folder
 from sweep.numerics.ranks import Correlation
 from sweep.report import (
     curves,
@@ -33,8 +35,9 @@ from sweep.report import (
     table,
     truth,
 )
+from sweep.report.__main__ import main
 from sweep.report.paired import Paired
-from tests.report.conftest import HOSTILE
+from tests.report.conftest import HOSTILE, Page
 
 Write = Callable[..., Path]
 
@@ -698,6 +701,43 @@ def test_what_was_measured_in_another_way_has_another_name_and_is_not_compared(
     assert "em@u_vs_dense" not in sparsegpt
     assert "perplexity_vs_dense" in sparsegpt
     assert {link.task for link in truth.links(found.entries)} <= {"em@t", "f1@t", "em@u", "f1@u"}
+
+
+def asked_since(path: Path, settings_id: str, **columns: float) -> None:
+    """A cell's tasks are measured once more, with other settings, as another sweep asks."""
+    folder = Folder.at(path)
+    said, first = folder.cell(), folder.metric("tasks", "t")
+    assert said is not None
+    assert first is not None
+    changed = {name: {**first["values"][name], "value": value} for name, value in columns.items()}
+    record = {**first, "settings_id": settings_id, "values": {**first["values"], **changed}}
+    folder.write_metric("tasks", record, folder.examples("tasks", "t"))
+    asked = {**said["metrics"], "tasks": settings_id}
+    folder.write_cell(said["id"], said["identity"], asked, said["config"], said["about"])
+
+
+def test_what_another_sweep_has_asked_since_of_the_dense_model_hides_no_difference_to_it(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    asked_since(write_cell("dense", quality=0.9), "u", em=0.5)
+    write_cell("wanda", quality=0.5)
+    asked_since(write_cell("magnitude", calib=None, quality=0.7), "u")
+    outputs = tmp_path / "outputs"
+    found = table.rows(entries.below(outputs), paired=Paired())
+    dense, magnitude, wanda = found.rows
+    assert (dense["em@u"], dense["em@t"]) == (0.5, 0.9)
+    assert wanda["em@t_vs_dense"] == pytest.approx(wanda["em@t"] - dense["em@t"])
+    assert wanda["em@t_vs_dense_low"] < wanda["em@t_vs_dense"] < wanda["em@t_vs_dense_high"]
+    assert "em@u" not in wanda
+    assert "em@t" in magnitude  # it has both, too
+    assert magnitude["em@u_vs_dense"] == pytest.approx(magnitude["em@u"] - 0.5)
+    assert "no dense" not in str(frontier.tolerances(found, Paired()))
+    assert main([str(outputs), "--html"]) == 0
+    page = outputs / "reports/all/report.html"
+    links = [unquote(link) for link in Page(page).attributes("a", "href")]
+    for file in ("metrics/tasks.json", "metrics/tasks@t.json"):
+        assert any(link.endswith(f"{magnitude['cell']}/{file}") for link in links), file
+    assert all((page.parent / link).exists() for link in links if link.startswith("../"))
 
 
 def test_settings_that_differ_are_shown_and_only_equal_ones_are_compared(

@@ -660,6 +660,31 @@ def test_answers_that_disagree_most_come_first_and_flips_are_named(
     assert any(one.flip for one in shown)
 
 
+def test_a_grade_stands_beside_the_answer_that_was_graded_and_no_other(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    folder = Folder.at(write_cell(quality=0.5))
+    said, tasks = folder.cell(), folder.metric("tasks", "t")
+    assert said is not None
+    assert tasks is not None
+    names = ("prompt", "gold", "dense_answer", "answer")
+    first, second = (
+        {name: row[name] for name in names} for row in folder.examples("tasks", "t")["alpaca"][:2]
+    )
+    longer = {**second, "dense_answer": f"{second['dense_answer']} and more"}
+    graded = [{**first, "judge": 8.0}, {**longer, "judge": 3.0}]
+    judge = {**tasks, "settings_id": "j", "values": {}, "columns": []}
+    folder.write_metric("judge", judge, {"alpaca": graded})
+    asked = {**said["metrics"], "judge": "j"}
+    folder.write_cell(said["id"], said["identity"], asked, said["config"], said["about"])
+    shown, total, _ = generations.exchanges(entries.below(tmp_path / "outputs"), 40)
+    assert len(shown) == total == 31  # the second question was answered in two ways
+    found = {(one.prompt, one.dense): {*one.scores} for one in shown}
+    assert found[first["prompt"], first["dense_answer"]] == {"em", "f1", "judge"}
+    assert found[second["prompt"], second["dense_answer"]] == {"em", "f1"}
+    assert found[second["prompt"], longer["dense_answer"]] == {"judge"}
+
+
 def test_of_answers_that_disagree_alike_flips_come_first(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:

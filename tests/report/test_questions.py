@@ -436,6 +436,24 @@ def test_sizes_of_a_calibration_set_are_a_curve_and_no_effects_of_each_pair(
     ]
 
 
+def test_an_effect_of_calibration_sets_has_one_reason(
+    write_cell: Write, tmp_path: Path, rows: Callable[[], table.Rows]
+) -> None:
+    for calib in ("c4", "alpaca"):
+        for n_samples in (16, 128):  # two sizes are no curve
+            for packing in ("concat", "pad"):
+                path = write_cell(calib=calib, n_samples=n_samples, also=packing)
+                file = path / "cell.yaml"  # `also` only gave it another id
+                setting = f"    n_samples: {n_samples}\n"
+                text = file.read_text().replace(f"    also: {packing}\n", "    also: x\n")
+                file.write_text(text.replace(setting, f"{setting}    packing: {packing}\n"))
+    found = [one for one in effect.effects(rows(), Paired()) if one.metric == "em"]
+    assert len(found) == 4 + 2 * 4  # each set's namesake; of one name, one setting at a time
+    for one in found:
+        words = zip(one.one.split(), one.other.split(), strict=True)
+        assert sum(a != b for a, b in words) == 1, one.name
+
+
 def test_a_set_without_the_setting_is_compared_with_every_value_of_it(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:

@@ -809,6 +809,42 @@ def test_models_of_one_name_are_told_apart(
     assert sum(found.best(row, "em") for row in found.rows) == 2
 
 
+def test_every_figure_names_the_model_where_there_are_several(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for model, worse in (("small", 0.2), ("large", 0.0)):
+        write_cell("dense", model=model, quality=1.0 - worse)
+        for i in range(6):
+            for calib in ("c4", "alpaca"):
+                label, quality = f"{10 * (i + 1)}%", 0.9 - i / 10 - worse
+                write_cell("wanda", label, calib, model=model, quality=quality)
+    found = rows()
+    links, effects = truth.links(found.entries), effect.effects(found, Paired())
+    (forest,) = figures.forest(found, effects)
+    for axes in forest.figure.axes:
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        assert len(set(labels)) == len(labels) == 12
+        assert {label.split()[0] for label in labels} == {"small", "large"}
+    assert "small wanda 10%: alpaca less c4" in forest.alternative
+    scatters = list(figures.scatter(found, links))
+    assert [one.name for one in scatters] == ["against", "against1"]
+    assert [one.title.split(", ")[1] for one in scatters] == ["large", "small"]
+    for one, worse in zip(scatters, (0.0, 0.2), strict=True):
+        points = [line.get_ydata() for line in one.figure.axes[0].lines]
+        assert sum(map(len, points)) == 13
+        assert max(y for ys in points for y in ys) == pytest.approx(1 - worse, abs=0.05)
+    (sketch,) = curves.curves(found, Paired())
+    handles = _legend(sketch.figure)
+    dashes = [handles[f"dense {model}"].get_linestyle() for model in ("large", "small")]
+    assert dashes == ["-", "--"]
+    levels = {
+        line.get_linestyle(): line.get_ydata()[0]
+        for line in sketch.figure.axes[1].lines
+        if line.get_color() == drawn.GREY
+    }
+    assert levels["-"] > levels["--"]  # the larger's level, and the smaller's
+
+
 def test_a_metric_that_a_line_lacks_is_empty_in_its_own_column(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:

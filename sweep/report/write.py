@@ -138,11 +138,13 @@ def write_report(
 ) -> Written:
     """Write what was asked for; what is there of other formats goes if it is of older results, or
     of another baseline, other columns or means: no two tables of a folder contradict each other.
+    A page, which has means too, stays where only they differ.
 
     Args:
         folder: of the report.
         found: the cells.
-        formats: some of `FORMATS`; a page comes with the CSV, to which it refers.
+        formats: some of `FORMATS`; a page, new or one that stays, comes with the CSV, to which it
+            refers.
         baseline, columns: see `sweep.report.table.rows`.
         mean: tables have a row per cell, or over seeds; the page has both.
         paired: knows what has been resampled already.
@@ -151,11 +153,13 @@ def write_report(
         OutOfSpace: the disk is full.
         Refusal: see `sweep.report.table.rows`.
     """
-    formats = {*formats, "csv"} if "html" in formats else set(formats)
-    files = [folder / FORMATS[kind] for kind in FORMATS if kind in formats]
     of: dict[str, Any] = {"form": FORM, "results": entries.digest(found)}
     of |= {"columns": list(columns), "baseline": baseline, "mean": mean}
     last = entries.made(folder)
+    there = (folder / FORMATS["html"]).is_file()
+    stays = there and "html" not in formats and {**last.get("of", {}), "mean": mean} == of
+    formats = {*formats, "csv"} if stays or "html" in formats else set(formats)
+    files = [folder / FORMATS[kind] for kind in FORMATS if kind in formats]
     same = (last.get("of"), last.get("formats")) == (of, sorted(formats))
     if same and all((folder / name).is_file() for name in last["files"]):
         return Written(files, last["signs"])
@@ -174,7 +178,8 @@ def write_report(
         write(folder / FORMATS["tex"], latex.latex(shown, folder.name))
     behind = _page(folder, rows, paired) if "html" in formats else []
     names = [*(FORMATS[kind] for kind in FORMATS if kind in formats), *behind]
-    removed = [] if last.get("of") == of else _remove_others(folder, names)
+    kept = [*names, FORMATS["html"], *BEHIND] if stays else names
+    removed = [] if last.get("of") == of else _remove_others(folder, kept)
     signs = _signs(rows)
     made = {"of": of, "formats": sorted(formats), "files": names, "signs": signs}
     entries.write_list(folder, found, made)

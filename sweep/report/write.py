@@ -171,8 +171,8 @@ def write_report(
         write(folder / FORMATS["csv"], typeset.csv(shown))
     if "md" in formats:
         below = [*typeset.legend(shown), *notes.notes(found, rows.metrics)]
-        listed = "".join(f"- {note}\n" for note in below)
-        text = f"# {folder.name}\n\n{typeset.markdown(shown)}\n{listed}"
+        listed = "".join(f"- {typeset.verbatim(note)}\n" for note in below)
+        text = f"# {typeset.verbatim(folder.name)}\n\n{typeset.markdown(shown)}\n{listed}"
         write(folder / FORMATS["md"], text)
     if "tex" in formats:
         write(folder / FORMATS["tex"], latex.latex(shown, folder.name))

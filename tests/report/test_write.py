@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from urllib.parse import unquote
 
 import pytest
+from markdown_it import MarkdownIt
 
 from sweep.attempt import take
 from sweep.report import entries, latex
@@ -172,6 +173,34 @@ def test_a_page_and_its_figures_stay_where_only_means_are_asked_for(
     write_cell("sparsegpt")
     assert main([str(outputs), "--latex", "--mean"]) == 0
     assert page() == {}
+
+
+def test_names_and_messages_mean_nothing_in_markdown(write_cell: Write, tmp_path: Path) -> None:
+    names = [*HOSTILE, "*x* _y_ ~~z~~ `c` &lt; [link](http://x) <http://x> a_model_name"]
+    failed = "ValueError: <img src=x> ![link](http://x) **no**"
+    for name in names:
+        write_cell("dense", model=name, quality=1.0, more=["*f*"])
+    write_cell("wanda", failed=failed, model="tiny")
+    outputs = tmp_path / "outputs"
+    assert main([str(outputs), "--md"]) == 0
+    written = (outputs / "reports/all/results.md").read_text()
+    assert "a_model_name |" in written  # what means nothing anyway stays as it is
+    found = [
+        token
+        for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(written)
+        for token in (block, *(block.children or ()))
+    ]
+    kinds = {token.type for token in found}
+    assert {"table_open", "list_item_open", "heading_open"} <= kinds
+    assert not kinds & {"html_block", "html_inline", "link_open", "image", "code_inline"}
+    assert not kinds & {"em_open", "s_open", "strong_open"}  # one alone is the best of nothing
+    assert sum(token.type == "tr_open" for token in found) == 1 + len(names) + 1
+    lines = ["".join(t.content for t in token.children or ()) for token in found]
+    for name in names:
+        shown = "".join(letter if letter.isprintable() else " " for letter in name)
+        assert " ".join(shown.split()) in lines
+    assert any(failed in line for line in lines)
+    assert "*f*" in lines
 
 
 def test_what_has_become_of_the_layers_makes_the_report_anew(

@@ -21,7 +21,7 @@ from sweep.files import Folder
 from sweep.plan import Plan, made_up, plan
 from sweep.progress import Lines, Progress, duration
 from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken, by_reason
-from sweep.report.write import conclude
+from sweep.report.write import begin, conclude
 from sweep.run import finished, run
 from sweep.workshop import Workshop
 
@@ -47,6 +47,7 @@ def sweep(configs: Sequence[Mapping[str, Any]]) -> None:
     planned = plan(configs, workshop)
     show_asked(planned)
     announce(planned)
+    begin(planned.outputs, planned.name, planned.cells)
     failures: dict[str, str] = {}
     ended: OutOfSpace | Broken | None = None
     try:

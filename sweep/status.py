@@ -1,7 +1,8 @@
 """`python -m sweep.status [outputs]`: where every cell of the sweeps below a folder stands.
 
-Read from the result files and from the files by which processes hold cells; SLURM is asked where it
-is there, for what only it knows: jobs that wait, and jobs that ended before they could say why.
+Read from the sweeps' lists of their cells, from the result files and from the files by which
+processes hold cells; SLURM is asked where it is there, for what only it knows: jobs that wait, and
+jobs that ended before they could say why.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from sweep.attempt import Attempt, latest, spent
 from sweep.explain import in_one_line
 from sweep.files import Folder
 from sweep.progress import duration
+from sweep.report import entries
 from sweep.submitted import Submission, submissions
 
 State = Literal["done", "running", "queued", "failed", "missing"]
@@ -41,6 +43,8 @@ HELP = {
     "COMPLETING": "its node does not let go of it; the same command submits it again",
 }
 """What to do about a job that could not say itself why it ended."""
+
+DAMAGED = "its cell.yaml is damaged; the sweep's command makes it again"
 
 
 @dataclass(frozen=True)
@@ -67,32 +71,32 @@ class Standing:
 
 
 def standings(outputs: Path, only: Mapping[str, Mapping[str, Any]] | None = None) -> list[Standing]:
-    """Every cell that was begun or submitted below `outputs`, in the order of the names.
+    """Every cell that was planned, begun or submitted below `outputs`, in the order of the names.
 
     Args:
         outputs: the folder.
         only: the cells that are asked for, by id, as `Cell.described` gives them: with the
             metrics and the `keep` of now; None: all, with those of then.
     """
-    begun = _begun(outputs) if only is None else {}
+    known = _planned(outputs)
+    known |= _begun(outputs) if only is None else {}
     given: dict[str, list[Submission]] = {}
     for submission in submissions(outputs):
         for cell in submission.cells:
             given.setdefault(cell["id"], []).append(submission)
-            begun[cell["id"]] = {**begun.get(cell["id"], {}), **cell}
-    cells = begun if only is None else only
+            known[cell["id"]] = {**known.get(cell["id"], {}), **cell}
+    cells = known if only is None else only
     found = {id: _done(outputs, cell) for id, cell in cells.items()}
-    known = slurm.jobs(
+    jobs = slurm.jobs(
         submission.job
         for id, done in found.items()
         for submission in given.get(id, [])
         if done is None and submission.launcher == "slurm"
     )
     listed = [
-        done or _standing(outputs, cells[id], given.get(id, []), known)
-        for id, done in found.items()
+        done or _standing(outputs, cells[id], given.get(id, []), jobs) for id, done in found.items()
     ]
-    shown = told_apart({s.id: (s.name, begun.get(s.id, {}).get("config", {})) for s in listed})
+    shown = told_apart({s.id: (s.name, known.get(s.id, {}).get("settings", {})) for s in listed})
     listed = [replace(standing, shown=shown[standing.id]) for standing in listed]
     listed += _nameless(outputs, found) if only is None else []
     return sorted(listed, key=lambda standing: standing.name)
@@ -131,49 +135,49 @@ def told_apart(cells: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, 
     """Names of cells, by id; of those with one label, with the settings by which they differ.
 
     Args:
-        cells: by id, name and configuration, which may be empty.
+        cells: by id, name and settings (`Entry.settings`), which may be unknown: empty.
     """
     alike: dict[str, list[str]] = {}
     for id, (name, _) in cells.items():
         alike.setdefault(name.rpartition("-")[0], []).append(id)
     found: dict[str, str] = {}
     for ids in alike.values():
-        flat = {id: dict(_flat(cells[id][1])) if len(ids) > 1 else {} for id in ids}
-        names = dict.fromkeys(name for settings in flat.values() for name in settings)
-        differ = [n for n in names if len({str(own.get(n)) for own in flat.values()}) > 1]
-        for id, own in flat.items():
-            settings = " ".join(f"{name}={own[name]}" for name in differ if name in own)
-            found[id] = cells[id][0] + (f" ({settings})" if settings else "")
+        told = [cells[id][1] for id in ids if cells[id][1]]
+        names = dict.fromkeys(name for settings in told for name in settings)
+        differ = [n for n in names if len({str(own.get(n)) for own in told}) > 1]
+        for id in ids:
+            name, own = cells[id]
+            settings = " ".join(f"{n}={own[n]}" for n in differ if own.get(n) is not None)
+            found[id] = name + (f" ({settings})" if settings else "")
     return found
 
 
-def _flat(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings that may change a cell's weights, by dotted name."""
-    left = [(group, config.get(group)) for group in ("model", "method", "sparsity", "calib")]
-    while left:
-        name, node = left.pop(0)
-        if isinstance(node, Mapping):
-            left = [(f"{name}.{key}", inner) for key, inner in node.items()] + left
-        elif node is not None:
-            yield name, node
+def _planned(outputs: Path) -> dict[str, dict[str, Any]]:
+    """Cells of the sweeps' lists."""
+    return {
+        e.id: {"id": e.id, "name": e.name, "metrics": e.asked, "settings": e.settings}
+        for own in entries.lists(outputs).values()
+        for e in own
+    }
 
 
 def _begun(outputs: Path) -> dict[str, dict[str, Any]]:
     """Cells that have a folder, with what was asked of them last."""
     found: dict[str, dict[str, Any]] = {}
     for file in sorted(outputs.glob("cells/*/cell.yaml")):
-        said = Folder(outputs, file.parent.name).cell()
-        if said is not None:
-            found[said["id"]] = {**said, "name": file.parent.name, "keep": said["config"]["keep"]}
+        folder = Folder(outputs, file.parent.name)
+        if (said := folder.cell()) is not None:
+            settings = entries.begun(folder, said).settings
+            about = {"name": file.parent.name, "keep": said["config"]["keep"], "settings": settings}
+            found[said["id"]] = {**said, **about}
     return found
 
 
 def _nameless(outputs: Path, known: Iterable[str]) -> list[Standing]:
     """Folders of cells that do not say which, and of which nobody else does."""
     ends = {id[:8] for id in known}
-    why = "its cell.yaml is damaged; the sweep's command makes it again"
     return [
-        Standing(file.parent.name, file.parent.name, "failed", why, shown=file.parent.name)
+        Standing(file.parent.name, file.parent.name, "failed", DAMAGED, shown=file.parent.name)
         for file in sorted(outputs.glob("cells/*/cell.yaml"))
         if file.parent.name[-8:] not in ends
     ]
@@ -220,6 +224,8 @@ def _standing(
             return Standing(id, name, "queued", queued, job)
     if failure is not None:
         return Standing(id, name, "failed", f"{failure} ({folder.log})")
+    if (folder.path / "cell.yaml").is_file() and folder.cell() is None:
+        return Standing(id, name, "failed", DAMAGED)
     state, why = _left_undone(outputs, last and last[0], given, known)
     lacking = ", ".join(_lacking(folder, cell))
     return Standing(id, name, state, why if state == "failed" else f"{lacking}{why}")
@@ -331,7 +337,7 @@ def main(words: list[str]) -> None:
     failed = False
     for word in words or ["outputs"]:
         outputs = Path(word)
-        if not (outputs / "cells").is_dir() and not (outputs / "jobs").is_dir():
+        if not any((outputs / name).is_dir() for name in ("cells", "jobs", "reports")):
             sys.exit(f"sweep.status: {word}: holds no cells; give a folder of outputs")
         found = standings(outputs)
         sys.stdout.write("\n".join([*lines(found), summary(found)]) + "\n")

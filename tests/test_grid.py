@@ -27,6 +27,8 @@ from sweep.model.embedded import WEIGHTS
 from sweep.plan import plan
 from sweep.progress import Progress
 from sweep.refusal import Failed, OutOfSpace, Refusal
+from sweep.report import entries
+from sweep.status import standings, summary
 from sweep.workshop import Workshop
 
 Frozen = Callable[..., dict[str, Any]]
@@ -202,11 +204,11 @@ class TestSweep:
         self, configs: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sweep(configs)
-        before = {cell: snapshot(cell) for cell in cells(tmp_path)}
+        before = snapshot(tmp_path / "outputs")
         monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("a model was loaded"))
         monkeypatch.setattr(Workshop, "tokenizer", lambda *_: pytest.fail("data were read"))
         sweep(configs)
-        assert {cell: snapshot(cell) for cell in cells(tmp_path)} == before
+        assert snapshot(tmp_path / "outputs") == before
 
     def test_a_metric_added_later_computes_only_itself(self, small: Frozen, tmp_path: Path) -> None:
         sweep([small("method=wanda", "metric=[perplexity]")])
@@ -340,6 +342,12 @@ class TestSweep:
         (dense,) = cells(tmp_path)
         before = snapshot(dense)
         assert "metrics/perplexity.json" in before
+        outputs = tmp_path / "outputs"
+        (list_of_cells,) = outputs.glob("reports/*/sweep.json")
+        for lacking in (entries.below(outputs), entries.listed(list_of_cells.parent)):
+            methods = [(one.about["method"], one.status) for one in lacking]
+            assert sorted(methods) == [(n, "missing") for n in ("dense", "sparsegpt", "wanda")]
+        assert summary(standings(outputs)) == "3 missing"
         sweep(configs)
         after = snapshot(dense)
         assert after["metrics/perplexity.json"] == before["metrics/perplexity.json"]

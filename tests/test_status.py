@@ -197,18 +197,19 @@ def test_help_is_help() -> None:
 
 
 def test_cells_of_one_label_are_told_apart_by_their_settings() -> None:
-    def config(**method: str) -> dict[str, Any]:
-        return {"method": {"scope": "all", **method}, "sparsity": {"ratio": 0.5}, "seed": 1}
+    def settings(fault: str) -> dict[str, Any]:
+        return {"method.scope": "all", "method.fault": fault}
 
     cells = {
-        "a": ("tiny-faulty-50-00000001", config(fault="kill")),
-        "b": ("tiny-faulty-50-00000002", config(fault="none")),
-        "c": ("tiny-faulty-60-00000003", config(fault="none")),
+        "a": ("tiny-faulty-50-00000001", settings("kill")),
+        "b": ("tiny-faulty-50-00000002", settings("none")),
+        "c": ("tiny-faulty-60-00000003", settings("none")),
         "d": ("tiny-faulty-60-00000004", {}),
     }
     shown = told_apart(cells)
     assert shown["a"] == "tiny-faulty-50-00000001 (method.fault=kill)"
     assert shown["b"] == "tiny-faulty-50-00000002 (method.fault=none)"
+    assert shown["c"] == "tiny-faulty-60-00000003"  # of the other nothing is known
     assert shown["d"] == "tiny-faulty-60-00000004"
     alone = told_apart({"a": cells["a"]})
     assert alone == {"a": "tiny-faulty-50-00000001"}

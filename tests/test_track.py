@@ -456,7 +456,7 @@ def test_a_sweeps_table_has_the_results_that_it_asks_for_whatever_another_has_as
         return {row["method"]: row["value"] for row in rows if row["metric"] == "tasks/em"}
 
     begun = Journal(dense.progress)
-    begun.begin({"sweep": "b"})  # it runs, and has no list of its cells yet
+    begun.begin({"sweep": "b"})  # and the list of its cells is gone
     assert shown_in("b") == {"dense": 0.25}
     own = [entry for entry in entries.below(outputs) if entry.about["method"] == "dense"]
     write_report(outputs / "reports" / "b", own, formats=("csv",))

@@ -166,7 +166,9 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
     figures = outputs / "reports" / "trial" / "figures"
     assert not there.asked
     assert track.main([str(outputs)]) == 0
-    assert "4 sent, 0 already there, 0 failed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "4 sent, 0 already there, 0 failed" in out
+    assert out.count("sent, and there are no figures: python -m sweep.report draws them\n") == 1
     assert {run.about["jobType"] for run in there.runs.values()} == {
         "dense",
         "wanda",
@@ -200,6 +202,7 @@ def test_what_was_shown_offline_is_sent_once_with_the_figures_of_its_report(
     (added,) = whole.lines[lines:]
     assert "figures/jsd" in added
     assert added["figures/jsd"]["_type"] == "image-file"
+    assert "no figures" not in capsys.readouterr().out
 
 
 def test_a_mirror_that_was_broken_off_is_completed(

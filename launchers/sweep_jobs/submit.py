@@ -22,7 +22,8 @@ from sweep.pack import Pack
 from sweep.plan import Plan, plan
 from sweep.progress import Progress
 from sweep.refusal import Failed, Refusal
-from sweep.report.write import conclude
+from sweep.report import entries
+from sweep.report.write import begin, conclude
 from sweep.slurm import folded
 from sweep.status import Standing, standings, summary, told_apart
 from sweep.submitted import record
@@ -124,13 +125,15 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     todo = [cell for cell in planned.todo if cell.id not in taken]
     made = pack.packs(planned, todo, submitter.cells_per_job)
     if submitter.dry_run:
-        shown = told_apart({cell.id: (cell.name, cell.config) for cell in planned.cells})
+        own = entries.of(planned.cells)
+        shown = told_apart({entry.id: (entry.name, entry.settings) for entry in own})
         for number, one in enumerate(made):
             names = ", ".join(shown[cell.id] for cell in one.cells)
             _print(f"pack {number}: {names}")
         _print(f"dry run: {len(todo)} cells in {submitter.describe(len(made))}; nothing is queued")
         return
     show_asked(planned)
+    begin(planned.outputs, planned.name, planned.cells)
     if made:
         for standing in found:
             if standing.state == "failed":

@@ -1,17 +1,17 @@
 """Every metric by sparsity, or by a setting: what one pays for pruning (matplotlib).
 
 A colour is a method with its calibration set, as in every figure; what else tells lines apart is
-in their dashes. A marker is a pattern. The dense
-level and what is within tolerance of it are drawn in; a point is hollow where the interval of its
-difference to dense crosses the tolerance.
+in their dashes. A marker is a pattern. The dense level and what is within tolerance of it are drawn
+in, for every model with a dash of its own; a point is hollow where the interval of its difference
+to dense crosses the tolerance.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
-from typing import Any
+from itertools import cycle, islice
+from typing import Any, Final
 
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -47,6 +47,8 @@ DASHES: tuple[Any, ...] = (
     *((0, (6, 1, 1, 1, 1, 1)), (0, (8, 3)), (0, (2, 1)), (0, (1, 3))),
 )
 WIDTHS = (1.2, 2.0, 2.8)
+EDGE: Final = ":"
+"""Dash of the tolerance's end, and so of no dense level."""
 BARS = "bars: the 95 % interval over examples; of several seeds, one standard deviation"
 
 
@@ -65,12 +67,13 @@ def curves(table: Rows, paired: Paired, along: str = SPARSITY) -> Iterator[Sketc
     drawn = {m: [x for x in found if _name(x, found) in styles] for m, found in drawn.items()}
     patterns = dict.fromkeys(x.pattern for found in drawn.values() for x in found)
     signs = {pattern: of for pattern, of in markers(table).items() if pattern in patterns}
+    levels = _dashes([line for found in drawn.values() for line in found])
     figure, panels = panelled(len(drawn), width=3.7, height=2.8)
     for axes, (metric, found) in zip(panels, drawn.items(), strict=False):
         beside = _beside(found)
         for line, aside in zip(found, beside, strict=True):
             _line(axes, line, styles[_name(line, found)], signs[line.pattern], aside)
-        _levels(axes, found)
+        _levels(axes, found, levels)
         ends = [y for line in found for point in line.points for y in (point.low, point.high)]
         axes.set_ylabel(unfold(axes, "y", ends, *level(table, metric)), fontsize=7)
         axes.set_title(metric)
@@ -79,7 +82,7 @@ def curves(table: Rows, paired: Paired, along: str = SPARSITY) -> Iterator[Sketc
             axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         else:
             _numbered(axes, [point.place for line in found for point in line.points])
-    handles = _legend(styles, signs, [line for found in drawn.values() for line in found])
+    handles = _legend(styles, signs, levels, [line for found in drawn.values() for line in found])
     keyed(figure, handles, len(drawn))
     said = [
         f"{metric}: " + "; ".join(f"{_said(line, found)} {_listed(line)}" for line in found[:TOLD])
@@ -142,21 +145,30 @@ def _line(axes: Axes, line: Line, style: Style, marker: str, aside: float) -> No
         )
 
 
-def _levels(axes: Axes, found: Sequence[Line]) -> None:
-    """The dense level, and what is within tolerance of it."""
-    levels = dict.fromkeys((line.dense, line.room, line.better) for line in found)
-    for dense, room, better in levels:
+def _dashes(drawn: Sequence[Line]) -> dict[str, Any]:
+    """Of the dense levels, by model."""
+    models = dict.fromkeys(line.model for line in drawn if line.dense is not None)
+    return dict(zip(models, cycle(dash for dash in DASHES if dash != EDGE), strict=False))
+
+
+def _levels(axes: Axes, found: Sequence[Line], dashes: Mapping[str, Any]) -> None:
+    """The dense level of every model, and what is within tolerance of it."""
+    levels = dict.fromkeys((line.model, line.dense, line.room, line.better) for line in found)
+    for model, dense, room, better in levels:
         if dense is None:
             continue
-        axes.axhline(dense, color=GREY, linewidth=0.8)
+        axes.axhline(dense, color=GREY, linewidth=0.8, linestyle=dashes[model])
         if room is not None:
             worst = dense + (room if better == "lower" else -room)
             axes.axhspan(dense, worst, color="#999999", alpha=0.25, linewidth=0)
-            axes.axhline(worst, color=GREY, linewidth=0.8, linestyle=":")
+            axes.axhline(worst, color=GREY, linewidth=0.8, linestyle=EDGE)
 
 
 def _legend(
-    styles: Mapping[str, Style], signs: Mapping[str, str], drawn: Sequence[Line]
+    styles: Mapping[str, Style],
+    signs: Mapping[str, str],
+    levels: Mapping[str, Any],
+    drawn: Sequence[Line],
 ) -> dict[str, Artist]:
     """What colours and dashes, signs, levels and hollow points mean."""
     handles: dict[str, Artist] = {
@@ -164,11 +176,12 @@ def _legend(
         for name, (colour, dash, width) in styles.items()
     }
     handles |= told_patterns(signs)
-    if any(line.dense is not None for line in drawn):
-        handles["dense"] = Line2D([], [], color=GREY, linewidth=0.8)
+    for model, dash in levels.items():
+        name = f"dense {model}" if len({line.model for line in drawn}) > 1 else "dense"
+        handles[name] = Line2D([], [], color=GREY, linewidth=0.8, linestyle=dash)
     if any(line.room is not None for line in drawn):
         handles["within 5 % of dense"] = Patch(
-            facecolor="#999999", alpha=0.4, edgecolor=GREY, linestyle=":"
+            facecolor="#999999", alpha=0.4, edgecolor=GREY, linestyle=EDGE
         )
     if any(line.room and not line.certain(point) for line in drawn for point in line.points):
         handles["hollow: not certain on which side of 5 %"] = Line2D(

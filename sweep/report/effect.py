@@ -7,7 +7,7 @@ What another calibration sample would change is not in it: a bootstrap over thre
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
@@ -54,31 +54,30 @@ class Effect:
 
 
 def effects(table: Rows, paired: Paired) -> list[Effect]:
-    """Every pair of calibration sets, metric by metric.
+    """Every pair of calibration sets that are alike but for one thing, metric by metric.
 
-    What a setting does that has three numbers or more, its curve shows (`frontier.numbers`): sets
-    that both have it are compared where it is the same.
+    What a setting does that has three numbers or more, its curve shows (`frontier.numbers`).
     """
     along = numbers(table)
+    own = [name for name in table.settings if name.startswith("calib.")]
+    others = [name for name in table.settings if name not in own]
     groups: dict[tuple[Any, ...], dict[str, dict[Any, Entry]]] = {}
-    settings: dict[str, tuple[Any, ...]] = {}
+    about: dict[str, Mapping[str, Any]] = {}
     models = model_names(table.entries)
     for row, entry in zip(table.rows, table.entries, strict=True):
         if not entry.about["calib"]:
             continue
-        others = [name for name in table.settings if not name.startswith("calib.")]
-        own = [name for name in table.settings if name.startswith("calib.")]
         weights = entry.about["weights"]
         method = " ".join([str(row["method"]), *named(row, others)])
         key = (weights, models[weights], method, row["sparsity"])
         calib = " ".join([str(row["calib"]), *named(row, own)])
         groups.setdefault(key, {}).setdefault(calib, {})[entry.about["seed"]] = entry
-        settings[calib] = tuple(row[name] for name in along)
+        about[calib] = {name: row[name] for name in ("calib", *own)}
     found: list[Effect] = []
     for key, sets in groups.items():
         for one, other in combinations(sets, 2):
-            both = zip(settings[one], settings[other], strict=True)
-            if any(a != b for a, b in both if "" not in (a, b)):
+            rest = [about[third] for third in sets if third not in (one, other)]
+            if not _comparable(about[one], about[other], rest, along):
                 continue
             seeds = [seed for seed in sets[one] if seed in sets[other]]
             for metric in table.metrics:
@@ -91,9 +90,35 @@ def effects(table: Rows, paired: Paired) -> list[Effect]:
                     figures = _figures(metric, pairs, paired)
                     model, method, sparsity = key[1:4]
                     cells = tuple(entry.name for pair in pairs for entry in pair)
-                    about = (model, method, sparsity, one, other, metric, better)
-                    found.append(Effect(*about, *figures, cells))
+                    names = (model, method, sparsity, one, other, metric, better)
+                    found.append(Effect(*names, *figures, cells))
     return found
+
+
+def _comparable(
+    one: Mapping[str, Any],
+    other: Mapping[str, Any],
+    rest: Sequence[Mapping[str, Any]],
+    along: Sequence[str],
+) -> bool:
+    """Whether what two calibration sets do differently has one reason.
+
+    Sets of two names are compared where the settings that both have are the same. Those of one name
+    are not where a third is between them, like the one in some settings and like the other in all
+    the rest: it tells the settings' effects apart.
+
+    Args:
+        one, other: name and settings of each; '' where it has none of that name.
+        rest: the same of all others.
+        along: settings with a curve of their own.
+    """
+    differ = {
+        name for name in one if one[name] != other[name] and "" not in (one[name], other[name])
+    }
+    if "calib" in differ:
+        return differ == {"calib"}
+    between = any(all(third[name] in (one[name], other[name]) for name in one) for third in rest)
+    return not differ.intersection(along) and not between
 
 
 def _figures(

@@ -11,14 +11,14 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweep.attempt import latest
 from sweep.disk import write
-from sweep.files import Folder
+from sweep.files import EVERYTHING, Folder
 from sweep.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ class Entry:
     Attributes:
         id, name, about: as of `Cell`.
         asked: the metrics that are asked for, with the ids of their settings: a result of other
-            settings or data is not a result of this sweep.
+            settings or data is not a result of this sweep. What the cells were measured with in
+            several ways has a key for each, `tasks@1f2e`, and names of values that end so: what has
+            different names is not compared.
         settings: that may change its weights, by dotted name.
         folder: its files.
-        suffixes: of values' names, by metric, where others among the cells were measured with other
-            settings or data: what has different names is not compared.
     """
 
     id: str
@@ -47,12 +47,11 @@ class Entry:
     asked: Mapping[str, str]
     settings: Mapping[str, Any]
     folder: Folder
-    suffixes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def results(self) -> dict[str, dict[str, Any]]:
-        """The results that are there, by metric."""
-        found = {name: self.folder.metric(name, id) for name, id in self.asked.items()}
+        """The results that are there, as they are asked for."""
+        found = {name: self.folder.metric(_metric(name), id) for name, id in self.asked.items()}
         return {name: result for name, result in found.items() if result is not None}
 
     @cached_property
@@ -69,12 +68,12 @@ class Entry:
     def values(self) -> dict[str, dict[str, Any]]:
         """Every value of every metric, by name; one of a column comes before others of its name.
 
-        Each says of which `metric` it is, and its `name` there.
+        Each says of which result it is, as `metric`, and its `name` there.
         """
         found: dict[str, dict[str, Any]] = {}
         for columns in (True, False):
             for metric, result in self.results.items():
-                suffix = self.suffixes.get(metric, "")
+                suffix = metric.removeprefix(_metric(metric))
                 for name, value in result["values"].items():
                     if name + suffix not in found and (name in result["columns"]) == columns:
                         found[name + suffix] = {**value, "metric": metric, "name": name}
@@ -84,7 +83,7 @@ class Entry:
     def columns(self) -> list[str]:
         """The values that a table shows."""
         return [
-            name + self.suffixes.get(metric, "")
+            name + metric.removeprefix(_metric(metric))
             for metric, result in self.results.items()
             for name in result["columns"]
         ]
@@ -119,9 +118,18 @@ class Entry:
         return max((c for c in corpora if value["name"].endswith(f"_{c}")), key=len, default="")
 
     def rows(self, metric: str) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """The rows behind the values of a metric, by corpus. Read anew: of many cells, they are
+        """The rows behind the values of a result, by corpus. Read anew: of many cells, they are
         more than should be held."""
-        return self.folder.examples(metric, self.asked[metric])
+        return self.folder.examples(_metric(metric), self.asked[metric])
+
+    def file(self, metric: str) -> Path:
+        """Where a result lies."""
+        return self.folder.result_file(_metric(metric), self.asked[metric])
+
+    def rows_file(self, metric: str, corpus: str) -> Path:
+        """Where its rows on a corpus lie."""
+        file = self.folder.rows_file(_metric(metric), self.asked[metric], corpus)
+        return file or self.folder.path
 
     def answers(self) -> Iterable[tuple[str, Mapping[str, Sequence[Mapping[str, Any]]]]]:
         """Metrics that keep what the model has said, with their rows by corpus."""
@@ -174,18 +182,38 @@ def no_cells(folder: Path) -> str:
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """The cells; values of a metric that was measured in several ways have names of their own."""
-    ways: dict[str, set[str]] = {}
+    """The cells; values of a metric that was measured in several ways have names of their own.
+
+    A cell has them in every way in which it was measured and any cell is asked for: what one sweep
+    has asked of the dense model last must not hide what another compares with it.
+    """
+    ways: dict[str, dict[str, None]] = {}
     for entry in entries:
         for metric in entry.results:
-            ways.setdefault(metric, set()).add(entry.asked[metric])
-    return [
-        replace(
-            entry,
-            suffixes={m: f"@{id[:4]}" for m, id in entry.asked.items() if len(ways.get(m, ())) > 1},
-        )
-        for entry in entries
+            ways.setdefault(metric, {})[entry.asked[metric]] = None
+    return [replace(entry, asked=_every_way(entry, ways)) for entry in entries]
+
+
+def _every_way(entry: Entry, ways: Mapping[str, Mapping[str, None]]) -> dict[str, str]:
+    """What a cell is asked for; and what others are, where it has that too."""
+    found = [
+        *entry.asked.items(),
+        *(
+            (metric, id)
+            for metric, ids in ways.items()
+            for id in ids
+            if entry.asked.get(metric) != id and entry.folder.metric(metric, id) is not None
+        ),
     ]
+    return {
+        metric if ways.get(metric, {}).keys() <= {id} else f"{metric}@{id[:4]}": id
+        for metric, id in found
+    }
+
+
+def _metric(name: str) -> str:
+    """Of a result, as it is asked for."""
+    return name.partition("@")[0]
 
 
 def _place(entry: Entry) -> tuple[Any, ...]:
@@ -267,12 +295,14 @@ def listed(report: Path) -> list[Entry]:
 
 
 def lists(outputs: Path) -> dict[str, list[Entry]]:
-    """The cells of every sweep that has a report below a folder of outputs, by the sweep's name.
+    """The cells of every sweep below a folder of outputs, by the sweep's name.
 
     A list that is damaged is left out, which is said.
     """
     found: dict[str, list[Entry]] = {}
     for file in sorted(outputs.glob("reports/*/sweep.json")):
+        if file.parent.name == EVERYTHING:  # is no sweep, and lacks nothing
+            continue
         try:
             found[file.parent.name] = listed(file.parent)
         except Refusal as refusal:
@@ -292,7 +322,8 @@ def made(report: Path) -> Mapping[str, Any]:
 
 
 def write_list(report: Path, entries: Sequence[Entry], made: Mapping[str, Any]) -> None:
-    """`sweep.json`, by which a sweep's report can be made again, and need not be twice.
+    """`sweep.json`, by which a sweep's report can be made again, and need not be twice; left alone
+    where it says so already.
 
     Raises:
         OutOfSpace: the disk is full.
@@ -307,8 +338,10 @@ def write_list(report: Path, entries: Sequence[Entry], made: Mapping[str, Any]) 
         }
         for entry in entries
     ]
-    content = {"made": dict(made), "cells": cells}
-    write(report / "sweep.json", json.dumps(content, indent=1) + "\n")
+    text = json.dumps({"made": dict(made), "cells": cells}, indent=1) + "\n"
+    file = report / "sweep.json"
+    if not file.is_file() or file.read_bytes() != text.encode():
+        write(file, text)
 
 
 def digest(entries: Iterable[Entry]) -> str:

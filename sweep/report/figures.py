@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -36,6 +37,7 @@ from sweep.report.drawn import (
     told_patterns,
 )
 from sweep.report.effect import Effect
+from sweep.report.entries import model_names
 from sweep.report.frontier import numbers, pattern_of
 from sweep.report.layer_maps import maps
 from sweep.report.notes import mark
@@ -119,7 +121,34 @@ def _coefficients(link: Link, *, ends: bool = True) -> Iterator[str]:
 
 
 def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Sketch]:
-    """The first task against each distribution metric of the table, a point per cell."""
+    """The first task against each distribution metric of the table, a point per cell; a figure per
+    model, as the correlations have."""
+    looks = _looks(table)
+    linked = dict.fromkeys(link.model for link in links)
+    models = {
+        weights: name for weights, name in model_names(table.entries).items() if name in linked
+    }
+    for number, (weights, model) in enumerate(models.items()):
+        both = zip(table.rows, table.entries, strict=True)
+        own = [(row, entry) for row, entry in both if row["weights"] == weights]
+        rows, entries = zip(*own, strict=True)
+        yield from _scatter(
+            f"against{number or ''}",
+            model,
+            replace(table, rows=[*rows], entries=entries),
+            [link for link in links if link.model == model],
+            looks,
+        )
+
+
+def _scatter(
+    name: str,
+    model: str,
+    table: Rows,
+    links: Sequence[Link],
+    looks: Mapping[Kind, Mapping[str, Any]],
+) -> Iterator[Sketch]:
+    """Of the cells of one model."""
     tasks = [name for name in table.metrics if name in {link.task for link in links}]
     metrics = [name for name in table.metrics if name in {link.metric for link in links}]
     if not tasks or not metrics:
@@ -128,7 +157,6 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Sketch]:
     cut, metrics = left_out(len(metrics), PANELS, "metrics"), metrics[:PANELS]
     cut += left_out(len(colours(table)), LINES, "methods with their calibration set")
     figure, panels = panelled(len(metrics), width=3.7, height=2.8)
-    looks = _looks(table)
     kinds: dict[Kind, None] = {}
     said: list[str] = []
     for axes, metric in zip(panels, metrics, strict=False):
@@ -150,8 +178,8 @@ def scatter(table: Rows, links: Sequence[Link]) -> Iterator[Sketch]:
             f"{task} of {len(places)} cells, {ranged(heights)}, against {metric}, {ranged(places)}"
         )
     keyed(figure, _key(table, looks, kinds), len(panels))
-    title = f"{task} against the distribution metrics{cut}"
-    yield Sketch("against", title, figure, sentences([*said, "All are in the table"]))
+    title = f"{task} against the distribution metrics, {model}{cut}"
+    yield Sketch(name, title, figure, sentences([*said, "All are in the table"]))
 
 
 def _looks(table: Rows) -> dict[Kind, dict[str, Any]]:
@@ -194,7 +222,13 @@ def forest(table: Rows, effects: Sequence[Effect]) -> Iterator[Sketch]:
         return
     shown = {metric: _largest(found) for metric, found in islice(by_metric.items(), PANELS)}
     longest = max(map(len, shown.values()))
-    widest = min(WIDEST, max(len(e.name) for found in shown.values() for e in found))
+    several = len({effect.model for effect in effects}) > 1
+
+    def called(effect: Effect) -> str:
+        return f"{effect.model} {effect.name}" if several else effect.name
+
+    lengths = [len(called(e)) for found in shown.values() for e in found]
+    widest = min(WIDEST, max(lengths))
     width, height = 2.8 + 0.06 * widest, 0.8 + 0.18 * longest
     figure, panels = panelled(len(shown), width=width, height=height, most=2)
     for axes, (metric, found) in zip(panels, shown.items(), strict=False):
@@ -209,7 +243,7 @@ def forest(table: Rows, effects: Sequence[Effect]) -> Iterator[Sketch]:
                 axes.plot(effect.by_seed, each, "|", markersize=7, color=INK)
             axes.plot([effect.difference], [i], marker="o", markersize=4, color=INK)
         axes.set_yticks(
-            range(len(found)), [clipped(e.name, WIDEST) for e in reversed(found)], fontsize=7
+            range(len(found)), [clipped(called(e), WIDEST) for e in reversed(found)], fontsize=7
         )
         axes.axvline(0, color=GREY, linewidth=0.8)
         axes.set_title(f"{metric} ({found[0].better} is better)")
@@ -219,14 +253,15 @@ def forest(table: Rows, effects: Sequence[Effect]) -> Iterator[Sketch]:
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4))
     said = [
-        f"{metric}: " + "; ".join(f"{e.name} {minus(f'{e.difference:+.3g}')}" for e in found[:TOLD])
+        f"{metric}: "
+        + "; ".join(f"{called(e)} {minus(f'{e.difference:+.3g}')}" for e in found[:TOLD])
         for metric, found in shown.items()
     ]
     title = "Effect of the calibration set"
     if any(len(found) > MOST for found in by_metric.values()):
         title += f"; the {MOST} largest of each metric, all are in calibration.csv"
     title += left_out(len(by_metric), PANELS, "metrics")
-    if any(len(e.name) > WIDEST for found in shown.values() for e in found):
+    if max(lengths) > WIDEST:
         title += "; names with … are whole in the numbers below and in calibration.csv"
     yield Sketch("calibration", title, figure, sentences(said))
 

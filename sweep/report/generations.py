@@ -72,15 +72,17 @@ def exchanges(entries: Sequence[Entry], most: int) -> tuple[list[Exchange], int,
 
 
 def _of(entry: Entry) -> list[Exchange]:
-    """Every question of a cell once, with the scores of all metrics that have asked it."""
-    found: dict[tuple[str, str, str], Exchange] = {}
+    """Every question of a cell, once with the same two answers: then with the scores of all metrics
+    that have asked it. What was answered otherwise, at another length say, has its own."""
+    found: dict[tuple[str, ...], Exchange] = {}
     for metric, rows in entry.answers():
         for corpus, examples in rows.items():
             for line, row in enumerate(examples, start=1):
                 if "dense_answer" not in row:
                     continue
                 one = _exchange(entry, metric, corpus, line, row)
-                key = (corpus, one.prompt, one.gold)
+                said = (str(row[name]) for name in ("prompt", "gold", "dense_answer", "answer"))
+                key = (corpus, *said)
                 before = found.get(key)
                 if before is None:
                     found[key] = one

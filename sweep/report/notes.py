@@ -31,8 +31,7 @@ def measured_on(entries: Iterable[Entry], columns: Collection[str] | None = None
     found: dict[str, None] = {}
     for entry in entries:
         for name, data in _shown(entry, columns):
-            called = name + entry.suffixes.get(name, "")
-            line = f"{called}: {_amount(data)} of {data['corpus']} ({data['source']})"
+            line = f"{name}: {_amount(data)} of {data['corpus']} ({data['source']})"
             found[line + _lost(data)] = None
     return list(found)
 

@@ -183,9 +183,7 @@ def _fitting_answers(entries: Sequence[Entry], room: int, folder: Path) -> dict[
 
     @cache
     def link(cell: str, metric: str, corpus: str) -> str:
-        entry = by_name[cell]
-        file = entry.folder.rows_file(metric, entry.asked[metric], corpus)
-        return _link(folder, file or entry.folder.path)
+        return _link(folder, by_name[cell].rows_file(metric, corpus))
 
     kept: list[dict[str, Any]] = []
     for one in found:
@@ -271,7 +269,7 @@ def _target(entry: Entry, record: Mapping[str, Any]) -> Path:
     """What is behind a record."""
     value = entry.values.get(record.get("metric", ""))
     if value is not None:
-        return entry.folder.result_file(value["metric"], entry.asked[value["metric"]])
+        return entry.file(value["metric"])
     return entry.folder.path / str(record.get("file", ""))
 
 
@@ -293,8 +291,7 @@ def _value(
     link = None
     if not table.mean:
         entry = by_name[row["cell"]]
-        metric = entry.values[name]["metric"]
-        link = _link(folder, entry.folder.result_file(metric, entry.asked[metric]))
+        link = _link(folder, entry.file(entry.values[name]["metric"]))
     return {
         "raw": f"{value:.8g}",
         "shown": minus(shown),

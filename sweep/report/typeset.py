@@ -87,6 +87,11 @@ def markdown(table: Rows) -> str:
     return _render(table, markdown=True, width=1000)
 
 
+def verbatim(said: Any) -> str:
+    """A name or a message in Markdown: on one line, and no sign of it means anything."""
+    return re.sub(r"[\\`*\[\]<>|~&#$]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(str(said).split()))
+
+
 def digits(value: float) -> str:
     """Four significant digits, but of shares and small divergences no more than mean something."""
     if abs(value) >= 1:
@@ -162,11 +167,10 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool, signs: Signs | No
     between = " " if markdown else "\n"
     grid = Table(box=box.MARKDOWN if markdown else box.SIMPLE_HEAD)
     for name in shown:
-        grid.add_column(name, no_wrap=True)
+        grid.add_column(verbatim(name) if markdown else name, no_wrap=True)
     for name in columns:
-        grid.add_column(
-            name if markdown else name.replace("_", between), justify="right", no_wrap=True
-        )
+        head = verbatim(name) if markdown else name.replace("_", between)
+        grid.add_column(head, justify="right", no_wrap=True)
     if unfinished:
         grid.add_column("status", no_wrap=True)
     for row in table.rows:
@@ -175,7 +179,7 @@ def _grid(table: Rows, columns: Sequence[str], markdown: bool, signs: Signs | No
             for name in columns
         ]
         status = [row["status"].split(":")[0]] if unfinished else []
-        about = [_cell(row[name]) if markdown else str(row[name]) for name in shown]
+        about = [(verbatim if markdown else str)(row[name]) for name in shown]
         grid.add_row(*about, *cells, *status)
     return grid
 
@@ -232,8 +236,3 @@ def _against(
 def _width() -> int:
     """Of the terminal; where there is none, of a wide one."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
-
-
-def _cell(value: Any) -> str:
-    """What is in a cell of Markdown ends neither the cell nor the line."""
-    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -12,6 +12,7 @@ outputs/reports/<sweep>/sweep.json          which cells the sweep has
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweep.disk import replacing, write
+from sweep.disk import replacing, write, writing
 from sweep.refusal import OutOfSpace
 from sweep.report import (
     effect,
@@ -39,6 +40,8 @@ from sweep.report.paired import Paired
 if TYPE_CHECKING:
     from sweep.cell import Cell
 
+log = logging.getLogger("sweep")
+
 FORMATS = {
     "html": "report.html",
     "csv": "results.csv",
@@ -48,7 +51,7 @@ FORMATS = {
 BEHIND = ("tolerance.csv", "correlations.csv", "calibration.csv", "layers.csv")
 """What comes with the page, beside the figures."""
 
-FORM = 9
+FORM = 10
 """Raised when a report of the same results looks different, so that none of an older form is left.
 """
 
@@ -77,6 +80,22 @@ class Written:
         lines += [f"report: {file}" for file in pages]
         gone = ", ".join(self.removed)
         return lines + ([f"removed, of older results or other options: {gone}"] if gone else [])
+
+
+def begin(outputs: str, name: str, cells: Iterable[Cell]) -> None:
+    """The beginning of a sweep: the list of its cells. However it is stopped, what it lacks is
+    known.
+
+    Args:
+        outputs, name, cells: see `conclude`.
+    """
+    folder = Path(outputs) / "reports" / name
+    try:
+        with writing(below := Path(outputs) / "cells"):
+            below.mkdir(parents=True, exist_ok=True)  # beside it, a list is not taken for a copy
+        entries.write_list(folder, entries.of(cells), entries.made(folder))
+    except OutOfSpace as full:  # the cells may find room all the same
+        log.warning("report: %s", full)
 
 
 def conclude(outputs: str, name: str, cells: Iterable[Cell], *, page: bool) -> str:
@@ -119,11 +138,13 @@ def write_report(
 ) -> Written:
     """Write what was asked for; what is there of other formats goes if it is of older results, or
     of another baseline, other columns or means: no two tables of a folder contradict each other.
+    A page, which has means too, stays where only they differ.
 
     Args:
         folder: of the report.
         found: the cells.
-        formats: some of `FORMATS`; a page comes with the CSV, to which it refers.
+        formats: some of `FORMATS`; a page, new or one that stays, comes with the CSV, to which it
+            refers.
         baseline, columns: see `sweep.report.table.rows`.
         mean: tables have a row per cell, or over seeds; the page has both.
         paired: knows what has been resampled already.
@@ -132,11 +153,13 @@ def write_report(
         OutOfSpace: the disk is full.
         Refusal: see `sweep.report.table.rows`.
     """
-    formats = {*formats, "csv"} if "html" in formats else set(formats)
-    files = [folder / FORMATS[kind] for kind in FORMATS if kind in formats]
     of: dict[str, Any] = {"form": FORM, "results": entries.digest(found)}
     of |= {"columns": list(columns), "baseline": baseline, "mean": mean}
     last = entries.made(folder)
+    there = (folder / FORMATS["html"]).is_file()
+    stays = there and "html" not in formats and {**last.get("of", {}), "mean": mean} == of
+    formats = {*formats, "csv"} if stays or "html" in formats else set(formats)
+    files = [folder / FORMATS[kind] for kind in FORMATS if kind in formats]
     same = (last.get("of"), last.get("formats")) == (of, sorted(formats))
     if same and all((folder / name).is_file() for name in last["files"]):
         return Written(files, last["signs"])
@@ -148,14 +171,15 @@ def write_report(
         write(folder / FORMATS["csv"], typeset.csv(shown))
     if "md" in formats:
         below = [*typeset.legend(shown), *notes.notes(found, rows.metrics)]
-        listed = "".join(f"- {note}\n" for note in below)
-        text = f"# {folder.name}\n\n{typeset.markdown(shown)}\n{listed}"
+        listed = "".join(f"- {typeset.verbatim(note)}\n" for note in below)
+        text = f"# {typeset.verbatim(folder.name)}\n\n{typeset.markdown(shown)}\n{listed}"
         write(folder / FORMATS["md"], text)
     if "tex" in formats:
         write(folder / FORMATS["tex"], latex.latex(shown, folder.name))
     behind = _page(folder, rows, paired) if "html" in formats else []
     names = [*(FORMATS[kind] for kind in FORMATS if kind in formats), *behind]
-    removed = [] if last.get("of") == of else _remove_others(folder, names)
+    kept = [*names, FORMATS["html"], *BEHIND] if stays else names
+    removed = [] if last.get("of") == of else _remove_others(folder, kept)
     signs = _signs(rows)
     made = {"of": of, "formats": sorted(formats), "files": names, "signs": signs}
     entries.write_list(folder, found, made)

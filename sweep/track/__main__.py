@@ -130,6 +130,8 @@ def main(words: list[str]) -> int:
             shown, wrong = sending[task], task.exception()
             failed += wrong is not None
             what = "sent" if wrong is None else f"failed: {server.in_words(wrong)}"
+            if wrong is None and shown.kind == "sweep" and not shown.figures:
+                what += ", and there are no figures: python -m sweep.report draws them"
             _say(f"[{number}/{len(todo)}] {shown.name}-{shown.id[:8]}: {what}")
             if wrong is not None and not server.answers(CALL):
                 pool.shutdown(wait=True, cancel_futures=True)

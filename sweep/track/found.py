@@ -31,8 +31,8 @@ class Found:
     Attributes:
         outputs: the folder.
         cells: of which there is a cell.yaml.
-        lists: the cells of each sweep that has ended once, by its name: with the results that it
-            asks for. A cell.yaml says what was asked for last, which may have been another sweep.
+        lists: the cells of each sweep, by its name, with the results that it asks for. A cell.yaml
+            says what was asked for last, which may have been another sweep.
         only: the sweep that was asked for; None: all.
     """
 
@@ -51,7 +51,7 @@ class Found:
         report, only = report_in(folder), None
         outputs = folder if report is None else report.parent.parent
         if report is None or report.name == EVERYTHING:
-            known = {name: own for name, own in lists(outputs).items() if name != EVERYTHING}
+            known = lists(outputs)
         else:
             only, known = report.name, {report.name: listed(report)}
         chosen = None if only is None else {entry.name for entry in known[only]}
@@ -83,7 +83,7 @@ class Found:
         return None if entries is None else of_sweep(name, self.outputs, entries)
 
     def _members(self) -> dict[str, Sequence[Entry]]:
-        """The cells of every sweep: as its list has them; until there is one, by their journals."""
+        """The cells of every sweep: as its list has them; if there is none, by their journals."""
         found = {name: entries for name, entries in self.lists.items() if self._begun(entries)}
         running: dict[str, list[Entry]] = {}
         for said, folder in self.cells:

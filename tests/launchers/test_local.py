@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 from sweep.grid import sweep
+from sweep.report import entries
+from sweep.status import standings, summary
 from sweep_jobs import local
+from sweep_jobs.submit import submit
 from tests.commands import forked
 
 GRID = (
@@ -112,6 +115,22 @@ def test_killed_processes_are_seen_and_their_cells_started_again(tmp_path: Path)
     again = run(tmp_path, *start)
     assert again.returncode == 0, again.stderr
     assert status(tmp_path).endswith("2 done\n")
+
+
+def test_what_is_submitted_is_listed_before_a_cell_has_begun_and_a_dry_run_writes_nothing(
+    tmp_path: Path, frozen: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local.LocalJobs, "submit", lambda *_: iter(()))  # jobs that never come
+    configs = [
+        frozen(f"method={name}", *GRID[2:5], "name=trial") for name in ("wanda", "sparsegpt")
+    ]
+    outputs = tmp_path / "outputs"
+    for dry_run in (True, False):
+        submit(configs, "sweep_jobs.local.LocalJobs", {"wait": False, "dry_run": dry_run})
+        assert (outputs / "reports").exists() != dry_run
+    assert summary(standings(outputs)) == "3 missing"
+    assert [one.status for one in entries.listed(outputs / "reports/trial")] == ["missing"] * 3
+    assert entries.report_in(outputs / "reports/trial") == outputs / "reports/trial"
 
 
 def test_settings_are_checked_by_name(tmp_path: Path) -> None:

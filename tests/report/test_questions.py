@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from scipy import stats
 
+from sweep.files import Folder
 from sweep.numerics.ranks import Correlation
 from sweep.report import (
     curves,
@@ -33,8 +35,9 @@ from sweep.report import (
     table,
     truth,
 )
+from sweep.report.__main__ import main
 from sweep.report.paired import Paired
-from tests.report.conftest import HOSTILE
+from tests.report.conftest import HOSTILE, Page
 
 Write = Callable[..., Path]
 
@@ -433,6 +436,24 @@ def test_sizes_of_a_calibration_set_are_a_curve_and_no_effects_of_each_pair(
     ]
 
 
+def test_an_effect_of_calibration_sets_has_one_reason(
+    write_cell: Write, tmp_path: Path, rows: Callable[[], table.Rows]
+) -> None:
+    for calib in ("c4", "alpaca"):
+        for n_samples in (16, 128):  # two sizes are no curve
+            for packing in ("concat", "pad"):
+                path = write_cell(calib=calib, n_samples=n_samples, also=packing)
+                file = path / "cell.yaml"  # `also` only gave it another id
+                setting = f"    n_samples: {n_samples}\n"
+                text = file.read_text().replace(f"    also: {packing}\n", "    also: x\n")
+                file.write_text(text.replace(setting, f"{setting}    packing: {packing}\n"))
+    found = [one for one in effect.effects(rows(), Paired()) if one.metric == "em"]
+    assert len(found) == 4 + 2 * 4  # each set's namesake; of one name, one setting at a time
+    for one in found:
+        words = zip(one.one.split(), one.other.split(), strict=True)
+        assert sum(a != b for a, b in words) == 1, one.name
+
+
 def test_a_set_without_the_setting_is_compared_with_every_value_of_it(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
@@ -657,6 +678,31 @@ def test_answers_that_disagree_most_come_first_and_flips_are_named(
     assert any(one.flip for one in shown)
 
 
+def test_a_grade_stands_beside_the_answer_that_was_graded_and_no_other(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    folder = Folder.at(write_cell(quality=0.5))
+    said, tasks = folder.cell(), folder.metric("tasks", "t")
+    assert said is not None
+    assert tasks is not None
+    names = ("prompt", "gold", "dense_answer", "answer")
+    first, second = (
+        {name: row[name] for name in names} for row in folder.examples("tasks", "t")["alpaca"][:2]
+    )
+    longer = {**second, "dense_answer": f"{second['dense_answer']} and more"}
+    graded = [{**first, "judge": 8.0}, {**longer, "judge": 3.0}]
+    judge = {**tasks, "settings_id": "j", "values": {}, "columns": []}
+    folder.write_metric("judge", judge, {"alpaca": graded})
+    asked = {**said["metrics"], "judge": "j"}
+    folder.write_cell(said["id"], said["identity"], asked, said["config"], said["about"])
+    shown, total, _ = generations.exchanges(entries.below(tmp_path / "outputs"), 40)
+    assert len(shown) == total == 31  # the second question was answered in two ways
+    found = {(one.prompt, one.dense): {*one.scores} for one in shown}
+    assert found[first["prompt"], first["dense_answer"]] == {"em", "f1", "judge"}
+    assert found[second["prompt"], second["dense_answer"]] == {"em", "f1"}
+    assert found[second["prompt"], longer["dense_answer"]] == {"judge"}
+
+
 def test_of_answers_that_disagree_alike_flips_come_first(
     write_cell: Write, rows: Callable[[], table.Rows]
 ) -> None:
@@ -700,6 +746,43 @@ def test_what_was_measured_in_another_way_has_another_name_and_is_not_compared(
     assert {link.task for link in truth.links(found.entries)} <= {"em@t", "f1@t", "em@u", "f1@u"}
 
 
+def asked_since(path: Path, settings_id: str, **columns: float) -> None:
+    """A cell's tasks are measured once more, with other settings, as another sweep asks."""
+    folder = Folder.at(path)
+    said, first = folder.cell(), folder.metric("tasks", "t")
+    assert said is not None
+    assert first is not None
+    changed = {name: {**first["values"][name], "value": value} for name, value in columns.items()}
+    record = {**first, "settings_id": settings_id, "values": {**first["values"], **changed}}
+    folder.write_metric("tasks", record, folder.examples("tasks", "t"))
+    asked = {**said["metrics"], "tasks": settings_id}
+    folder.write_cell(said["id"], said["identity"], asked, said["config"], said["about"])
+
+
+def test_what_another_sweep_has_asked_since_of_the_dense_model_hides_no_difference_to_it(
+    write_cell: Write, tmp_path: Path
+) -> None:
+    asked_since(write_cell("dense", quality=0.9), "u", em=0.5)
+    write_cell("wanda", quality=0.5)
+    asked_since(write_cell("magnitude", calib=None, quality=0.7), "u")
+    outputs = tmp_path / "outputs"
+    found = table.rows(entries.below(outputs), paired=Paired())
+    dense, magnitude, wanda = found.rows
+    assert (dense["em@u"], dense["em@t"]) == (0.5, 0.9)
+    assert wanda["em@t_vs_dense"] == pytest.approx(wanda["em@t"] - dense["em@t"])
+    assert wanda["em@t_vs_dense_low"] < wanda["em@t_vs_dense"] < wanda["em@t_vs_dense_high"]
+    assert "em@u" not in wanda
+    assert "em@t" in magnitude  # it has both, too
+    assert magnitude["em@u_vs_dense"] == pytest.approx(magnitude["em@u"] - 0.5)
+    assert "no dense" not in str(frontier.tolerances(found, Paired()))
+    assert main([str(outputs), "--html"]) == 0
+    page = outputs / "reports/all/report.html"
+    links = [unquote(link) for link in Page(page).attributes("a", "href")]
+    for file in ("metrics/tasks.json", "metrics/tasks@t.json"):
+        assert any(link.endswith(f"{magnitude['cell']}/{file}") for link in links), file
+    assert all((page.parent / link).exists() for link in links if link.startswith("../"))
+
+
 def test_settings_that_differ_are_shown_and_only_equal_ones_are_compared(
     write_cell: Write, tmp_path: Path, rows: Callable[[], table.Rows]
 ) -> None:
@@ -724,6 +807,42 @@ def test_models_of_one_name_are_told_apart(
     found = rows()
     assert len({link.model for link in truth.links(found.entries)}) == 2
     assert sum(found.best(row, "em") for row in found.rows) == 2
+
+
+def test_every_figure_names_the_model_where_there_are_several(
+    write_cell: Write, rows: Callable[[], table.Rows]
+) -> None:
+    for model, worse in (("small", 0.2), ("large", 0.0)):
+        write_cell("dense", model=model, quality=1.0 - worse)
+        for i in range(6):
+            for calib in ("c4", "alpaca"):
+                label, quality = f"{10 * (i + 1)}%", 0.9 - i / 10 - worse
+                write_cell("wanda", label, calib, model=model, quality=quality)
+    found = rows()
+    links, effects = truth.links(found.entries), effect.effects(found, Paired())
+    (forest,) = figures.forest(found, effects)
+    for axes in forest.figure.axes:
+        labels = [label.get_text() for label in axes.get_yticklabels()]
+        assert len(set(labels)) == len(labels) == 12
+        assert {label.split()[0] for label in labels} == {"small", "large"}
+    assert "small wanda 10%: alpaca less c4" in forest.alternative
+    scatters = list(figures.scatter(found, links))
+    assert [one.name for one in scatters] == ["against", "against1"]
+    assert [one.title.split(", ")[1] for one in scatters] == ["large", "small"]
+    for one, worse in zip(scatters, (0.0, 0.2), strict=True):
+        points = [line.get_ydata() for line in one.figure.axes[0].lines]
+        assert sum(map(len, points)) == 13
+        assert max(y for ys in points for y in ys) == pytest.approx(1 - worse, abs=0.05)
+    (sketch,) = curves.curves(found, Paired())
+    handles = _legend(sketch.figure)
+    dashes = [handles[f"dense {model}"].get_linestyle() for model in ("large", "small")]
+    assert dashes == ["-", "--"]
+    levels = {
+        line.get_linestyle(): line.get_ydata()[0]
+        for line in sketch.figure.axes[1].lines
+        if line.get_color() == drawn.GREY
+    }
+    assert levels["-"] > levels["--"]  # the larger's level, and the smaller's
 
 
 def test_a_metric_that_a_line_lacks_is_empty_in_its_own_column(

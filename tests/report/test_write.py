@@ -15,6 +15,7 @@ from statistics import fmean, stdev
 from urllib.parse import unquote
 
 import pytest
+from markdown_it import MarkdownIt
 
 from sweep.attempt import take
 from sweep.report import entries, latex
@@ -126,7 +127,7 @@ def test_no_page_of_older_results_stays_beside_newer_tables(
     assert "older results or other options: report.html, results.md, " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["--baseline", "wanda"], ["--columns", "em"], ["--mean"]])
+@pytest.mark.parametrize("words", [["--baseline", "wanda"], ["--columns", "em"]])
 def test_no_table_with_another_baseline_or_other_columns_stays_beside_a_new_one(
     words: list[str], write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +140,67 @@ def test_no_table_with_another_baseline_or_other_columns_stays_beside_a_new_one(
     left = {file.name for file in (outputs / "reports/all").iterdir()}
     assert left == {"results.csv", "results.tex", "sweep.json"}
     assert "report.html, results.md, tolerance.csv" in capsys.readouterr().out
+
+
+def test_a_page_and_its_figures_stay_where_only_means_are_asked_for(
+    write_cell: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    report = outputs / "reports/all"
+    write_cell("dense", quality=1.0)
+    for seed in (0, 1):
+        write_cell(seed=seed, quality=0.5 + seed / 10)
+    assert main([str(outputs)]) == 0
+    capsys.readouterr()
+    tables = {"results.csv", "results.md", "results.tex", "sweep.json"}
+
+    def page() -> dict[str, bytes]:
+        files = [file for file in report.rglob("*") if file.is_file() and file.name not in tables]
+        return {str(file.relative_to(report)): file.read_bytes() for file in files}
+
+    before = page()
+    assert {"report.html", "tolerance.csv", "figures/curves.png"} <= before.keys()
+    single = (report / "results.csv").read_bytes()
+    for mean in (["--mean"], []):
+        for _ in range(2):
+            assert main([str(outputs), "--latex", *mean]) == 0
+            assert page() == before
+            assert not (report / "results.md").exists()
+            # the page refers to it; no two tables contradict each other
+            assert ((report / "results.csv").read_bytes() == single) == (not mean)
+        said = capsys.readouterr().out
+        assert said.count("removed, of older results or other options: results.md") == bool(mean)
+    write_cell("sparsegpt")
+    assert main([str(outputs), "--latex", "--mean"]) == 0
+    assert page() == {}
+
+
+def test_names_and_messages_mean_nothing_in_markdown(write_cell: Write, tmp_path: Path) -> None:
+    names = [*HOSTILE, "*x* _y_ ~~z~~ `c` &lt; [link](http://x) <http://x> a_model_name"]
+    failed = "ValueError: <img src=x> ![link](http://x) **no**"
+    for name in names:
+        write_cell("dense", model=name, quality=1.0, more=["*f*"])
+    write_cell("wanda", failed=failed, model="tiny")
+    outputs = tmp_path / "outputs"
+    assert main([str(outputs), "--md"]) == 0
+    written = (outputs / "reports/all/results.md").read_text()
+    assert "a_model_name |" in written  # what means nothing anyway stays as it is
+    found = [
+        token
+        for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(written)
+        for token in (block, *(block.children or ()))
+    ]
+    kinds = {token.type for token in found}
+    assert {"table_open", "list_item_open", "heading_open"} <= kinds
+    assert not kinds & {"html_block", "html_inline", "link_open", "image", "code_inline"}
+    assert not kinds & {"em_open", "s_open", "strong_open"}  # one alone is the best of nothing
+    assert sum(token.type == "tr_open" for token in found) == 1 + len(names) + 1
+    lines = ["".join(t.content for t in token.children or ()) for token in found]
+    for name in names:
+        shown = "".join(letter if letter.isprintable() else " " for letter in name)
+        assert " ".join(shown.split()) in lines
+    assert any(failed in line for line in lines)
+    assert "*f*" in lines
 
 
 def test_what_has_become_of_the_layers_makes_the_report_anew(

@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 
 from sweep.cell import make
@@ -208,10 +209,31 @@ def test_means_and_noise_worked_by_hand() -> None:
     assert plain["judge_unparsable"] == pytest.approx(6 / 15)
     assert (found["accuracy"].n, found["accuracy_noise"].n) == (4, 3)
     assert (found["judge_unparsable"].n, found["judge_unparsable"].of) == (15, "replies")
-    alike = {"fluency_noise", "fluency_differs"}  # three that are, and what others are is not known
+    alike = {"fluency_noise"}  # of three questions, and what others have is not known
     assert {name for name, value in found.items() if value.low is None} == alike
     for name in found.keys() - alike:
         assert found[name].low <= found[name].value <= found[name].high
+
+
+def test_few_questions_do_not_make_a_judge_certain() -> None:
+    found = summary([[{"accuracy": 10}] * 2] * 4, ["accuracy"])
+    tail = 0.025 ** (1 / 4)  # Clopper and Pearson's, of four that are all alike
+    grades = found["accuracy"]
+    assert (grades.low, grades.high) == pytest.approx((1 + 9 * tail, 10), abs=1e-6)
+    for name in ("accuracy_differs", "judge_unparsable"):
+        share = found[name]
+        assert (share.value, share.low) == (0, 0)
+        assert share.high == pytest.approx(1 - tail, abs=1e-6)
+
+
+def test_the_interval_of_grades_holds_the_mean_of_which_few_questions_are_drawn() -> None:
+    drawn = np.random.default_rng(0)
+    held = 0
+    for _ in range(100):  # 5 % are graded 1 and the rest 10: in many draws not one
+        rows = [[{"accuracy": 1 if bad else 10}] for bad in drawn.random(20) < 0.05]
+        found = summary(rows, ["accuracy"])["accuracy"]
+        held += found.low <= 0.05 * 1 + 0.95 * 10 <= found.high
+    assert held >= 95
 
 
 def test_without_repeats_there_is_no_noise(judge: Any, measure: Any) -> None:

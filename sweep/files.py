@@ -16,6 +16,7 @@ outputs/cells/<label>-<id8>/cell.yaml              the frozen configuration and 
                                                    keep=model
 outputs/reports/<sweep>/sweep.json                 which cells the sweep has
                        /wandb-run                  id of its run in W&B, written once
+                       /wandb-place.json           where in W&B it was told to go last
                        /report.html, results.csv, … see sweep/report
 outputs/cache/fingerprints.json                    content hashes of models, by file times and sizes
 outputs/cache/<kind>/<key>.json                    what had its price: a judge's replies,

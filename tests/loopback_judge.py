@@ -74,6 +74,20 @@ def gone(handler: Handler) -> None:
     handler.close_connection = True
 
 
+def endless(part: bytes, pause: float = 0.0, status: int = 200) -> Step:
+    """A body that begins and does not end, one part after the other."""
+
+    def step(handler: Handler) -> None:
+        handler.send_response(status)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        while True:
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
+            time.sleep(pause)
+
+    return step
+
+
 def slow(handler: Handler) -> None:
     """The reply comes after a second."""
     time.sleep(1.0)
@@ -113,8 +127,8 @@ class LoopbackJudge:
         return [json.loads(request["messages"][1]["content"]) for request in self.asked]
 
     @contextmanager
-    def listening(self) -> Iterator[LoopbackJudge]:
-        """Answers as long as the context lasts."""
+    def listening(self, port: int = 0) -> Iterator[LoopbackJudge]:
+        """Answers as long as the context lasts; on any port, if none is named."""
         judge = self
 
         class Answering(Handler):
@@ -140,7 +154,7 @@ class LoopbackJudge:
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True  # whoever asked did not wait
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Answering)
+        server = ThreadingHTTPServer(("127.0.0.1", port), Answering)
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         self.address = f"http://127.0.0.1:{server.server_port}/v1"

@@ -68,6 +68,10 @@ WRONG: list[tuple[Sequence[str], str]] = [
         "metric.judge.api_key=***: keys are read from the environment only: OPENAI_API_KEY",
     ),
     (
+        ["metric=[judge]", "metric.judge.key=0123"],
+        "metric.judge.key=***: keys are read from the environment only: OPENAI_API_KEY",
+    ),
+    (
         ["+tracker.api_key=s k(1"],
         "tracker.api_key=***: keys are read from the environment only: WANDB_API_KEY",
     ),

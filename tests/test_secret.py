@@ -12,7 +12,12 @@ from sweep.secret import is_secret, masked
 
 SECRETS = ("api_key", "tracker.api_key", "WANDB_API_KEY", "apiKey", "+hf_token", "model.token")
 SECRETS += ("hydra.launcher.password", "a.client_secret", "access-token")
-OTHERS = ("metric.judge.key", "max_new_tokens", "model.tokenizer", "secret.path", "calib.tokens")
+SECRETS += ("metric.judge.key", "+tracker.key")
+OTHERS = ("calib.key", "max_new_tokens", "model.tokenizer", "secret.path", "calib.tokens")
+OTHERS += ("metric.perplexity.key",)
+
+HASH = "0123456789" * 4
+"""As of a commit, and as W&B's earlier keys."""
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -38,6 +43,13 @@ def test_what_is_no_secret_is_told_as_it_was_typed(name: str) -> None:
         ("quote it: \"a.token='s k 1'\"", 'quote it: "a.token=***"'),
         ("http://a/v1?api_key=sk-1", "http://a/v1?api_key=***"),
         ("first\nPASSWORD=sk-1\nlast", "first\nPASSWORD=***\nlast"),
+        ("quote it: \"metric.judge.key='s k'\"", 'quote it: "metric.judge.key=***"'),
+        ("metric.judge.model=sk-proj-01234567: no", "metric.judge.model=***: no"),
+        ("+a.b='hf_0123456789abcdefghij'", "+a.b='***'"),
+        (f"tracker.entity={HASH}: no", "tracker.entity=***: no"),
+        (f"+wandb={HASH}01: no", "+wandb=***: no"),
+        (f"model.revision={HASH}: no", f"model.revision={HASH}: no"),
+        ("calib.path=/data/sk-learning/hf_a.json", "calib.path=/data/sk-learning/hf_a.json"),
     ],
 )
 def test_a_secret_is_masked_wherever_it_was_typed(said: str, shown: str) -> None:

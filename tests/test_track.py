@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import pytest
@@ -22,11 +24,12 @@ from sweep.model.contents import fingerprint
 from sweep.refusal import Failed
 from sweep.report import entries
 from sweep.report.write import write_report
-from sweep.track import Silent, SilentMirror, WandB, shown
+from sweep.track import Silent, SilentMirror, WandB, server, shown
 from sweep.track.found import Found
 from sweep.track.journal import Journal, layers
 from sweep.track.live import CellMirror
-from sweep.track.shown import RESULTS, of_cell
+from sweep.track.offline import render, runs
+from sweep.track.shown import RESULTS, Shown, Table, of_cell
 from tests.report.conftest import writes
 
 Frozen = Callable[..., dict[str, Any]]
@@ -320,6 +323,49 @@ def test_a_cell_of_which_a_file_was_sent_goes_on_in_another(frozen: Frozen, tmp_
     assert steps == list(range(len(steps)))
     assert len(steps) > len(history_of(records(before))) > 0
     assert "perplexity/perplexity" in summary_of(records(after))
+
+
+def test_a_file_goes_when_the_next_has_come_and_what_a_killed_process_left_goes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.prepare(tmp_path / "wandb")
+    table = Table(("prompt",), [["a"]])
+    first = Shown("0123", "origin", "name", "trial", "dense", {}, tables={"answers": table})
+    render(first, tmp_path, "p", None)
+    (before,) = runs(tmp_path, first.id)
+    left = tmp_path / "wandb" / "making" / f"{gethostname()}-left"
+    copies = tmp_path / "wandb" / "staged" / f"offline-run-20200101_000000-{first.id}"
+    for folder in (left, copies):
+        folder.mkdir()
+        (folder / "lock").touch()
+    seen: list[list[Path]] = []
+    renamed = Path.rename
+
+    def rename(path: Path, target: Path) -> Path:
+        moved = renamed(path, target)
+        seen.append(runs(tmp_path, first.id))
+        return moved
+
+    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(shutil, "rmtree", watched(lambda: seen.append(runs(tmp_path, first.id))))
+    render(replace(first, summary={"sparsity": 0.5}), tmp_path, "p", None)
+    (after,) = runs(tmp_path, first.id)
+    assert after != before
+    assert all(seen)
+    assert summary_of(records(after))["sparsity"] == 0.5
+    assert [*(tmp_path / "wandb" / "making").iterdir()] == []
+    assert [path.name for path in (tmp_path / "wandb" / "staged").iterdir()] == [after.name]
+
+
+def watched(look: Callable[[], None]) -> Callable[..., None]:
+    """What removes a folder, with a look at what is there afterwards."""
+    remove = shutil.rmtree
+
+    def removed(*given: Any, **more: Any) -> None:
+        remove(*given, **more)
+        look()
+
+    return removed
 
 
 def test_an_interrupted_cell_is_not_closed_as_finished(

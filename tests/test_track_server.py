@@ -586,6 +586,25 @@ def test_every_cell_goes_to_the_project_that_it_was_told(
     assert "0 sent, 4 already there, 0 failed" in capsys.readouterr().out
 
 
+def test_cells_that_were_done_before_follow_their_sweep_to_the_server(
+    there: LoopbackWandb, frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = tmp_path / "outputs"
+    small = ("method=dense", "metric=[perplexity]", "metric.perplexity.n_samples=2", "report=table")
+    online = ("tracker=wandb", "tracker.mode=online", "tracker.project=mine", "name=b")
+    sweep([frozen(*small, "tracker=none", "name=a")])
+    sweep([frozen(*small, *online)])
+    assert [run.about["displayName"] for run in there.runs.values()] == ["b"]
+    said = f"1 of 1 cells, done before, are not in mine; `python -m sweep.track {outputs}/reports/b"
+    assert f"{said} --project mine` sends them" in capsys.readouterr().err
+    assert track.main([str(outputs)]) == 0
+    assert "2 sent, 1 already there, 0 failed" in capsys.readouterr().out
+    projects = {run.about["displayName"]: run.project for run in there.runs.values()}
+    assert projects == {"tiny-dense": "mine", "a": "mine", "b": "mine"}
+    sweep([frozen(*small, *online)])
+    assert "are not in" not in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("client")
 def test_the_command_says_in_one_line_what_it_lacks(
     frozen: Frozen, tmp_path: Path, capsys: pytest.CaptureFixture[str]

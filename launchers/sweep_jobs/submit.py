@@ -152,8 +152,7 @@ def _submit(
     submitter: Submitter,
     workshop: Workshop,
 ) -> None:
-    online = tracker.get("mode") == "online"
-    tracker = for_jobs(tracker, submitter.offline)
+    theirs = for_jobs(tracker, submitter.offline)
     stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{platform.node()}-{os.getpid()}"
     users = umask()
     given: list[Given] = []
@@ -166,7 +165,7 @@ def _submit(
     submitted: list[tuple[str, Path]] = []
     with _umask(0o077 if submitter.private else users):
         for number, one in enumerate(made):
-            path = pack.save(one, planned, f"{stamp}-{number:04d}", tracker, workshop)
+            path = pack.save(one, planned, f"{stamp}-{number:04d}", theirs, workshop)
             given.append(Given(path, dense.get(one.dense.id), earlier.get(one.dense.id, ())))
             if one.opens:
                 dense[one.dense.id] = path
@@ -182,9 +181,8 @@ def _submit(
             if submitted:
                 _print_jobs({job for job, _ in submitted})
     _print(f"logs: {folder}")
-    if online and submitter.offline:
-        later = f"python -m sweep.track {planned.outputs}"
-        _print(f"tracker.mode=online: jobs write offline (hydra.launcher.offline); then: {later}")
+    if changed := told_offline(tracker, theirs, planned.outputs):
+        _print(changed)
     _print(f"look: python -m sweep.status {planned.outputs}   (or the same command again)")
 
 
@@ -192,6 +190,14 @@ def for_jobs(tracker: Mapping[str, Any], offline: bool) -> Mapping[str, Any]:
     """The tracker as jobs are to use it: none asks a server, and what is off stays off."""
     asks = offline and tracker.get("mode") in ("online", "auto")
     return {**tracker, "mode": "offline"} if asks else tracker
+
+
+def told_offline(asked: Mapping[str, Any], theirs: Mapping[str, Any], outputs: str) -> str | None:
+    """What to say where jobs use the tracker in another way than it was asked for."""
+    if asked == theirs:
+        return None
+    then = f"jobs write offline (hydra.launcher.offline); then: python -m sweep.track {outputs}"
+    return f"tracker.mode={asked['mode']}: {then}"
 
 
 def _print_jobs(jobs: set[str]) -> None:

@@ -70,7 +70,8 @@ class Judge(Metric[Questions]):
         temperature: of the judge.
         max_reply_tokens: length limit of its reply.
         parallel: requests at a time.
-        timeout_s: seconds without a sign of the endpoint after which a request is given up.
+        timeout_s: seconds after which a request is given up: without a sign of the endpoint, and
+            after its first one without the whole reply.
         retries: of one request.
         max_wait_s: seconds that the endpoint may ask for before each of them; if it asks for more,
             the cell fails.
@@ -232,7 +233,7 @@ class Judge(Metric[Questions]):
                 [given[key] for key in keys & paid], [given[key] for key in keys - paid]
             )
             records.append({**questions.record(), **spent})
-            _warn(name, examples[name])
+            self._warn(name, [*chain(*replies)])
         return Result(values, tuple(columns), records, examples)
 
     def _request(self, row: Instruction, answer: str, repeat: int) -> Request:
@@ -339,6 +340,19 @@ class Judge(Metric[Questions]):
             },
         }
 
+    def _warn(self, corpus: str, replies: Sequence[Mapping[str, Any]]) -> None:
+        """Say how many replies could not be read, what one of them was, and what may help."""
+        lost = [reply for reply in replies if scores(reply["reply"], self.criteria) is None]
+        if not lost:
+            return
+        said = one_line(_said(lost[0]), 100) or "nothing was said"
+        text = "  judge: %d of %d replies on %s are not the scores that were asked for: %s"
+        log.warning(text, len(lost), len(replies), corpus, said)
+        # replies that were kept by earlier versions do not tell
+        if cut := sum(reply.get("cut", False) for reply in lost):
+            text = "  judge: %d of them were cut at max_reply_tokens=%d, which counts what a judge"
+            log.warning(f"{text} thinks, too; raise it", cut, self.max_reply_tokens)
+
     def _example(
         self,
         row: Instruction,
@@ -360,7 +374,7 @@ class Judge(Metric[Questions]):
             "judge": fmean(fmean(grades.values()) for grades in read) if read else None,
             **{c: fmean(grades[c] for grades in read) if read else None for c in self.criteria},
             "scores": found,
-            "replies": [reply.get("instead", reply["reply"]) for reply in replies],
+            "replies": [_said(reply) for reply in replies],
             "kind": row.kind,
             "family": row.family,
             "full": said.full,
@@ -389,15 +403,11 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
+def _said(reply: Mapping[str, Any]) -> str:
+    """What came, whether or not it is a reply."""
+    return str(reply.get("instead", reply["reply"]))
+
+
 def _completed(reply: Mapping[str, Any]) -> bool:
     """Whether there is a message in it; where there is none, there may be one tomorrow."""
     return bool(reply["completed"])
-
-
-def _warn(corpus: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Say how many replies could not be read, and what one of them was."""
-    replies = [pair for row in rows for pair in zip(row["scores"], row["replies"], strict=True)]
-    lost = [said for found, said in replies if found is None]
-    if lost:
-        text = "  judge: %d of %d replies on %s are not the scores that were asked for: %s"
-        log.warning(text, len(lost), len(replies), corpus, one_line(lost[0], 100))

@@ -12,6 +12,9 @@ The length limit of a reply has two names: `max_tokens`, which every endpoint kn
 `max_completion_tokens`, which OpenAI's reasoning models want in its place. They refuse the first
 with status 400 and name the second; from then on they are given that.
 
+A body is read as it comes, for `timeout_s` and up to `LARGEST`: an endpoint that has begun to
+answer may go on for ever.
+
 A chat completion that comes with status 200 is a reply, as hostile as it may be: it is read here
 and not by the client's models, which take every type for what they expect. Whatever else comes with
 that status (a login page, a gateway's excuse) was said by no model, and is an error.
@@ -25,7 +28,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -33,6 +36,9 @@ from sweep.refusal import Refusal
 
 LONGEST = 2_000
 """Characters of a reply; a longer one is no list of scores."""
+
+LARGEST = 2**25
+"""Bytes of a body, from which on it is cut: a model that thinks aloud stays far below."""
 
 SHOWN = 120
 """Characters of what an endpoint says in a refusal."""
@@ -76,14 +82,15 @@ def connected(
 
     Args:
         base_url: of the endpoint, up to /chat/completions.
-        timeout_s: seconds without a sign of the endpoint after which a request is given up.
+        timeout_s: seconds after which a request is given up: without a sign of the endpoint, and
+            after its first one without the whole body.
         count: called with 1 before anything is sent, retries included; may end it by raising.
 
     Raises:
         Refusal: the package or a usable key is missing.
     """
     try:
-        from openai import OpenAI, OpenAIError
+        from openai import APITimeoutError, DefaultHttpxClient, OpenAI, OpenAIError
     except ImportError as error:
         reason = "needs the package openai: pip install 'compression-sweep[judge]'"
         raise Refusal("", "", reason) from error
@@ -92,8 +99,26 @@ def connected(
         def _prepare_request(self, request: Any) -> None:
             count(1)
 
+    class Bounded(DefaultHttpxClient):  # type: ignore[misc]
+        def send(self, request: Any, **how: Any) -> Any:
+            response = super().send(request, **{**how, "stream": True})
+            body, began = bytearray(), time.monotonic()
+            with closing(response):
+                for part in response.iter_bytes():
+                    body += part
+                    if time.monotonic() - began > timeout_s:
+                        raise APITimeoutError(request=request)
+                    if len(body) > LARGEST:
+                        break
+            headers = dict(response.headers)
+            headers.pop("content-encoding", None)  # what was packed is unpacked
+            return type(response)(
+                response.status_code, headers=headers, content=bytes(body), request=request
+            )
+
     try:
-        client = Metered(base_url=base_url, timeout=timeout_s, max_retries=0)
+        http = Bounded(timeout=timeout_s)
+        client = Metered(base_url=base_url, timeout=timeout_s, max_retries=0, http_client=http)
     except OpenAIError:
         client = None
     key = "" if client is None else client.api_key
@@ -112,14 +137,15 @@ def look(client: Any) -> None:
 
     Raises:
         Unreached: it is not there.
-        Refusal: it does not take the key.
+        Refusal: it does not take the key, or breaks off.
     """
     from openai import APIError
 
     try:
         client.models.with_raw_response.list()
     except APIError as error:
-        if not _answers(error) or getattr(error, "status_code", None) in KEYLESS:
+        status = getattr(error, "status_code", None)
+        if status in KEYLESS or (status is None and (_away(error) or not _late(error))):
             raise _refusal(client, "", error, 1, None) from None
 
 
@@ -190,11 +216,14 @@ def _sent(client: Any, request: Mapping[str, Any], name: str) -> bytes:
     return bytes(client.chat.completions.with_raw_response.create(**body).content)
 
 
-def _answers(error: Any) -> bool:
-    """Whether there is somebody, though it may be too late; else there was no connection."""
-    if type(error).__name__ == "APITimeoutError":
-        return type(error.__cause__).__name__ != "ConnectTimeout"
-    return hasattr(error, "status_code")
+def _away(error: Any) -> bool:
+    """Whether there was no connection."""
+    return type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout", "ProxyError")
+
+
+def _late(error: Any) -> bool:
+    """Whether it took too long."""
+    return type(error).__name__ == "APITimeoutError"
 
 
 def _may_pass(error: Any) -> bool:
@@ -234,7 +263,8 @@ def read(body: bytes, key: str) -> dict[str, Any] | None:
 
     Returns:
         `completed`, whether there is a message in it; `reply`, its text, or None and the beginning
-        of what came `instead`; `model`, who it says that it is; `tokens_in` and `tokens_out`.
+        of what came `instead`; `cut`, whether it ends at the length limit; `model`, who it says
+        that it is; `tokens_in` and `tokens_out`.
     """
     try:
         said = json.loads(body)
@@ -247,6 +277,7 @@ def read(body: bytes, key: str) -> dict[str, Any] | None:
     found: dict[str, Any] = {
         "completed": isinstance(_at(said, "choices", 0, "message"), dict),
         "reply": _clean(text, key) if whole else None,
+        "cut": _at(said, "choices", 0, "finish_reason") == "length",
     }
     if not whole:
         other = text if isinstance(text, str) else body.decode(errors="replace")
@@ -269,16 +300,18 @@ def _refusal(client: Any, model: str, error: Any, tries: int, too_long: float | 
     base_url = str(client.base_url).rstrip("/")
     status = getattr(error, "status_code", None)
     said = one_line(_clean(str(error), client.api_key), SHOWN)
+    cause = one_line(_clean(str(error.__cause__ or error), client.api_key), SHOWN)
     after = f"after {tries} {'try' if tries == 1 else 'tries'}"
     if too_long is not None:
         reason = f"asks {after} to wait {too_long:.0f} s ({said}), longer than max_wait_s; raise it"
         reason += ", or come back later"
-    elif not _answers(error):
-        cause = one_line(_clean(str(error.__cause__ or error), client.api_key), SHOWN)
+    elif _away(error):
         reason = f"cannot be reached {after} ({cause}); start it, or run where it can be reached"
         return Unreached("base_url", base_url, f"{reason}; {KEPT}")
-    elif status is None:
+    elif _late(error):
         reason = f"does not answer in time {after}; raise timeout_s, or lower parallel"
+    elif status is None:
+        reason = f"breaks off its answers {after} ({cause}); its own log may say why"
     elif status in KEYLESS:
         reason = f"does not take the key in OPENAI_API_KEY ({said}); export the right one"
     elif status == 404:

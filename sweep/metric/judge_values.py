@@ -12,9 +12,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from sweep.metric.judge_prompt import Criterion
+from sweep.metric.judge_prompt import HIGHEST, LOWEST, Criterion
 from sweep.metric.metric import Value
-from sweep.numerics.bootstrap import interval
+from sweep.numerics.bootstrap import Ends, interval
+
+GRADES, SHARE = (float(LOWEST), float(HIGHEST)), (0.0, 1.0)
+"""Scales: few questions say little of those that they are not, which may be at either end."""
 
 
 def summary(
@@ -39,14 +42,15 @@ def summary(
     ):
         counts = (~np.isnan(own)).sum(1)
         if counts.any():
-            values[name] = _mean(np.nanmean(own[counts > 0], 1), "points")
+            values[name] = _mean(np.nanmean(own[counts > 0], 1), "points", GRADES)
         if (counts > 1).any():
             several = own[counts > 1]
             values[f"{name}_noise"] = _mean(np.nanstd(several, 1), "points")
             differs = np.nanmax(several, 1) > np.nanmin(several, 1)
-            values[f"{name}_differs"] = _mean(differs.astype(float), "1")
+            values[f"{name}_differs"] = _mean(differs.astype(float), "1", SHARE)
     lost = np.isnan(grades[:, :, 0])
-    bounds = interval(lost.sum(1).astype(float), np.full(len(lost), float(lost.shape[1])))
+    counts = np.full(len(lost), float(lost.shape[1]))
+    bounds = interval(lost.sum(1).astype(float), counts, SHARE)
     values["judge_unparsable"] = Value(float(lost.mean()), "1", lost.size, "replies", *bounds)
     return values
 
@@ -57,6 +61,6 @@ def columns_of(values: Mapping[str, Value]) -> list[str]:
     return shown + (["judge_unparsable"] if values["judge_unparsable"].value else [])
 
 
-def _mean(numbers: Float[ndarray, " question"], unit: str) -> Value:
-    bounds = interval(numbers, np.ones(len(numbers)))
+def _mean(numbers: Float[ndarray, " question"], unit: str, scale: Ends | None = None) -> Value:
+    bounds = interval(numbers, np.ones(len(numbers)), scale)
     return Value(float(numbers.mean()), unit, len(numbers), "questions", *bounds)

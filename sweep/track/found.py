@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sweep.disk import json_text, read_json, write
 from sweep.files import EVERYTHING, Folder
 from sweep.report.entries import Entry, begun, listed, lists, report_in
 from sweep.track.journal import Journal
@@ -22,6 +24,19 @@ class Place(NamedTuple):
 
     project: str = "compression-sweep"
     entity: str | None = None
+
+
+def keep_place(place: Place, name: str, outputs: Path) -> None:
+    """Where a sweep was told to go: its cells may have been done before, and told something else.
+
+    Raises:
+        OutOfSpace: the disk takes no more.
+    """
+    write(_place_file(outputs, name), json_text(place._asdict()))
+
+
+def _place_file(outputs: Path, name: str) -> Path:
+    return outputs / "reports" / name / "wandb-place.json"
 
 
 @dataclass(frozen=True)
@@ -69,13 +84,23 @@ class Found:
                 found.setdefault(entry.name, []).append(name)
         return found
 
+    @cached_property
+    def places(self) -> Mapping[str, Place]:
+        """Where sweeps were told to go, by their names."""
+        files = {name: _place_file(self.outputs, name) for name in self.lists}
+        kept = {name: read_json(file, {"project": str}) for name, file in files.items()}
+        return {n: Place(one["project"], one.get("entity")) for n, one in kept.items() if one}
+
     def shown(self) -> Iterator[tuple[Shown, Place]]:
-        """Every cell, then every sweep; where each belongs, as its cells were told."""
+        """Every cell, then every sweep; where each belongs, as it was told, or what it is with."""
         for cell in self.cells:
             said, folder = cell
             yield of_cell(folder, said, self.sweeps.get(folder.path.name, ())), self._place([cell])
         for name, entries in self._members().items():
-            yield of_sweep(name, self.outputs, entries), self._place(self._begun(entries))
+            yield (
+                of_sweep(name, self.outputs, entries),
+                self.places.get(name) or self._place(self._begun(entries)),
+            )
 
     def sweep(self, name: str) -> Shown | None:
         """One sweep; None if it has no cells."""
@@ -99,9 +124,15 @@ class Found:
         return [cell for cell in self.cells if cell[1].path.name in names]
 
     def _place(self, cells: Sequence[Cell]) -> Place:
-        """As the last of the cells was told that was told anything; else of all cells."""
-        for said, _ in (*reversed(cells), *reversed(self.cells)):
-            node = said["config"].get("tracker") or {}
-            if node.get("project"):
-                return Place(node["project"], node.get("entity"))
-        return Place()
+        """As the last of the cells was told that was told anything; else a sweep that lists one of
+        them; else any cell."""
+        listing = (self.sweeps.get(folder.path.name, ()) for _, folder in reversed(cells))
+        sweeps = (self.places.get(name) for names in listing for name in reversed(names))
+        found = chain(map(_told, reversed(cells)), sweeps, map(_told, reversed(self.cells)))
+        return next((place for place in found if place is not None), Place())
+
+
+def _told(cell: Cell) -> Place | None:
+    """Where a cell was told to go, if it was."""
+    node = cell[0]["config"].get("tracker") or {}
+    return Place(node["project"], node.get("entity")) if node.get("project") else None

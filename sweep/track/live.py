@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from sweep.environment import environment
 from sweep.files import Folder
 from sweep.track import offline, server
-from sweep.track.found import Found, Place
+from sweep.track.found import Found, Place, keep_place
 from sweep.track.journal import Journal, layers
 from sweep.track.mirror import Examples, Mirror, SilentMirror, Tracker
 from sweep.track.send import send
@@ -92,20 +92,29 @@ class WandB(Tracker):
 
     def conclude(self, name: str, outputs: Path) -> None:
         """See `Tracker`. Only online: offline `sweep.track` sends it with the cells."""
-        if self.mode not in ("online", "auto") or self._failures:
+        if self.mode == "disabled":
             return
+        place = Place(self.project, self.entity)
         try:
+            keep_place(place, name, outputs)
+            if self.mode == "offline" or self._failures:
+                return
             server.prepare(outputs / "wandb")
             shown = Found.below(outputs).sweep(name) if self._mode(outputs) == "online" else None
             if shown is None:
                 return
             if (lacks := server.login()) is not None:
                 raise RuntimeError(lacks)
-            place = Place(self.project, self.entity)
-            _, has = server.there([shown.id], *place)
+            cells = shown.config["cells"]
+            _, has = server.there([shown.id, *cells], *place)
             if not has.get(shown.id, server.Held()).holds(shown):
                 send(shown, outputs, place, PATIENCE)
                 server.clean(outputs / "wandb")
+            if count := sum(id not in has for id in cells):
+                words = f"{outputs}/reports/{name} --project {self.project}"
+                words += f" --entity {self.entity}" if self.entity else ""
+                text = "W&B: %d of %d cells, done before, are not in %s; `python -m sweep.track %s`"
+                log.warning(f"{text} sends them", count, len(cells), self.project, words)
         except Exception as error:  # noqa: BLE001 - whatever a mirror does, the sweep has ended
             later = LATER.format(outputs)
             log.warning("W&B: the sweep's table: %s; %s", server.in_words(error), later)

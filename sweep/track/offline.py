@@ -2,22 +2,24 @@
 
 `wandb sync` appends to a run what a file of the same id holds. So a cell has one file that it has
 not sent yet, made anew from the cell's folder whenever there is more to show, and whole at any
-moment: the first is there before the cell begins. A file that was sent is left as it is, and the
-next one begins after its last row.
+moment: the first is there before the cell begins, and one that is replaced goes when the next has
+come. A file that was sent is left as it is, and the next one begins after its last row.
 
 outputs/wandb/wandb/offline-run-<time>-<id>/  the client's folder of a run; in `rows` the number of
                                               rows of the history up to its end
 outputs/wandb/staged/<the same>/              copies of its tables, which `wandb sync` reads
+outputs/wandb/making/                         files that are not whole yet
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from sweep.scratch import own_folder
 from sweep.track import server
 from sweep.track.shown import Shown
 
@@ -40,7 +42,7 @@ def render(shown: Shown, outputs: Path, project: str, entity: str | None) -> Non
     place = _free(folder / "wandb", shown.id)
     staged = folder / "staged" / place.name
     before, os.environ["WANDB_DATA_DIR"] = os.environ["WANDB_DATA_DIR"], str(staged)
-    making = Path(tempfile.mkdtemp(dir=folder, prefix=".making-"))
+    making, clear = own_folder(folder / "making")
     try:
         run = server.open_run(
             shown, "offline", making, project=project, entity=entity, patience=15.0, wait=30.0
@@ -51,14 +53,21 @@ def render(shown: Shown, outputs: Path, project: str, entity: str | None) -> Non
         finally:
             run.finish(exit_code=0 if shown.done else 1)
         (made / "rows").write_text(f"{_after(shown)}\n")
-        for path in old:
-            shutil.rmtree(path)
-            shutil.rmtree(folder / "staged" / path.name, ignore_errors=True)
         place.parent.mkdir(exist_ok=True)
         made.rename(place)
+        for path in old:
+            path.rename(making / path.name)  # in one step, and then it is deleted
+        _clear_copies(folder / "staged", shown.id, [path.name for path in runs(outputs, shown.id)])
     finally:
         os.environ["WANDB_DATA_DIR"] = before
-        shutil.rmtree(making, ignore_errors=True)
+        clear()
+
+
+def _clear_copies(staged: Path, id: str, kept: Sequence[str]) -> None:
+    """Those of files that are gone, or were never finished."""
+    for copies in staged.glob(f"offline-run-*-{id}"):
+        if copies.name not in kept:
+            shutil.rmtree(copies, ignore_errors=True)
 
 
 def mark_sent(outputs: Path, shown: Shown) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from statistics import fmean
 from typing import Any
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 
 from sweep.cell import make
@@ -42,6 +44,7 @@ from tests.loopback_judge import (
     body,
     completion,
     cut,
+    endless,
     gone,
     grades,
     says,
@@ -208,10 +211,31 @@ def test_means_and_noise_worked_by_hand() -> None:
     assert plain["judge_unparsable"] == pytest.approx(6 / 15)
     assert (found["accuracy"].n, found["accuracy_noise"].n) == (4, 3)
     assert (found["judge_unparsable"].n, found["judge_unparsable"].of) == (15, "replies")
-    alike = {"fluency_noise", "fluency_differs"}  # three that are, and what others are is not known
+    alike = {"fluency_noise"}  # of three questions, and what others have is not known
     assert {name for name, value in found.items() if value.low is None} == alike
     for name in found.keys() - alike:
         assert found[name].low <= found[name].value <= found[name].high
+
+
+def test_few_questions_do_not_make_a_judge_certain() -> None:
+    found = summary([[{"accuracy": 10}] * 2] * 4, ["accuracy"])
+    tail = 0.025 ** (1 / 4)  # Clopper and Pearson's, of four that are all alike
+    grades = found["accuracy"]
+    assert (grades.low, grades.high) == pytest.approx((1 + 9 * tail, 10), abs=1e-6)
+    for name in ("accuracy_differs", "judge_unparsable"):
+        share = found[name]
+        assert (share.value, share.low) == (0, 0)
+        assert share.high == pytest.approx(1 - tail, abs=1e-6)
+
+
+def test_the_interval_of_grades_holds_the_mean_of_which_few_questions_are_drawn() -> None:
+    drawn = np.random.default_rng(0)
+    held = 0
+    for _ in range(100):  # 5 % are graded 1 and the rest 10: in many draws not one
+        rows = [[{"accuracy": 1 if bad else 10}] for bad in drawn.random(20) < 0.05]
+        found = summary(rows, ["accuracy"])["accuracy"]
+        held += found.low <= 0.05 * 1 + 0.95 * 10 <= found.high
+    assert held >= 95
 
 
 def test_without_repeats_there_is_no_noise(judge: Any, measure: Any) -> None:
@@ -433,10 +457,11 @@ def test_a_wait_that_is_none_is_as_none_was_asked_for(
         (body(b"{}", 401), "base_url", "does not take the key in OPENAI_API_KEY"),
         (body(b'{"error": {"message": "no"}}', 404), "model", "has no such model"),
         (body(b'{"error": {"message": "too long"}}', 400), "base_url", "too long"),
-        (cut, "base_url", "cannot be reached after 2 tries"),
+        (cut, "base_url", r"breaks off its answers after 2 tries \(.+\); its own log may say"),
+        (gone, "base_url", r"breaks off its answers after 2 tries \(.+\); its own log may say"),
         (slow, "base_url", "does not answer in time after 2 tries; raise timeout_s"),
     ],
-    ids=["500", "429", "401", "404", "400", "cut", "slow"],
+    ids=["500", "429", "401", "404", "400", "cut", "gone", "slow"],
 )
 def test_what_does_not_pass_is_one_line_and_what_was_paid_for_is_kept(
     answer: Any, setting: str, reason: str, endpoint: LoopbackJudge, judge: Any, measure: Any
@@ -453,6 +478,69 @@ def test_what_does_not_pass_is_one_line_and_what_was_paid_for_is_kept(
     assert values(measure(judge()))["judge"] == 8
     assert len(endpoint.asked) == 2
     assert [found["answer"] for found in endpoint.material()] == SAID[1:]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_reply_that_only_drips_is_given_up(
+    status: int, endpoint: LoopbackJudge, judge: Any, measure: Any
+) -> None:
+    endpoint.usual = endless(b" ", 0.05, status)
+    began = time.monotonic()
+    with pytest.raises(Refusal, match=r"does not answer in time after 1 try; raise timeout_s"):
+        measure(judge(timeout_s=0.3, retries=0))
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("status", "line"), [(200, "answers, but with no chat completion"), (500, "refuses after 1")]
+)
+def test_a_reply_without_an_end_is_cut(
+    status: int,
+    line: str,
+    endpoint: LoopbackJudge,
+    judge: Any,
+    measure: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judge_endpoint, "LARGEST", 2**20)
+    endpoint.usual = endless(b" " * 2**16, status=status)
+    with pytest.raises(Refusal, match=line):
+        measure(judge(retries=0))
+
+
+def test_a_packed_reply_is_read(endpoint: LoopbackJudge, judge: Any, measure: Any) -> None:
+    packed = gzip.compress(completion(GOOD))
+    endpoint.usual = body(packed, Content_Type="application/json", Content_Encoding="gzip")
+    assert values(measure(judge()))["judge"] == 8
+
+
+def test_replies_that_end_at_their_limit_are_told_with_what_helps(
+    endpoint: LoopbackJudge, judge: Any, measure: Any, logged: Any
+) -> None:
+    choices = [{"message": {"content": ""}, "finish_reason": "length"}]  # it was still thinking
+    endpoint.script.extend([says("", choices=choices)] * 2)
+    measure(judge())
+    assert (
+        "2 of 3 replies on a are not the scores that were asked for: nothing was s" in logged.text
+    )
+    assert "judge: 2 of them were cut at max_reply_tokens=128, which counts what" in logged.text
+    logged.clear()
+    endpoint.usual = says("An 8.")
+    measure(judge(model="other"))
+    assert "asked for: An 8." in logged.text
+    assert "cut" not in logged.text
+
+
+def test_who_breaks_off_is_asked_again_by_the_next_cell(
+    endpoint: LoopbackJudge, judge: Any, subject: Any
+) -> None:
+    endpoint.script.append(cut)
+    metric, asked = judge(retries=0), subject(None)
+    request = metric._request(EXERCISES[0], "Paris", 0)
+    with pytest.raises(Refusal, match="breaks off"):
+        metric._replies(asked, [request])
+    given, paid = metric._replies(asked, [request])
+    assert given.keys() == paid == {request.key}
 
 
 def test_an_endpoint_that_is_down_says_what_to_do(judge: Any, measure: Any) -> None:
@@ -956,16 +1044,14 @@ def test_what_cannot_be_judged_is_refused_before_a_model_is_loaded(
 
 
 @pytest.mark.parametrize("status", [401, 403, None])
-def test_a_judge_that_takes_no_key_or_is_away_is_refused_before_a_model_is_loaded(
+def test_a_judge_that_takes_no_key_or_says_nothing_is_refused_before_a_model_is_loaded(
     status: int | None, endpoint: LoopbackJudge, frozen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Workshop, "bench", lambda *_: pytest.fail("a model was loaded"))
     endpoint.models = gone if status is None else body(f"no {KEY}".encode(), status)
     with pytest.raises(Refusal) as refused:
         sweep([frozen("metric=[judge]", *SMALL, f"metric.judge.base_url={endpoint.address}")])
-    what = (
-        "cannot be reached after 1 try (" if status is None else "does not take the key in OPENAI"
-    )
+    what = "breaks off its answers after 1" if status is None else "does not take the key in OPENAI"
     assert f"metric.judge.base_url={endpoint.address}: {what}" in str(refused.value)
     assert KEY not in str(refused.value)
     assert (endpoint.looks, endpoint.asked) == (1, [])
@@ -1019,16 +1105,19 @@ def test_a_cell_whose_judge_is_down_fails_in_one_line_and_goes_on_later(
 
 
 def test_a_judge_that_went_away_is_waited_for_by_one_cell_and_said_in_one_line(
-    endpoint: LoopbackJudge,
     frozen: Any,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     waits: list[float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = endpoint.address
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/v1"
+    monkeypatch.setattr("sweep.metric.judge.look", lambda client: None)  # it was there
     words = ["metric=[perplexity,judge]", "metric.perplexity.n_samples=2", *SMALL]
     words += [f"metric.judge.base_url={url}", "metric.judge.retries=1", "metric.judge.parallel=1"]
-    endpoint.usual = gone
     configs = [frozen(f"method={name}", *words) for name in ("magnitude", "wanda")]
     with pytest.raises(Failed) as failed:
         sweep(configs)
@@ -1040,10 +1129,10 @@ def test_a_judge_that_went_away_is_waited_for_by_one_cell_and_said_in_one_line(
     assert said.startswith(f"Refusal: metric.judge.base_url={url}: cannot be reached after 2 tries")
     assert len(said) < 250
     assert " ".join(capsys.readouterr().out.split()).count(said) == 1  # below the table
-    assert len(endpoint.asked) == 2  # one question, tried twice by the first cell
+    assert len([wait for wait in waits if wait > 0.1]) == 1  # tried twice, by the first cell
     assert len(list((tmp_path / "outputs/cells").glob("*/metrics/perplexity.json"))) == 3
-    endpoint.usual = grades()
-    sweep(configs)
+    with LoopbackJudge().listening(port):
+        sweep(configs)
     assert len(list((tmp_path / "outputs/cells").glob("*/metrics/judge.json"))) == 3
 
 

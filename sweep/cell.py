@@ -21,12 +21,12 @@ from typing import Any, Literal
 from sweep.build import build
 from sweep.calib.calibration import Calibration
 from sweep.data.source import Origin
-from sweep.data.template import REVISED
+from sweep.data.template import CHATS, REVISED, TODAY
 from sweep.files import EVERYTHING
 from sweep.method.method import Indifferent, Method
 from sweep.metric.metric import Metric
 from sweep.model.checkpoint import Checkpoint
-from sweep.model.contents import code_fingerprint
+from sweep.model.contents import asks_for_the_date, code_fingerprint
 from sweep.refusal import Refusal, under
 from sweep.sparsity.pattern import Pattern
 
@@ -167,7 +167,9 @@ class Cell:
         """Hash of a metric's settings and data: a result with another one is not this result."""
         if metric not in self._metric_ids:
             measured = self.parts.metrics[metric]
-            settings = _without_paths(_meant_by(self.config["metric"][metric], measured))
+            folder = self.parts.checkpoint.folder()
+            settings = _meant_by(self.config["metric"][metric], measured)
+            settings = _without_paths(settings, folder)
             settings = {k: v for k, v in settings.items() if k not in measured.incidental}
             fixed = sorted(_fixed(self.parts.measured_on(metric)), key=lambda one: one["corpus"])
             content = {"measures": MEASURES, "settings": settings, "data": fixed}
@@ -231,7 +233,7 @@ def make(config: Mapping[str, Any], fingerprint: Callable[[Path], str]) -> Cell:
     if parts.calibration is not None:
         data = _fixed(parts.calibrated_on())
         calib = _meant_by(config["calib"], parts.calibration)
-        identity |= {"calib": _without_paths(calib), "data": data}
+        identity |= {"calib": _without_paths(calib, folder), "data": data}
         about["calib"] = parts.calibration.name() or options["calib"]
         label.append(about["calib"])
         if parts.calibration.draws():
@@ -262,16 +264,16 @@ def _fixed(origins: Iterable[Origin]) -> list[dict[str, str]]:
     return [{"corpus": o.corpus, "source": o.source, "revision": o.revision} for o in origins]
 
 
-def _without_paths(node: Any) -> Any:
+def _without_paths(node: Any, folder: Path) -> Any:
     """Without what only leads to the rows: a commit is the same by its branch's name.
 
-    A template counts as what it means now.
+    A template counts as what it means now, to the model in the folder.
     """
     if isinstance(node, Mapping):
         leads = ("path", "revision")
-        kept = {key: _without_paths(value) for key, value in node.items() if key not in leads}
+        kept = {k: _without_paths(value, folder) for k, value in node.items() if k not in leads}
         if "template" in node:
-            kept["template"] = _meant(node["template"])
+            kept["template"] = _meant(node["template"], folder)
         if node.get("_target_") in READING:
             kept["reading"] = READING[node["_target_"]]
         return kept
@@ -288,10 +290,12 @@ def _meant_by(node: Any, built: Any) -> Any:
     return built if is_number and isinstance(node, int | float | str) else node
 
 
-def _meant(template: Any) -> Any:
+def _meant(template: Any, folder: Path) -> Any:
     """A template, or those of several corpora, as they are called in identities."""
     if isinstance(template, Mapping):
-        return {corpus: _meant(one) for corpus, one in template.items()}
+        return {corpus: _meant(one, folder) for corpus, one in template.items()}
+    if template in CHATS and asks_for_the_date(folder):
+        return f"{REVISED.get(template, template)} on {TODAY}"
     return REVISED.get(template, template) if isinstance(template, str) else template
 
 

@@ -18,6 +18,7 @@ from sweep.calib.calibration import Calibration
 from sweep.cell import Cell, Parts, digest, make
 from sweep.data.source import Origin
 from sweep.model import anatomy
+from sweep.model.checkpoint import Checkpoint
 from sweep.model.reading import check_placement, text_config
 from sweep.refusal import Refusal, under
 from sweep.workshop import Workshop
@@ -91,7 +92,7 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
     parts = cell.parts
     with under("model"):
         config = workshop.config(parts.checkpoint)
-        workshop.tokenizer(parts.checkpoint)
+        _check_endings(parts.checkpoint, workshop.tokenizer(parts.checkpoint))
         workshop.check_weights(parts.checkpoint)
     if parts.method.compresses:
         _check_layers(cell, workshop)
@@ -101,6 +102,17 @@ def _check_architecture(cell: Cell, workshop: Workshop) -> None:
         _check_length("calib", parts.calibration.length(), positions)
     for name, metric in parts.metrics.items():
         _check_length(f"metric.{name}", getattr(metric, "seqlen", None), positions)
+
+
+def _check_endings(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    """Raises: Refusal: the tokenizer ends every text, also those that go on: a prompt, a window."""
+    bare, whole = (tokenizer("a", add_special_tokens=also)["input_ids"] for also in (False, True))
+    if whole[len(whole) - len(bare) :] != bare:
+        end = tokenizer.convert_ids_to_tokens(whole[-1])
+        raise checkpoint.wrong(
+            f"its tokenizer puts {end!r} behind every text, so that answers would begin behind an "
+            "end; give a copy whose tokenizer.json has it not in post_processor, by model=local"
+        )
 
 
 def _read_files(cell: Cell, workshop: Workshop) -> None:

@@ -68,6 +68,28 @@ def test_tokens_of_another_vocabulary_are_refused_in_a_metric_too(
         )
 
 
+def test_a_tokenizer_that_ends_every_text_is_refused_and_one_that_begins_it_is_not(
+    checked: Callable[..., None], saved: Callable[..., Path], files: dict[str, Path]
+) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
+    folder = saved("llama", max_position_embeddings=64)
+    file = str(folder / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(file)
+
+    def adds(single: str) -> None:
+        tokens = [("</s>", tokenizer.token_to_id("</s>"))]
+        tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=tokens)
+        tokenizer.save(file)
+
+    adds("</s> $A")
+    checked(*local(folder, files))
+    adds("$A </s>")
+    with pytest.raises(Refusal, match=r"model\.path=.*: its tokenizer puts '</s>' behind every te"):
+        checked(*local(folder, files))
+
+
 def test_windows_longer_than_the_models_positions_are_refused_in_a_metric_too(
     checked: Callable[..., None], tmp_path: Path
 ) -> None:

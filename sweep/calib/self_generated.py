@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Annotated, Any, ClassVar, final
 
 import numpy as np
@@ -24,6 +25,10 @@ from sweep.data.row import Tokens
 from sweep.data.source import Origin, Source
 from sweep.model.finite import culprit
 from sweep.model.offload import entrance
+
+CACHES = ("past_key_values", "cache_params")
+"""What a model may call that by which it need not read a text anew for every token. Not RWKV's
+`state`, by which transformers mixes the sequences of a batch."""
 
 AT_ONCE = 2**14
 """Tokens of sequences that are sampled together: their keys and values fill the device."""
@@ -93,7 +98,7 @@ class SelfGenerated(Calibration):
 
     def origins(self) -> tuple[Origin, ...]:
         """The model, which is in the cell's identity, and the version of the sampling here."""
-        return (Origin("self", "model", "sampling-1", "sampled from the dense model"),)
+        return (Origin("self", "model", "sampling-2", "sampled from the dense model"),)
 
     def length(self) -> int | None:
         """`seqlen`."""
@@ -121,15 +126,23 @@ def sample(
     ids = torch.full((count, time), tokenizer.eos_token_id if first is None else first)
     ids = ids.to(entrance(model))
     mask = torch.ones_like(ids)
-    past = None
+    places = torch.arange(time, device=ids.device).expand(count, -1)
+    takes = signature(model.forward).parameters
+    keeps = any(name in takes for name in CACHES)
+    cache: dict[str, Any] = {}
     for step in range(1, time):
+        new = slice(step - 1 if cache else 0, step)  # all of it, where a model keeps nothing
+        # some do not count the tokens in their cache
+        where = {"position_ids": places[:, new]} if "position_ids" in takes else {}
         said = model(
-            input_ids=ids[:, step - 1 : step],
+            input_ids=ids[:, new],
             attention_mask=mask[:, :step],
-            past_key_values=past,
-            use_cache=True,
+            use_cache=keeps,
+            **where,
+            **cache,
         )
-        past = said.past_key_values
+        cache = {name: said[name] for name in CACHES if said.get(name) is not None}
+        keeps = bool(cache)
         logits = said.logits[:, -1, : len(tokenizer)].cpu().double()
         if (logits.isnan() | logits.isposinf()).any():  # -inf is a token that is never said
             place = culprit(model, ids[:, :step])

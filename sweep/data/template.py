@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any, Literal, NamedTuple
 
 from sweep.data.row import Instruction
@@ -19,6 +20,22 @@ Templates = Template | dict[str, Template]
 
 REVISED = {"chat": "chat-2"}
 """What stands in identities for templates that have once meant something else."""
+
+CHATS: tuple[Template, ...] = ("chat", "chat_thinking")
+"""Those that are the tokenizer's own."""
+
+TODAY = date(2024, 7, 26)
+"""What a chat template that asks for the date is told: some (Llama 3.2's) begin every chat with it,
+and a prompt must be the same tomorrow. It is the one that Llama's takes where none is to be had."""
+
+DIRECTIVES = ("-d", "-m", *"aAbBcCdDeFHIjmMpSTuUVwWxXyY")
+"""Those of `strftime`, without their percent sign, that are known everywhere."""
+
+_CALENDAR = "".join(f"|replace('%{one}', '{TODAY.strftime(f'%{one}')}')" for one in DIRECTIVES)
+
+_DATED = "{% macro strftime_now(form) %}{{ form" + _CALENDAR + " }}{% endmacro %}\n"
+"""What stands before such a template, in place of the function of that name: `transformers` hands
+no function of ours on. The line's end goes with the macro, as its templates are read."""
 
 
 class Answer(NamedTuple):
@@ -104,6 +121,13 @@ def check_template(template: Template, tokenizer: Any) -> None:
         answer(Instruction("Say hello.", "", "Hello."), template, tokenizer)
 
 
+def on_one_day(tokenizer: Any) -> dict[str, str]:
+    """Options of `apply_chat_template`: for a template that asks for the date, it is `TODAY`."""
+    if "strftime_now" not in str(tokenizer.chat_template):
+        return {}
+    return {"chat_template": _DATED + tokenizer.get_chat_template()}
+
+
 def tokenizing(template: Template) -> dict[str, bool]:
     """Options of a tokenizer's call: a chat template brings its first token itself."""
     return {} if template in _TEMPLATES else {"add_special_tokens": False}
@@ -130,6 +154,7 @@ def _chat(turns: list[dict[str, str]], template: Template, tokenizer: Any) -> st
             tokenize=False,
             add_generation_prompt=turns[-1]["role"] == "user",
             enable_thinking=template == "chat_thinking",
+            **on_one_day(tokenizer),
         )
     except Exception as error:  # a template is a program of its own, and fails as it likes
         first = (str(error).splitlines() or [type(error).__name__])[0]

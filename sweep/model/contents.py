@@ -40,6 +40,9 @@ TOKENIZER = (
 )
 """All that says how text becomes tokens, and a conversation a text."""
 
+CHAT_TEMPLATES = ("chat_template*", "tokenizer_config.json")
+"""Those of them in which a chat template may stand."""
+
 CARD = "README.md"
 """What its author says of it."""
 
@@ -54,6 +57,11 @@ def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
     """The files right in a folder that one of the patterns matches, sorted by name."""
     found = {file for pattern in patterns for file in folder.glob(pattern) if file.is_file()}
     return sorted(found)
+
+
+def asks_for_the_date(folder: Path) -> bool:
+    """Whether the chat template is one that puts the date into a chat."""
+    return any(b"strftime_now" in file.read_bytes() for file in matching(folder, CHAT_TEMPLATES))
 
 
 def weight_files(folder: Path) -> list[str]:

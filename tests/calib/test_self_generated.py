@@ -20,6 +20,7 @@ from sweep.progress import Progress
 from sweep.refusal import Refusal
 from sweep.workshop import Workshop
 from tests.conftest import FAMILIES
+from tests.method.test_families import OTHERS
 
 
 class Words:
@@ -52,6 +53,28 @@ def by_the_textbook(model: Any, drawn: torch.Tensor, temperature: float) -> list
             ids.append(next(i for i, sum_ in enumerate(along) if sum_ > number))
         found.append(ids)
     return found
+
+
+OTHER_CACHES: dict[str, dict[str, Any]] = {
+    "falcon_mamba": {"state_size": 4},
+    "mamba": {"state_size": 4},
+    "mamba2": {"state_size": 4, "num_heads": 8, "head_dim": 4, "n_groups": 1},
+    "recurrent_gemma": {"lru_width": 16, "attention_window_size": 4},
+    "rwkv": {"attention_hidden_size": 16},
+}
+"""Families that keep what they have read in other ways than most, or not at all."""
+
+
+@pytest.mark.parametrize("family", [*OTHERS, *OTHER_CACHES])
+def test_every_family_says_what_it_means_when_it_reads_the_whole_text_at_once(
+    family: str, build: Any
+) -> None:
+    model = build(family, **{**OTHERS, **OTHER_CACHES}[family])
+    drawn = torch.rand(3, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    found = sample(model, Words(), drawn, 1e-4)
+    with torch.no_grad():
+        meant = model(input_ids=found, use_cache=False).logits[:, :-1].argmax(-1)
+    assert found[:, 1:].tolist() == meant.tolist()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -204,7 +227,7 @@ def test_what_was_sampled_is_kept_and_taken_again(
 
     first, calibration = weights("one")
     (data,) = calibration["data"]
-    assert (data["corpus"], data["source"], data["revision"]) == ("self", "model", "sampling-1")
+    assert (data["corpus"], data["source"], data["revision"]) == ("self", "model", "sampling-2")
     assert (data["rows"], data["sha256"]) == (6, calibration["sha256"])
     assert (calibration["windows"], calibration["rows"], calibration["tokens"]) == (6, 6, 192)
     assert calibration["seed"] == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from sweep.calib.packing import pack
 from sweep.cell import make
 from sweep.check import check
 from sweep.data.row import Instruction, Text
-from sweep.data.template import Answer, answer, prompt, tokenizing
+from sweep.data.template import DIRECTIVES, TODAY, Answer, answer, prompt, tokenizing
 from sweep.files import Kept
 from sweep.metric.generate import generate
 from sweep.metric.questions import read_questions
@@ -243,3 +245,53 @@ def test_with_and_without_the_template_are_two_cells(frozen: Any) -> None:
         for template in ("alpaca", "unnatural", "chat", "chat_thinking")
     ]
     assert all(one != other for one, other in pairwise(sorted(ids)))
+
+
+DATED = (
+    "  {% if strftime_now is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}\n"
+    "Today Date: {{ day }}\n{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}"
+)
+
+
+def test_a_template_that_asks_for_the_date_is_told_the_same_on_every_day(
+    chatty: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.utils import chat_template_utils
+
+    class ThatDay(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> ThatDay:
+            return cls(TODAY.year, TODAY.month, TODAY.day)
+
+    every = DATED.replace("%d %b %Y", "|".join(f"%{one}" for one in DIRECTIVES))
+    for turns in (DATED, every):
+        chatty.chat_template = turns
+        chat = prompt(ROW, "chat", chatty)
+        with monkeypatch.context() as patched:
+            patched.setattr(chat_template_utils, "datetime", ThatDay)
+            said = [{"role": "user", "content": "Say it.\n\nfox"}]
+            assert chat == chatty.apply_chat_template(said, tokenize=False)
+    chatty.chat_template = DATED
+    assert prompt(ROW, "chat", chatty) == "Today Date: 26 Jul 2024\n[user] Say it.\n\nfox"
+
+
+def test_the_date_is_in_the_identity_of_those_cells_only_in_whose_prompts_it_is(
+    frozen: Any, files: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = files["instructions"]
+    words = ("method=wanda", "calib=local", f"calib.path={rows}", "metric=[tasks]")
+    words += ("metric.tasks.source=local", f"metric.tasks.path={rows}")
+    words += ("model=local", f"model.path={tmp_path / 'model'}")
+
+    def meant(turns: str, template: str) -> tuple[str, str]:
+        (tmp_path / "model" / "chat_template.jinja").write_text(turns)
+        asked = (f"calib.template={template}", f"metric.tasks.template={template}")
+        cell = make(frozen(*words, *asked), lambda folder: "one")
+        return cell.identity["calib"]["template"], cell.metric_id("tasks")
+
+    shutil.copytree(WEIGHTS, tmp_path / "model")
+    assert meant(CHAT, "chat")[0] == "chat-2"
+    assert meant(DATED, "chat")[0] == "chat-2 on 2024-07-26"
+    assert meant(DATED, "chat_thinking")[0] == "chat_thinking on 2024-07-26"
+    assert meant(DATED, "alpaca") == meant(CHAT, "alpaca")
+    assert meant(DATED, "chat")[1] != meant(CHAT, "chat")[1]

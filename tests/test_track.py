@@ -29,7 +29,7 @@ from sweep.track.found import Found
 from sweep.track.journal import Journal, layers
 from sweep.track.live import CellMirror
 from sweep.track.offline import render, runs
-from sweep.track.shown import RESULTS, Shown, Table, of_cell
+from sweep.track.shown import RESULTS, Shown, Table, of_cell, origin_of
 from tests.report.conftest import writes
 
 Frozen = Callable[..., dict[str, Any]]
@@ -366,6 +366,21 @@ def watched(look: Callable[[], None]) -> Callable[..., None]:
         look()
 
     return removed
+
+
+def test_a_copy_of_outputs_is_another_folder_and_one_that_was_moved_is_not(tmp_path: Path) -> None:
+    one, copy, link, moved = (tmp_path / name for name in ("one", "copy", "link", "moved"))
+    first = origin_of(one)
+    shutil.copytree(one, copy)
+    other = origin_of(copy)
+    assert other != first
+    assert (origin_of(one), origin_of(copy)) == (first, other)  # from then on as they are
+    link.symlink_to(one)
+    assert origin_of(link) == first
+    one.rename(moved)
+    assert origin_of(moved) == first
+    (copy / "wandb" / "origin").write_text("0123")  # as earlier versions wrote it
+    assert origin_of(copy) == "0123"
 
 
 def test_an_interrupted_cell_is_not_closed_as_finished(

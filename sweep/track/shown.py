@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sweep.attempt import latest
-from sweep.disk import once
+from sweep.disk import once, write
 from sweep.files import Folder
 from sweep.metric.judge_prompt import CRITERIA
 from sweep.report.entries import Entry
@@ -170,8 +170,28 @@ def run_of(outputs: Path, name: str) -> str:
 
 
 def origin_of(outputs: Path) -> str:
-    """By what a run says which folder of outputs gave it what; random, and written once, too."""
-    return once(outputs / "wandb" / "origin", secrets.token_hex(6))
+    """By what a run says which folder of outputs gave it what; random, and written once, too.
+
+    A copy that goes on beside the folder from which it was made is told apart by the path, which is
+    in the file as well: else each would replace on the server what the other has sent. A folder
+    that was moved, or that another path leads to, is what it was.
+    """
+    file = outputs / "wandb" / "origin"
+    new = f"{secrets.token_hex(6)}\n{file.resolve()}\n"
+    said = once(file, new)
+    name, *first = said.splitlines()  # earlier versions wrote the name alone
+    if first and _is_copy(file, Path(first[0]), said):
+        write(file, new)
+        return new.splitlines()[0]
+    return name
+
+
+def _is_copy(file: Path, first: Path, said: str) -> bool:
+    """Whether what a file says is also in another one, which was the first to say it."""
+    try:
+        return not first.samefile(file) and first.read_text(encoding="utf-8") == said
+    except OSError:  # the first is no longer there
+        return False
 
 
 def of_sweep(name: str, outputs: Path, entries: Sequence[Entry]) -> Shown:

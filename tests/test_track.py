@@ -519,8 +519,8 @@ def test_a_sweeps_table_has_the_results_that_it_asks_for_whatever_another_has_as
     begun = Journal(dense.progress)
     begun.begin({"sweep": "b"})  # and the list of its cells is gone
     assert shown_in("b") == {"dense": 0.25}
-    own = [entry for entry in entries.below(outputs) if entry.about["method"] == "dense"]
-    write_report(outputs / "reports" / "b", own, formats=("csv",))
+    own = entries.begun(dense, dense.cell() or {})
+    write_report(outputs / "reports" / "b", [own], formats=("csv",))
     assert shown_in("b") == {"dense": 0.25}
     assert shown_in("hi").keys() == {"dense", "wanda"}
     assert shown_in("hi")["dense"] == first["values"]["em"]["value"] > 0.25

@@ -40,11 +40,14 @@ MEASURES = 1
 """Version of the metrics: raised whenever a change of the code may change what they find."""
 
 
-READING = dict.fromkeys(
-    ("sweep.data.hub.Instructions", "sweep.data.hub.Dataset", "sweep.data.local.Local"), 2
-)
+READING = {
+    "sweep.data.hub.Instructions": 2,
+    "sweep.data.hub.Dataset": 3,
+    "sweep.data.local.Local": 3,
+}
 """The same of the rows that such a source gives, beside both: since 2 without instructions that
-nobody has answered, and without what the system says after the exchange of a conversation."""
+nobody has answered, and without what the system says after the exchange of a conversation; since 3
+with what a developer says, as the system, and without conversations that are null."""
 
 LATER = {"propagate": "compressed"}
 """Settings of methods that came later, with what was meant before: at that they are left out of the

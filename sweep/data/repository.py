@@ -110,6 +110,8 @@ class Repository:
             with asking(*self.chosen, self.name, beside, of_ones_own=own):
                 return patiently(read, waits)
         except Refusal as refusal:
+            if refusal.placed:
+                raise
             setting = part[0] if part and refusal.setting == "split" else refusal.setting
             raise self.wrong(setting, refusal.value, refusal.reason) from refusal
 

@@ -562,6 +562,38 @@ def load() -> None:
     rows(Documents("c4", "a/c4", "v1", "train", "test"), "calibration")
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("hf-mirror.com", "must begin with https:// (or http://), and a host must follow"),
+        ("ftp://hub:21", "must begin with https:// (or http://), and a host must follow"),
+        ("https://", "must begin with https:// (or http://), and a host must follow"),
+        (
+            "http://127.0.0.1:abc",
+            "is no address (Port could not be cast to integer value as 'abc')",
+        ),
+    ],
+)
+def test_a_hub_whose_address_is_none_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, offline: Any, address: str, reason: str
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+    with pytest.raises(Refusal) as caught:
+        load()
+    assert str(caught.value.under("calib")) == f"HF_ENDPOINT={address}: {reason}"
+    assert offline == []
+
+
+def test_an_address_with_which_no_library_can_be_loaded_is_told_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:abc")
+    with pytest.raises(Refusal, match=r"HF_ENDPOINT=http://127\.0\.0\.1:abc: is no address \("):
+        sweep([])
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "hf-mirror.com")
+    hub_module.check_address()  # whoever asks for nothing needs no hub
+
+
 def test_a_hub_that_answers_is_asked(endpoint: socket.socket, offline: Any) -> None:
     load()
     assert offline == [(False, False, logging.ERROR)]

@@ -42,13 +42,17 @@ MEASURES = 2
 an empty answer is wrong where the normalisation leaves nothing of gold."""
 
 
-READING = dict.fromkeys(
-    ("sweep.data.hub.Instructions", "sweep.data.hub.Dataset", "sweep.data.local.Local"), 2
-) | {"sweep.metric.lm_eval.LmEval": 2}
+READING = {
+    "sweep.data.hub.Instructions": 2,
+    "sweep.data.hub.Dataset": 3,
+    "sweep.data.local.Local": 3,
+    "sweep.metric.lm_eval.LmEval": 2,
+}
 """The same of the rows that such a source gives, beside both: since 2 without instructions that
-nobody has answered, and without what the system says after the exchange of a conversation. And of
-those that lm-evaluation-harness leaves: since 2 with answer and gold where choices are contexts,
-and with intervals of F1, of Matthews' coefficient and of groups."""
+nobody has answered, and without what the system says after the exchange of a conversation; since 3
+with what a developer says, as the system, and without conversations that are null. And of those
+that lm-evaluation-harness leaves: since 2 with answer and gold where choices are contexts, and with
+intervals of F1, of Matthews' coefficient and of groups."""
 
 LATER = {"propagate": "compressed"}
 """Settings of methods that came later, with what was meant before: at that they are left out of the

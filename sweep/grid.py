@@ -18,6 +18,7 @@ from sweep.cell import Cell
 from sweep.disk import writing
 from sweep.environment import device_works
 from sweep.files import Folder
+from sweep.hub import check_address
 from sweep.plan import Plan, made_up, plan
 from sweep.progress import Lines, Progress, duration
 from sweep.refusal import Broken, Failed, Interrupted, OutOfSpace, Overtaken, by_reason
@@ -263,7 +264,12 @@ def _logged_to(folder: Folder, opening: Sequence[str]) -> Iterator[None]:
 
 
 def quiet() -> None:
-    """This project's lines go to stderr; the bars and hints of the libraries below do not."""
+    """This project's lines go to stderr; the bars and hints of the libraries below do not.
+
+    Raises:
+        Refusal: see `check_address`.
+    """
+    check_address()
     if not log.handlers:
         log.addHandler(Lines())
         log.setLevel(logging.INFO)

@@ -34,6 +34,9 @@ WAITS: tuple[float, ...] = (2.0, 8.0)
 STREAM_WAITS = WAITS[:1]
 """The same for what is streamed, where the client below waits 23 s by itself each time."""
 
+PORTS = {"https": 443, "http": 80}
+"""Where a hub listens, if its address does not say it."""
+
 STREAMING = {
     "STREAMING_READ_MAX_RETRIES": 1,
     "STREAMING_READ_RETRY_INTERVAL": 0,
@@ -152,15 +155,21 @@ def _offline_where_out_of_reach() -> Iterator[str | None]:
 
 
 def _answers(endpoint: str) -> bool:
-    """Whether a connection can be had; through a proxy it is taken for granted."""
+    """Whether a connection can be had; through a proxy it is taken for granted.
+
+    Raises:
+        Refusal: what HF_ENDPOINT says is no address.
+    """
+    place = _place(endpoint)
+    if place is None:
+        reason = "must begin with https:// (or http://), and a host must follow"
+        raise Refusal("HF_ENDPOINT", endpoint, reason, placed=True)
     if getproxies().keys() & {"all", "http", "https"}:
         return True
-    address = urlsplit(endpoint)
-    port = address.port or (443 if address.scheme == "https" else 80)
     answered: list[bool] = []
 
     def knock() -> None:
-        with suppress(OSError), socket.create_connection((address.hostname, port), PATIENCE):
+        with suppress(OSError), socket.create_connection(place, PATIENCE):
             answered.append(True)
 
     # in a thread, because neither looking up a name nor trying its addresses in turn has a limit
@@ -168,3 +177,24 @@ def _answers(endpoint: str) -> bool:
     thread.start()
     thread.join(PATIENCE)
     return bool(answered)
+
+
+def check_address() -> None:
+    """Before any library for the hub is loaded, since with such an address none can be.
+
+    Raises:
+        Refusal: HF_ENDPOINT cannot be taken apart.
+    """
+    from huggingface_hub import constants
+
+    _place(constants.ENDPOINT)
+
+
+def _place(endpoint: str) -> tuple[str, int] | None:
+    """Host and port of an address; None: it has no host, or is of another kind."""
+    try:
+        address = urlsplit(endpoint)
+        host, port = address.hostname, address.port
+    except ValueError as error:
+        raise Refusal("HF_ENDPOINT", endpoint, f"is no address ({error})", placed=True) from error
+    return (host, port or PORTS[address.scheme]) if host and address.scheme in PORTS else None

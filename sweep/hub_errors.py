@@ -10,10 +10,11 @@ import ast
 import errno
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from sweep.refusal import listed
 
@@ -21,6 +22,9 @@ BUSY = (408, 429, 500, 502, 503, 504)
 """Statuses that may be another one in a moment."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+
+CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says of a file that is not this user's to open or to make."""
 
 STREAMED = re.compile(r"hf://[^\s'\"]+")
 """The address of a file that is read while it comes."""
@@ -115,6 +119,9 @@ class Told:
                 "set HF_HOME to a folder on another disk"
             )
         causes = list(_causes(self.error))
+        if closed := next((one for one in causes if _is(one, CLOSED) and one.filename), None):
+            own = "set HF_DATASETS_CACHE (for models HF_HOME) to a folder of your own"
+            return self._of(f"cannot be read or kept ({closed.strerror}: {closed.filename}); {own}")
         found = [
             *map(self._of_its_parts, causes),
             *(
@@ -197,6 +204,8 @@ class Told:
             where = f"its copy in {_caches()} lacks {there}"
         elif isinstance(self.error, OtherRevision):
             where = self._of(f"is not in {_caches()} ({self.error})")
+        elif _is_in_part(self.repo):
+            where = self._of(f"is in {_caches()} in part only, or not made ready")
         else:
             where = self._of(f"is not in {_caches()}")
         return f"{where}, and {self.unasked or self._answered()}; {FETCH}{self._hint}"
@@ -253,6 +262,14 @@ def _caches() -> str:
     return " and ".join(caches)
 
 
+def _is_in_part(repo: str) -> bool:
+    """Whether the hub's cache has data of a data set, and not its card only."""
+    from huggingface_hub import constants
+
+    kept = Path(constants.HF_HUB_CACHE, f"datasets--{repo.replace('/', '--')}", "snapshots")
+    return any(file.is_file() and file.name != "README.md" for file in kept.rglob("*"))
+
+
 def is_of(setting: str, given: str | None, error: BaseException) -> bool:
     """Whether what the setting names is not there, or there are several where it names none."""
     from huggingface_hub.errors import RemoteEntryNotFoundError, RevisionNotFoundError
@@ -283,7 +300,12 @@ def _is_damage(error: BaseException) -> bool:
 
 def _is_full(error: BaseException) -> bool:
     """Whether there was no room on a disk, wherever that came up."""
-    return any(isinstance(one, OSError) and one.errno in FULL for one in _causes(error))
+    return any(_is(one, FULL) for one in _causes(error))
+
+
+def _is(error: BaseException, numbers: Collection[int]) -> TypeGuard[OSError]:
+    """Whether it is the system's, by one of these numbers."""
+    return isinstance(error, OSError) and error.errno in numbers
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

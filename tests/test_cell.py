@@ -177,10 +177,10 @@ def test_rows_that_are_read_another_way_are_other_data_and_those_of_no_reader_ar
     own = ("calib=local", f"calib.path={file}", "metric=[perplexity,tasks]")
     own += ("metric.tasks.source=local", f"metric.tasks.path={file}")
     one, usual = cell(*own), cell()
-    assert one.identity["calib"]["source"]["reading"] == 2
+    assert one.identity["calib"]["source"]["reading"] == 3
     assert "reading" not in usual.identity["calib"]["source"]
     tasks, perplexity = one.metric_id("tasks"), one.metric_id("perplexity")
-    monkeypatch.setitem(READING, "sweep.data.local.Local", 3)
+    monkeypatch.setitem(READING, "sweep.data.local.Local", 4)
     again = cell(*own)
     assert again.id != one.id
     assert again.metric_id("tasks") != tasks

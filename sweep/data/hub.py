@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, final
@@ -93,8 +93,8 @@ class Documents(Source):
         else:
             data = repository.split(where, None, part)
         repository.check_columns(data, {"field": self.field})
-        for index in _order(len(data), seed):
-            row = Text(_text(repository, "field", self.field, index, data[index]))
+        for index, record in _records(data, {self.field}, seed):
+            row = Text(_text(repository, "field", self.field, index, record))
             if self.calibration == self.evaluation:
                 if row.text.strip() and held_out(row) == (part == "evaluation"):
                     yield row
@@ -155,8 +155,9 @@ class Instructions(Source):
             wanted |= {"output": self.output}
             wanted |= {} if self.input is None else {"input": self.input}
         repository.check_columns(data, wanted)
-        for index in _order(len(data), seed):
-            row = self._row(index, data[index])
+        read = {self.instruction, self.input or "input", self.output, "instances"}
+        for index, record in _records(data, read, seed):
+            row = self._row(index, record)
             if self.calibration != self.evaluation or held_out(row) == (part == "evaluation"):
                 yield row
 
@@ -237,10 +238,10 @@ class Dataset(Source):
         """The rows of the split; blank documents are none, nor conversations without an answer."""
         reading, first = self._reading(), None
         data = self._repository().split(self.split, self.first, "split")
-        for index in _order(len(data), seed):
-            record = {name: "" if value is None else value for name, value in data[index].items()}
+        for index, record in _records(data, reading.names, seed):
+            given = {name: "" if value is None else value for name, value in record.items()}
             try:
-                row = reading.row(record, f"row {index}", self.repo, first)
+                row = reading.row(given, f"row {index}", self.repo, first)
             except Malformed as error:
                 raise Refusal("repo", self.repo, str(error)) from error
             first = first or row
@@ -281,6 +282,14 @@ def held_out(row: Instruction | Text) -> bool:
         row.text if isinstance(row, Text) else f"{row.instruction.strip()}\xff{row.input.strip()}"
     )
     return int.from_bytes(hashlib.sha256(asked.strip().encode()).digest()[:8]) < HELD_OUT * 2**64
+
+
+def _records(data: Any, read: Collection[str], seed: int | None) -> Iterator[tuple[int, Record]]:
+    """Rows in their order, with their numbers; columns that are not read are null, not decoded."""
+    columns = data.select_columns([name for name in data.column_names if name in read])
+    unread = dict.fromkeys(data.column_names)
+    for index in _order(len(data), seed):
+        yield index, {**unread, **columns[index]} if columns.column_names else unread
 
 
 def _order(count: int, seed: int | None) -> list[int]:

@@ -22,10 +22,14 @@ Column = Literal["instruction", "input", "output", "system"]
 CONVERSATIONS = ("messages", "conversations")
 """What a column of conversations is called."""
 
+KNOWN = ("instruction", "input", "output", "instances", "text", *CONVERSATIONS)
+"""Fields that are read where no setting names any."""
+
 SPEAKERS = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"} | {
     "chatgpt": "assistant",
     "model": "assistant",
     "system": "system",
+    "developer": "system",
 }
 """Who speaks, by the names in use."""
 
@@ -52,8 +56,13 @@ class Reading:
             reason = "is of a document or a conversation, and columns are of instructions; set one"
             raise Refusal("field", self.field, reason)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Of all fields that may be read."""
+        return frozenset({*KNOWN, *self.columns.values()} if self.field is None else {self.field})
+
     def row(self, record: Record, place: str, of: str, first: Row | None = None) -> Row | None:
-        """The row of a record; None: a conversation in which nobody is answered.
+        """The row of a record; None: a conversation in which nobody is answered, or that is null.
 
         Args:
             record: the record.
@@ -74,6 +83,8 @@ class Reading:
         if self.field is not None:
             if _is_list(record[self.field]):
                 return _exchange(record[self.field], place)
+            if not record[self.field] and isinstance(first, Instruction):
+                return None
             return Text(text_of(record, self.field, place))
         asked, answered = self._name("instruction"), self._name("output")
         if asked in record and _is_list(record.get("instances")):
@@ -86,8 +97,8 @@ class Reading:
         if "text" in record and not self.columns:
             return Text(text_of(record, "text", place))
         for name in () if self.columns else CONVERSATIONS:
-            if _is_list(record.get(name)):
-                return _exchange(record[name], place)
+            if name in record and (not record[name] or _is_list(record[name])):
+                return _exchange(record[name] or [], place)
         raise self._lacks(record, place, of, first)
 
     def _name(self, column: Column) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -22,6 +23,9 @@ from sweep.refusal import Refusal, listed
 
 FORMATS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet", ".txt": "text"}
 """How `datasets` calls the formats of data files."""
+
+NO_DATA = [".gitattributes", "LICENSE*", "*.py", "*.png"]
+"""Files beside the data that `datasets` does not fetch; what else is missing may be of the data."""
 
 COMMIT = re.compile("[0-9a-f]{40}")
 """A revision that fixes the rows."""
@@ -106,6 +110,8 @@ class Repository:
             with asking(*self.chosen, self.name, beside, of_ones_own=own):
                 return patiently(read, waits)
         except Refusal as refusal:
+            if refusal.placed:
+                raise
             setting = part[0] if part and refusal.setting == "split" else refusal.setting
             raise self.wrong(setting, refusal.value, refusal.reason) from refusal
 
@@ -120,13 +126,52 @@ def _commit(repo: str, revision: str) -> str:
     """The same for a whole process: what is planned is what is read."""
     from huggingface_hub import snapshot_download
 
-    found = snapshot_download(
-        repo, repo_type="dataset", revision=revision, allow_patterns="README.md"
+    found = Path(
+        snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns="README.md")
     )
-    return Path(found).name
+    with suppress(OSError):  # no folder is made for no file, and without one it is not found again
+        found.mkdir(parents=True, exist_ok=True)
+    return found.name
 
 
 def _split(repo: str, config: str | None, revision: str, split: str) -> Any:
+    """A split; where the hub is out of reach, also one of which the hub's cache has the files only.
+
+    So has a cache that other tools have filled, or one beside which the cache of `datasets` is new.
+    """
+    import datasets
+    from huggingface_hub import constants
+
+    try:
+        return _made_ready(repo, config, revision, split)
+    except (OSError, ValueError):
+        offline = datasets.config.HF_HUB_OFFLINE or constants.HF_HUB_OFFLINE
+        folder = _whole(repo, revision) if offline else None
+        if folder is None:
+            raise
+    return datasets.load_dataset(str(folder), config, split=split)
+
+
+def _whole(repo: str, revision: str) -> Path | None:
+    """The folder in the hub's cache that has all files of a commit, if it is known that it has."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        found = snapshot_download(
+            repo,
+            repo_type="dataset",
+            revision=revision,
+            ignore_patterns=NO_DATA,
+            local_files_only=True,
+        )
+    except LocalEntryNotFoundError:
+        return None
+    # without the list of the files, whatever part of them is there passes for all
+    return Path(found) if (Path(found).parents[1] / "trees" / f"{revision}.json").exists() else None
+
+
+def _made_ready(repo: str, config: str | None, revision: str, split: str) -> Any:
     """A split as `datasets` loads it, if it is of the revision that was asked for.
 
     Raises:
@@ -172,7 +217,7 @@ def _beginning(
 def _streamed(
     read: Callable[..., Any], where: tuple[str | None, ...], first: int
 ) -> Iterator[dict[str, Any]]:
-    yield from read(*where).take(first)
+    yield from read(*where).decode(False).take(first)  # nobody looks at pictures here
 
 
 def _rows(repo: str, config: str | None, revision: str, split: str) -> Any:

@@ -4,6 +4,7 @@ import errno
 import gzip
 import json
 import logging
+import os
 import random
 import re
 import socket
@@ -20,10 +21,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from sweep import hub as hub_module
 from sweep import hub_errors
+from sweep.data import repository
 from sweep.data.hub import HELD_OUT, Dataset, Documents, Instructions, held_out
 from sweep.data.row import Instruction, Row, Text
 from sweep.data.source import Part, Source
 from sweep.grid import sweep
+from sweep.hub_errors import Told
 from sweep.refusal import Refusal
 
 ALPACA = datasets.Dataset.from_list(
@@ -467,6 +470,25 @@ def test_where_a_repository_that_is_not_there_has_the_name_of_a_file_that_is_sai
     assert str(caught.value).endswith("(hf auth login, HF_TOKEN)")  # it stands in conf/
 
 
+def test_a_column_that_nobody_reads_is_not_decoded(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding takes another library for every kind of picture and sound, and here it must fail."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    files = [{"bytes": b"no picture", "path": None}] * 3
+    said = {"instruction": ["Ask."] * 3, "output": ["Say."] * 3, "text": ["Both."] * 3}
+    data = datasets.Dataset.from_dict({**said, "picture": files})
+    data = data.cast_column("picture", datasets.Image())
+    hub({"train": data})
+    one = Instruction("Ask.", "", "Say.")
+    assert rows(Dataset("own", "me/own", COMMIT), "calibration") == [one] * 3
+    assert rows(Instructions("own", "me/own", COMMIT, evaluation="x"), "calibration") == [one] * 3
+    document = Documents("c4", "a/c4", "v1", "train", "test", field="text")
+    assert rows(document, "calibration") == [Text("Both.")] * 3
+    monkeypatch.setattr(repository, "_rows", lambda *where: data.to_iterable_dataset())
+    assert rows(Dataset("own", "me/own", COMMIT, first=2), "calibration") == [one] * 2
+
+
 def test_a_mistake_in_code_is_none_of_the_hub(hub: Any) -> None:
     hub(AttributeError("no such thing"))
     with pytest.raises(AttributeError):
@@ -540,6 +562,38 @@ def load() -> None:
     rows(Documents("c4", "a/c4", "v1", "train", "test"), "calibration")
 
 
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("hf-mirror.com", "must begin with https:// (or http://), and a host must follow"),
+        ("ftp://hub:21", "must begin with https:// (or http://), and a host must follow"),
+        ("https://", "must begin with https:// (or http://), and a host must follow"),
+        (
+            "http://127.0.0.1:abc",
+            "is no address (Port could not be cast to integer value as 'abc')",
+        ),
+    ],
+)
+def test_a_hub_whose_address_is_none_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, offline: Any, address: str, reason: str
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_ENDPOINT", address)
+    with pytest.raises(Refusal) as caught:
+        load()
+    assert str(caught.value.under("calib")) == f"HF_ENDPOINT={address}: {reason}"
+    assert offline == []
+
+
+def test_an_address_with_which_no_library_can_be_loaded_is_told_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:abc")
+    with pytest.raises(Refusal, match=r"HF_ENDPOINT=http://127\.0\.0\.1:abc: is no address \("):
+        sweep([])
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "hf-mirror.com")
+    hub_module.check_address()  # whoever asks for nothing needs no hub
+
+
 def test_a_hub_that_answers_is_asked(endpoint: socket.socket, offline: Any) -> None:
     load()
     assert offline == [(False, False, logging.ERROR)]
@@ -606,3 +660,14 @@ def test_a_cache_that_was_moved_is_named_where_it_is(
     assert hub_errors._caches() == str(tmp_path)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", "/shared/hub")
     assert hub_errors._caches() == f"/shared/hub and {tmp_path / 'datasets'}"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
+def test_a_cache_that_is_not_ones_own_is_told_with_the_file_and_what_helps(number: int) -> None:
+    caught = ConnectionError("Couldn't reach it")
+    caught.__cause__ = OSError(number, os.strerror(number), "/shared/hf/datasets/it.lock")
+    said = Told("me/it", "me/it", caught, "HF_HUB_OFFLINE is set", lambda: None, "").reason()
+    assert said == (
+        f"cannot be read or kept ({os.strerror(number)}: /shared/hf/datasets/it.lock); set "
+        "HF_DATASETS_CACHE (for models HF_HOME) to a folder of your own"
+    )

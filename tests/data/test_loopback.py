@@ -258,17 +258,46 @@ def test_an_unchanged_file_of_a_new_commit_is_known_by_its_etag(reader: Reader) 
 def test_what_was_fetched_is_read_offline(reader: Reader, corpus: str) -> None:
     fetched = reader.read(corpus, seed=3)
     reader.hub.asked.clear()
+    assert offline(reader, {"corpus": corpus, "seed": 3}) == [fetched]
+    assert not reader.hub.asked
+
+
+def offline(reader: Reader, *asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """What comes of these questions in another process, with the same cache and no network."""
     own = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(reader.home)}
     done = subprocess.run(
         [sys.executable, "-m", "tests.hub_reader"],
         env={**os.environ, **own},
-        input=json.dumps({"corpus": corpus, "seed": 3, "afresh": False}),
+        input="".join(json.dumps({**one, "afresh": False}) + "\n" for one in asked),
         capture_output=True,
         text=True,
         check=True,
     )
-    assert json.loads(done.stdout) == fetched
-    assert not reader.hub.asked
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_offline_the_hubs_cache_is_enough_where_it_has_all_files(
+    reader: Reader, tmp_path: Path
+) -> None:
+    """As another tool fills it, or with a new cache of `datasets`; there need not be a card."""
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in TASKS))
+    reader.hub.repos["datasets/me/bare"] = tmp_path
+    settings = {"_target_": "sweep.data.hub.Dataset", "corpus": "me/bare", "repo": "me/bare"}
+    asked = [
+        {"corpus": "hub", "settings": {**settings, "first": 5}},
+        {"corpus": "hub", "settings": settings},
+        {"corpus": "gsm8k"},
+    ]
+    shutil.rmtree(reader.home, ignore_errors=True)
+    fetched = [reader.read(**one, afresh=False) for one in asked]  # type: ignore[arg-type]
+    for repo in ("me___bare", "openai___gsm8k"):
+        shutil.rmtree(reader.home / "datasets" / repo)
+    *found, partly = offline(reader, *asked)
+    assert found == fetched[:-1]
+    assert partly["refused"] == (
+        f"source=gsm8k: openai/gsm8k is in {reader.home} in part only, or not made ready, and "
+        f"HF_HUB_OFFLINE is set; {FETCH}"
+    )
 
 
 def command(

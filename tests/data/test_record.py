@@ -75,6 +75,17 @@ def test_a_null_answer_is_a_blank_one(tmp_path: Path) -> None:
     assert not any(row.answered for row in found if isinstance(row, Instruction))
 
 
+@pytest.mark.parametrize("field", [None, "messages"])
+def test_a_null_conversation_is_passed_over(tmp_path: Path, field: str | None) -> None:
+    assert read(tmp_path, OPENAI, {"messages": None}, OPENAI, field=field) == [ANSWERED] * 2
+    assert read(tmp_path, {"messages": None}, OPENAI) == [ANSWERED]
+
+
+def test_a_developer_says_what_the_system_says(tmp_path: Path) -> None:
+    found = read(tmp_path, of_roles("developer", "user", "assistant"))
+    assert found == [Instruction("user 1", "", "assistant 2", system="developer 0")]
+
+
 def test_what_is_not_answered_at_once_is_passed_over(tmp_path: Path) -> None:
     late = of_roles("assistant", "user", "tool", "assistant", "user", "assistant")
     silent = of_roles("user", "user")

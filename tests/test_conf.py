@@ -19,6 +19,7 @@ from sweep.cell import _without_paths, make
 from sweep.config import CONF
 from sweep.data import repository
 from sweep.model import hub
+from sweep.model.embedded import WEIGHTS
 from sweep.refusal import Refusal
 
 Frozen = Callable[..., dict[str, Any]]
@@ -217,7 +218,7 @@ def test_one_template_for_each_source_is_another_result_only_where_they_differ(
         named = made(metric, both, "template={unnatural:unnatural,alpaca:alpaca}")
         assert named.metric_id(metric) == apart
     chat = {"template": {"alpaca": "chat", "unnatural": "alpaca"}}  # as it is called alone
-    assert _without_paths(chat)["template"] == {"alpaca": "chat-2", "unnatural": "alpaca"}
+    assert _without_paths(chat, WEIGHTS)["template"] == {"alpaca": "chat-2", "unnatural": "alpaca"}
 
 
 @pytest.mark.parametrize(

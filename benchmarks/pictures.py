@@ -46,6 +46,7 @@ class Picture(NamedTuple):
 
 FEW = ("jsd", "em_alpaca", "em_unnatural")
 PICTURES = {
+    "khanal_capone": Picture("against"),
     "sparsity_frontier": Picture("curves"),
     "calibration_size": Picture("calib.n_samples", FEW),
     "calibration_source": Picture("calibration", FEW),

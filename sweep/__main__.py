@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 
+from sweep import garbage
 from sweep.config import CONF
 from sweep.explain import in_one_line
 from sweep.words import arranged
@@ -44,6 +45,12 @@ def _app(config: DictConfig) -> None:
         if choices.get("study") is not None:
             raise Refusal("study", choices["study"], "is a grid: add -m")
         sweep([freeze(config, choices, list(HydraConfig.get().overrides.task))])
+
+
+def command() -> None:
+    """`main` in a process of its own."""
+    garbage.put_off()
+    main()
 
 
 def main() -> None:
@@ -84,4 +91,4 @@ def _refused(parser: ArgumentParser, message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sweep import garbage
 from sweep.attempt import Holding, latest, take
 from sweep.cell import Cell
 from sweep.disk import writing
@@ -93,6 +94,7 @@ def work(planned: Plan, workshop: Workshop, failures: dict[str, str]) -> None:
         OutOfSpace, Interrupted: see `sweep.run.run`.
         Broken: the device takes no more work; the cell that broke it has failed.
     """
+    garbage.begin()
     workshop.expect(planned.todo)
     queue = deque(planned.todo)
     held: Folder | None = None

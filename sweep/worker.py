@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+from sweep import garbage
 from sweep.grid import quiet, work
 from sweep.pack import load
 from sweep.progress import Progress
@@ -66,4 +67,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    garbage.put_off()
     sys.exit(main(sys.argv[1:]))

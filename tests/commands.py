@@ -10,6 +10,7 @@ Python itself.
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import runpy
@@ -118,4 +119,6 @@ if __name__ == "__main__":
     import transformers.models.llama.modeling_llama  # noqa: F401
     from transformers import AutoTokenizer  # noqa: F401
 
+    gc.freeze()  # a fork neither looks through what is imported nor copies it by looking
+    atexit.register(gc.unfreeze)
     _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +42,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slurm")
     names = [f"test_{name}" for name in LONGEST]
     items.sort(key=lambda item: [*names, item.path.stem].index(item.path.stem))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported and collected is not searched for garbage again."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)
 
 
 SIZES: dict[str, Any] = {

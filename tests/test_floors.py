@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SWEEP = ROOT / "sweep"
 
 FLOORS = (
-    {"secret"},
+    {"secret", "garbage"},
     {"refusal", "world"},
     {"sparsity", "options"},
     {"words", "numerics", "hub_errors", "scratch"},

@@ -58,7 +58,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(installed: Path) -> None
     assert tops == {"hydra_plugins", "sweep", "sweep_jobs"}
     assert not (installed / "hydra_plugins" / "__init__.py").exists()  # a namespace package
     (info,) = installed.glob("*.dist-info")
-    assert "sweep = sweep.__main__:main" in (info / "entry_points.txt").read_text()
+    assert "sweep = sweep.__main__:command" in (info / "entry_points.txt").read_text()
     assert sum(f.stat().st_size for f in (installed / "sweep/model/tiny/weights").iterdir()) <= 8e6
 
 

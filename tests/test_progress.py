@@ -31,14 +31,16 @@ def test_a_terminal_shows_a_bar_and_takes_it_away(monkeypatch: pytest.MonkeyPatc
 
 
 def test_elsewhere_there_are_lines_now_and_then_and_none_at_the_end(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    monkeypatch.setattr(logging.getLogger("sweep"), "propagate", True)
-    caplog.set_level(logging.INFO, "sweep")
+    error, lines = io.StringIO(), logging.getLogger("of this test")
+    monkeypatch.setattr(sys, "stderr", error)
+    monkeypatch.setattr(progress, "log", lines)
+    said: list[str] = []
+    monkeypatch.setattr(lines, "info", lambda text, *given: said.append(text % given))
     assert [*Progress()(range(3), "blocks", 3)] == [0, 1, 2]
-    assert caplog.messages == []
+    assert said == []
     monkeypatch.setattr(progress, "EVERY", -1.0)
     assert [*Progress()(range(3), "alpaca answers", 3)] == [0, 1, 2]
-    assert caplog.messages == ["  alpaca answers: 1 of 3", "  alpaca answers: 2 of 3"]
-    assert sys.stderr.getvalue() == ""  # type: ignore[attr-defined]
+    assert said == ["  alpaca answers: 1 of 3", "  alpaca answers: 2 of 3"]
+    assert error.getvalue() == ""

@@ -181,7 +181,7 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, Record]]:
     with _text(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield f"line {number}", _object(f"line {number}", _json(line, number))
+                yield f"line {number}", _object(f"line {number}", _json(line.strip(), number))
 
 
 def _json(text: str, line: int = 1) -> Any:

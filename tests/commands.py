@@ -106,6 +106,7 @@ def _run(asked: dict[str, Any]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    gc.disable()
     for switch in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         os.environ[switch] = "1"  # as the project sets them before it imports these libraries
     import datasets  # noqa: F401
@@ -120,5 +121,6 @@ if __name__ == "__main__":
     from transformers import AutoTokenizer  # noqa: F401
 
     gc.freeze()  # a fork neither looks through what is imported nor copies it by looking
+    gc.enable()
     atexit.register(gc.unfreeze)
     _run(_serve(socket.socket(fileno=int(sys.argv[1]))))

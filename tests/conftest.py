@@ -16,6 +16,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+gc.disable()  # until all tests are collected
 os.environ.setdefault("TRITON_INTERPRET", "1")  # before anyone imports triton; no GPU is needed
 os.environ.pop("HYDRA_FULL_ERROR", None)  # commands that tests run answer in one line
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests side by side, and each on its share of processors
@@ -47,6 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """What is imported and collected is not searched for garbage again."""
     gc.freeze()
+    gc.enable()
     atexit.register(gc.unfreeze)
 
 

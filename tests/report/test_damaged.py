@@ -91,7 +91,7 @@ def test_a_damaged_list_of_a_sweep_costs_one_line(
 
 def test_the_same_command_gets_over_what_is_damaged(tmp_path: Path) -> None:
     words = ["method=wanda,magnitude", "calib.n_samples=4", "metric=[perplexity]", "name=trial"]
-    words += ["metric.perplexity.n_samples=2", "report=table", "-m"]
+    words += ["metric.perplexity.n_samples=2", "report=table", "tracker=none", "-m"]
     assert forked(*words, cwd=tmp_path).returncode == 0
     cells = sorted((tmp_path / "outputs/cells").iterdir())
     harm = dict(

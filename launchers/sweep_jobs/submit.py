@@ -133,12 +133,13 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
         _print(f"dry run: {len(todo)} cells in {submitter.describe(len(made))}; nothing is queued")
         return
     show_asked(planned)
-    begin(planned.outputs, planned.name, planned.cells)
     if made:
         for standing in found:
             if standing.state == "failed":
                 _print(f"failed before, submitted again: {standing.shown}: {standing.about}")
         _submit(planned, made, found, configs[0]["tracker"], submitter, workshop)
+    else:
+        begin(planned.outputs, planned.name, planned.cells)
     _stand(planned)
     if submitter.wait:
         _wait_for(planned)
@@ -179,6 +180,7 @@ def _submit(
             raise
         finally:  # a later array may be refused
             if submitted:
+                begin(planned.outputs, planned.name, planned.cells)
                 _print_jobs({job for job, _ in submitted})
     _print(f"logs: {folder}")
     if changed := told_offline(tracker, theirs, planned.outputs):

@@ -1,7 +1,7 @@
 # The commands of this project. Everything is installed into .venv and nowhere else.
 #
 #   make demo         the README's sweep on the embedded model
-#   make test         pytest, three files more at a time than there are processors
+#   make test         pytest, one file more at a time than there are processors
 #   make test-slurm   the tests that bring up a real SLURM; they skip where it is not installed
 #   make check        ruff and mypy
 #   make venv         only the environment
@@ -23,9 +23,9 @@ venv: .venv/installed
 demo: .venv/installed
 	$(BIN)/python -m sweep method=sparsegpt,wanda calib=c4,alpaca -m
 
-# three more than there are processors, because some wait for browsers, servers and other processes
+# one more than there are processors, because some wait for browsers, servers and other processes
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not slurm" --numprocesses $$(($(PROCESSORS) + 3)) --maxprocesses 8 \
+	$(BIN)/python -m pytest -m "not slurm" --numprocesses $$(($(PROCESSORS) + 1)) --maxprocesses 8 \
 		--durations 20 $(SPREAD)
 
 # more than there are processors, because they wait for SLURM much of the time

@@ -138,8 +138,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
             if standing.state == "failed":
                 _print(f"failed before, submitted again: {standing.shown}: {standing.about}")
         _submit(planned, made, found, configs[0]["tracker"], submitter, workshop)
-    else:
-        begin(planned.outputs, planned.name, planned.cells)
+    begin(planned.outputs, planned.name, planned.cells)
     _stand(planned)
     if submitter.wait:
         _wait_for(planned)
@@ -177,10 +176,11 @@ def _submit(
                 submitted += jobs
         except Refusal:
             _clear(folder, {one.path for one in given} - {path for _, path in submitted})
+            if submitted:
+                begin(planned.outputs, planned.name, planned.cells)
             raise
         finally:  # a later array may be refused
             if submitted:
-                begin(planned.outputs, planned.name, planned.cells)
                 _print_jobs({job for job, _ in submitted})
     _print(f"logs: {folder}")
     if changed := told_offline(tracker, theirs, planned.outputs):

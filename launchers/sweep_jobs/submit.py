@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sweep import pack
+from sweep import garbage, pack
 from sweep.build import build
 from sweep.disk import umask, writing
 from sweep.grid import announce, quiet, show_asked
@@ -116,6 +116,7 @@ def submit(configs: Sequence[Mapping[str, Any]], target: str, settings: Mapping[
     submitter.check()
     workshop = Workshop(Progress())
     planned = plan(configs, workshop, runs_here=False)
+    garbage.begin()  # who waits for the jobs may do so for days
     announce(planned)
     outputs = Path(planned.outputs)
     asked = {cell.id: cell.described() for cell in planned.cells}

@@ -115,7 +115,7 @@ def _beyond(found: Set[str], bones: nn.Module) -> str | None:
     numbered = re.compile(rf"(?:{re.escape(place)}|{re.escape(bare)})\.(\d+)\.")
     ignored = getattr(bones, "_keys_to_ignore_on_load_unexpected", None) or ()
     matches = (numbered.match(name) for name in sorted(found))
-    late = [found.string for found in matches if found and int(found[1]) >= len(blocks)]
+    late = [match.string for match in matches if match and int(match[1]) >= len(blocks)]
     return next((n for n in late if not any(re.search(known, n) for known in ignored)), None)
 
 

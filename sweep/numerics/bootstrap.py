@@ -90,16 +90,17 @@ def _from_end(distances: Float[ndarray, " resample"], units: int) -> float:
     """How far the interval stays from an end of the scale, of draws that are so far from it.
 
     One unit more at that end weighs Beta(1, units), so a draw comes nearer to it than d with chance
-    (d / its distance)^units; all together with 2.5 %, which bisection finds.
+    min(1, (d / its distance)^units); all draws together with 2.5 %. That is k, for the k draws that
+    are nearer than d, and d^units times a sum over the others: solved for d, with the first k that
+    fits.
     """
-    least, most = 0.0, float(distances.max())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(np.maximum(distances, 0.0))  # that of 0 is nearer than anything
-        for _ in range(40):
-            middle = (least + most) / 2
-            chance = np.exp(units * np.fmin(0.0, np.log(middle) - logs)).mean()
-            least, most = (least, middle) if chance > (1 - LEVEL) / 2 else (middle, most)
-    return most
+    with np.errstate(divide="ignore"):
+        powers = units * np.sort(np.log(np.maximum(distances, 0.0)))  # of 0: nearer than anything
+    nearer = np.arange(np.ceil((1 - LEVEL) / 2 * len(powers)))
+    beyond = np.logaddexp.accumulate(-powers[::-1])[::-1][: len(nearer)]
+    found = np.log((1 - LEVEL) / 2 * len(powers) - nearer) - beyond
+    fits = np.isfinite(beyond) & (found <= powers[: len(nearer)])
+    return float(np.exp(found[fits.argmax()] / units)) if fits.any() else 0.0
 
 
 def spread(found: Float[ndarray, " resample"]) -> Ends | None:

@@ -85,13 +85,13 @@ def _compare(
     gap = q - p
     # q - p sums to 0; with it the terms of first order cancel before they are rounded
     rest = gap.sum(-1)
-    kl_dense_compressed = rest - torch.linalg.vecdot(p, d)
-    kl_compressed_dense = torch.linalg.vecdot(q, d) - rest
+    kl_dense_compressed = rest - _weighted(p, d)
+    kl_compressed_dense = _weighted(q, d) - rest
     at = gold[:, None]
     gold_change = gap.gather(1, at)[:, 0]
     lower = torch.minimum(p, q)
     both = p.add_(q)
-    halves = torch.linalg.vecdot(lower, d.abs_())
+    halves = _weighted(lower, d.abs_())
     higher = torch.sub(both, lower, out=lower).clamp_(min=torch.finfo(torch.float32).tiny)
     halves += torch.linalg.vecdot(both, gap.abs_().div_(higher).mul_(-0.5).log1p_())
     return Divergence(
@@ -103,6 +103,17 @@ def _compare(
         loss_dense=(norm_p - dense.gather(1, at))[:, 0].float(),
         loss_compressed=(norm_q - compressed.gather(1, at))[:, 0].float(),
     )
+
+
+def _weighted(
+    shares: Float[Tensor, "position vocab"], values: Float[Tensor, "position vocab"]
+) -> Float[Tensor, " position"]:
+    """`sum(shares * values)`, in which nothing of anything is nothing: a token that neither model
+    ever says (its logits are -inf) has no ratio of probabilities."""
+    found: Tensor = torch.linalg.vecdot(shares, values)
+    if not found.isfinite().all():
+        found = (shares * values).where(shares != 0, 0).sum(-1)
+    return found
 
 
 def _log_normaliser(

@@ -69,6 +69,31 @@ def test_equal_logits_give_exactly_zero(seed: int, scale: float, vocab: int) -> 
     assert torch.equal(found.loss_dense, found.loss_compressed)
 
 
+def test_a_token_that_neither_model_ever_says_is_as_good_as_none() -> None:
+    dense, compressed = logits(0), logits(1)
+    silent = torch.full((7, 3), -math.inf)
+    found = compare(torch.cat([dense, silent], 1), torch.cat([compressed, silent], 1), first(7))
+    for name, values in compare(dense, compressed, first(7))._asdict().items():
+        torch.testing.assert_close(getattr(found, name), values)
+
+
+def test_a_token_that_one_model_never_says_makes_one_divergence_infinite() -> None:
+    dense, compressed = logits(0), logits(1)
+    compressed[:, 4] = -math.inf
+    found = compare(dense, compressed, first(7))
+    p, q = softmax(dense.double().numpy(), -1), softmax(compressed.double().numpy(), -1)
+    np.testing.assert_allclose(found.jsd, jensenshannon(p, q, axis=-1) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(found.kl_compressed_dense, entropy(q, p, axis=-1), rtol=1e-5)
+    assert bool(found.kl_dense_compressed.isposinf().all())
+
+
+def test_what_is_not_a_number_stays_none() -> None:
+    dense = logits(0)
+    dense[2, 3] = math.nan
+    found = compare(dense, logits(1), first(7))
+    assert found.jsd.isnan().tolist() == [i == 2 for i in range(7)]
+
+
 @pytest.mark.parametrize("size", [50.0, 1e3, 1e5, 1e8, 1e30])
 def test_distributions_without_a_common_token_are_ln_2_apart(size: float) -> None:
     dense = torch.tensor([[size, -size, 0.0], [size, size, -size]])

@@ -116,7 +116,8 @@ if __name__ == "__main__":
     import matplotlib.figure  # noqa: F401
     import pandas  # noqa: F401
     import rich.console  # noqa: F401
-    import rouge_score.rouge_scorer  # noqa: F401
+    import rouge_score.scoring
+    import rouge_score.tokenize  # noqa: F401
     import transformers.models.llama.modeling_llama  # noqa: F401
     from transformers import AutoTokenizer  # noqa: F401
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -119,13 +120,13 @@ def memory(positions: int, runs: int) -> Contest:
 
 
 @contextmanager
-def embedded() -> Iterator[tuple[Any, Any, Any]]:
-    """The embedded model, as a subject maker, its tokenizer, and a copy with half its weights."""
+def embedded(ratio: float = 0.5) -> Iterator[tuple[Any, Any, Any]]:
+    """The embedded model and a magnitude-pruned copy, a subject maker, and the tokenizer."""
     checkpoint = Tiny(device="cpu")
     dense, compressed = load(checkpoint), load(checkpoint)
     for matrix in anatomy.prunable(compressed).values():
         weight = matrix.weight
-        matrix.put(weight * (weight.abs() >= weight.abs().median()))
+        matrix.put(weight * (weight.abs() >= weight.abs().float().quantile(ratio)))
     tokenizer = load_tokenizer(checkpoint)
     with tempfile.TemporaryDirectory() as folder:
 
@@ -178,9 +179,12 @@ def shared_pass(runs: int, windows: int) -> Contest:
     return Contest(work, against, "s", None, *spent, f"within {most:.0e} nats", note)
 
 
-def generation(runs: int, count: int) -> Contest:
-    """Greedy answers with a KV cache, in batches and one at a time."""
-    with embedded() as (subject, (dense, _), tokenizer):
+def generation(runs: int, count: int) -> list[Contest]:
+    """Greedy answers: in batches and one at a time; with the dense model's as drafts, and without.
+
+    The latter with few weights gone, so that many answers are the dense model's, and with half.
+    """
+    with embedded() as (subject, (dense, half), tokenizer):
         questions = read_questions(
             {"alpaca": Exercises("alpaca", "plain")},
             tokenizer,
@@ -190,23 +194,42 @@ def generation(runs: int, count: int) -> Contest:
             max_new_tokens=64,
             stop=(),
         )["alpaca"]
-        gold = [row.output for row in questions.rows]
+        end = [tokenizer.eos_token_id]
 
-        def answers(batch_size: int) -> list[str]:
+        def answers(model: Any, batch_size: int = 32, drafts: Any = None) -> list[list[int]]:
             said = generate(
-                subject(dense, batch_size),
+                subject(model, batch_size),
                 questions.prompts,
                 max_new_tokens=64,
                 stop=(),
                 name="answers",
-                gold=gold,
+                drafts=drafts,
             )
-            return [answer.text for answer in said]
+            return [answer.tokens if answer.full else answer.tokens + end for answer in said]
 
-        spent = turns(lambda: answers(32), lambda: answers(1), runs)
-        same = sum(a == b for a, b in zip(answers(32), answers(1), strict=True))
-    work = f"{count} greedy answers of the embedded model"
-    return Contest(work, "one at a time", "s", None, *spent, f"{same} of {count} answers the same")
+        def contest(work: str, against: str, ours: Any, theirs: Any) -> Contest:
+            spent = turns(ours, theirs, runs)
+            same = sum(a == b for a, b in zip(ours(), theirs(), strict=True))
+            work = f"{count} greedy answers of the embedded model, {work}"
+            agreement = f"{same} of {count} answers the same"
+            return Contest(work, against, "s", None, *spent, agreement)
+
+        said = answers(dense)
+        found = [
+            contest("dense", "one at a time", partial(answers, dense), partial(answers, dense, 1))
+        ]
+        with embedded(0.2) as (_, (_, most), _):
+            for ratio, pruned in ((20, most), (50, half)):
+                alike = sum(a == b for a, b in zip(answers(pruned), said, strict=True))
+                found.append(
+                    contest(
+                        f"magnitude {ratio} %, {alike} of them the dense model's",
+                        "without the dense model's as drafts",
+                        partial(answers, pruned, drafts=said),
+                        partial(answers, pruned),
+                    )
+                )
+        return found
 
 
 def main() -> None:
@@ -224,7 +247,7 @@ def main() -> None:
         contests = [distribution(128 if options.quick else 1024, runs)]
     contests.append(memory(512 if options.quick else options.positions, runs))
     contests.append(shared_pass(runs, 4 if options.quick else 32))
-    contests.append(generation(runs, 16 if options.quick else 200))
+    contests += generation(runs, 16 if options.quick else 200)
     show(contests, where)
     if not options.quick:
         write("metrics", contests, where)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sweep.metric.draft import taken_over
 from sweep.metric.subject import Subject
 from sweep.model.finite import culprit
 
@@ -40,12 +41,13 @@ def generate(
     stop: Sequence[str],
     name: str,
     options: Mapping[str, bool] | None = None,
-    gold: Sequence[str] | None = None,
+    drafts: Sequence[Sequence[int]] | None = None,
 ) -> list[Answer]:
     """Greedy continuations, prompts of like length together.
 
-    A batch runs until the last of its answers has ended, so answers that may end together are put
-    together first, as far as gold answers tell.
+    What drafts tell of the answers is not generated (`sweep.metric.draft`). A batch runs until the
+    last of its answers has ended, so answers that may end together, as far as drafts tell, are put
+    together.
 
     Prompts are padded on the left, with attention mask and position ids (which `generate` derives
     from the mask), so that a prompt's answer does not depend on what else is in its batch.
@@ -57,36 +59,51 @@ def generate(
         stop: strings that end an answer, special tokens among them; they are not part of it.
         name: what the progress bar says.
         options: of the tokenizer's call.
-        gold: an answer to each prompt, of which only the length is used.
+        drafts: to each prompt an answer that somebody else gave, as tokens with EOS; it changes no
+            answer, only how soon it is there.
     """
     tokenizer, model = subject.tokenizer, subject.model
-    told = dict(options or {})
-    lengths = [len(ids) for ids in tokenizer(list(prompts), **told)["input_ids"]]
-    order = _order(lengths, _steps(tokenizer, gold, max_new_tokens, len(prompts)))
-    batches = [order[i : i + subject.batch_size] for i in range(0, len(order), subject.batch_size)]
-    answers: dict[int, Answer] = {}
+    asked: list[list[int]] = tokenizer(list(prompts), **dict(options or {}))["input_ids"]
+    drafts = [draft[:max_new_tokens] for draft in drafts or [()] * len(prompts)]
+    said = taken_over(subject, asked, drafts, name)
     enders = _ends(model, tokenizer)
     special = _special(tokenizer) if stop else []
-    with _greedy(model, tokenizer, max_new_tokens):
-        for batch in subject.progress(batches, name, len(batches)):
-            texts = [prompts[i] for i in batch]
-            asked = tokenizer(texts, return_tensors="pt", padding=True, **told)
-            asked = {key: asked[key].to(subject.device) for key in ("input_ids", "attention_mask")}
-            start = asked["input_ids"].shape[1]
-            ends = [_stopped(tokenizer, stop, special, start)] if stop else []
-            numbers = [_numbers(model, name, start)]
-            said = model.generate(**asked, stopping_criteria=ends, logits_processor=numbers)
-            said = said[:, start:]
-            for i, ids in zip(batch, said.tolist(), strict=True):
-                answers[i] = _answer(tokenizer, ids, enders, max_new_tokens, stop, special)
-    return [answers[i] for i in range(len(prompts))]
+
+    def answer(i: int) -> Answer:
+        return _answer(tokenizer, said[i], enders, max_new_tokens, stop, special)
+
+    left = [i for i in range(len(prompts)) if answer(i).full and len(said[i]) < max_new_tokens]
+    steps = [(len(drafts[i]) or max_new_tokens) - len(said[i]) for i in left]
+    order = [left[i] for i in _order([len(asked[i]) + len(said[i]) for i in left], steps)]
+    size = subject.batch_size
+    batches = [order[i : i + size] for i in range(0, len(order), size)]
+    for batch in subject.progress(batches, name, len(batches)):
+        before = [[*asked[i], *said[i]] for i in batch]
+        ids, mask = _padded(before, tokenizer.pad_token_id, subject.device)
+        width = ids.shape[1]
+        starts = [width - len(said[i]) for i in batch]
+        ends = [_stopped(tokenizer, stop, special, starts)] if stop else []
+        numbers = [_numbers(model, name, starts)]
+        with _greedy(model, tokenizer, max_new_tokens - min(len(said[i]) for i in batch)):
+            found = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                stopping_criteria=ends,
+                logits_processor=numbers,
+            )
+        for i, more in zip(batch, found[:, width:].tolist(), strict=True):
+            said[i] += more
+    return [answer(i) for i in range(len(prompts))]
 
 
-def _steps(tokenizer: Any, gold: Sequence[str] | None, limit: int, count: int) -> list[int]:
-    """How many tokens the answers may have; all the same where nobody knows."""
-    if gold is None:
-        return [limit] * count
-    return [min(len(ids), limit) for ids in tokenizer(list(gold))["input_ids"]]
+def _padded(
+    sequences: Sequence[list[int]], pad: int, device: torch.device
+) -> tuple[Int[Tensor, "n time"], Int[Tensor, "n time"]]:
+    """Sequences as a batch, padded on the left, and its mask."""
+    width = max(map(len, sequences))
+    ids = [[pad] * (width - len(one)) + one for one in sequences]
+    mask = [[0] * (width - len(one)) + [1] * len(one) for one in sequences]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
 
 
 def _order(prompts: Sequence[int], answers: Sequence[int]) -> list[int]:
@@ -118,22 +135,24 @@ def _greedy(model: Any, tokenizer: Any, max_new_tokens: int) -> Iterator[None]:
 
 
 def _stopped(
-    tokenizer: Any, stop: Sequence[str], special: Sequence[str], start: int
+    tokenizer: Any, stop: Sequence[str], special: Sequence[str], starts: Sequence[int]
 ) -> Callable[..., Bool[Tensor, " batch"]]:
-    """Tells which answers hold a stop string; the prompt, which ends at `start`, is not searched.
+    """Tells which answers hold a stop string; prompts, before the `starts`, are not searched.
 
     The library's own criterion also stops at a string that begins in the prompt.
     """
 
     def stopped(ids: Int[Tensor, "batch time"], scores: object) -> Bool[Tensor, " batch"]:
-        said = [_before_stop(tokenizer, one, stop, special) for one in ids[:, start:].tolist()]
-        found = [text is not None for text in said]
+        said = (one[start:] for one, start in zip(ids.tolist(), starts, strict=True))
+        found = [_before_stop(tokenizer, one, stop, special) is not None for one in said]
         return torch.tensor(found, device=ids.device)
 
     return stopped
 
 
-def _numbers(model: Any, name: str, start: int) -> Callable[..., Float[Tensor, "batch vocab"]]:
+def _numbers(
+    model: Any, name: str, starts: Sequence[int]
+) -> Callable[..., Float[Tensor, "batch vocab"]]:
     """Passes logits on, if they are numbers: the highest of none would be taken for an answer.
 
     Raises:
@@ -145,7 +164,7 @@ def _numbers(model: Any, name: str, start: int) -> Callable[..., Float[Tensor, "
     ) -> Float[Tensor, "batch vocab"]:
         if (scores.isnan() | scores.isposinf()).any():  # -inf is a word that is never said
             place = culprit(model, ids)
-            token = ids.shape[1] - start
+            token = ids.shape[1] - max(starts)
             raise FloatingPointError(f"{name}: NaN or infinity at token {token}; {place}")
         return scores
 
@@ -168,16 +187,17 @@ def _answer(
     stop: Sequence[str],
     special: Sequence[str],
 ) -> Answer:
+    ids = ids[:limit]
     end = next((place for place, token in enumerate(ids) if token in ends), None)
     ended = end is not None
-    tokens = ids[:limit] if end is None else ids[:end]
+    tokens = ids[:end]
     text = _before_stop(tokenizer, tokens, stop, special)
     if text is None:
         said = tokenizer.decode(tokens, skip_special_tokens=True)
         return Answer(tokens, said.strip(), full=not ended)
-    while tokens[-1] == tokenizer.pad_token_id:  # filled up beside longer answers
-        tokens.pop()
-    return Answer(tokens, text.strip(), full=False)
+    begun = (tokens[:n] for n in range(1, len(tokens) + 1))  # what follows, nobody asked for
+    ending = next(x for x in begun if _before_stop(tokenizer, x, stop, special) is not None)
+    return Answer(ending, text.strip(), full=False)
 
 
 def _before_stop(

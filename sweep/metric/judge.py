@@ -201,7 +201,8 @@ class Judge(Metric[Questions]):
             Refusal: the endpoint does not answer, or refuses, or as many calls were made as may be.
                 What it has answered is kept. Who could not be reached is not asked again.
         """
-        said = {name: answers(subject, questions) for name, questions in data.items()}
+        before = {name: answers(dense, questions) for name, questions in data.items()}
+        said = {name: answers(subject, own, before[name]) for name, own in data.items()}
         asked = {
             name: [
                 [self._request(row, answer.text, repeat) for repeat in range(self.repeats)]
@@ -215,12 +216,16 @@ class Judge(Metric[Questions]):
         records: list[Mapping[str, Any]] = []
         examples: dict[str, list[dict[str, Any]]] = {}
         for name, questions in data.items():
-            before = answers(dense, questions)
             replies = [[given[request.key] for request in row] for row in asked[name]]
             examples[name] = [
                 self._example(*row, settings=questions.settings)
                 for row in zip(
-                    questions.rows, questions.prompts, said[name], before, replies, strict=True
+                    questions.rows,
+                    questions.prompts,
+                    said[name],
+                    before[name],
+                    replies,
+                    strict=True,
                 )
             ]
             found = summary([row["scores"] for row in examples[name]], self.criteria)

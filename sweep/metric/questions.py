@@ -24,7 +24,7 @@ from sweep.data.template import (
 from sweep.metric.generate import Answer, generate
 from sweep.metric.metric import Examples
 from sweep.metric.subject import Subject
-from sweep.metric.text import check_end, instructions
+from sweep.metric.text import check_end, instructions, teacher_forced
 from sweep.refusal import Refusal
 
 
@@ -170,8 +170,27 @@ def prepare_answers(dense: Subject, data: Mapping[str, Questions], kept: Example
         answers(dense, questions)
 
 
-def answers(subject: Subject, questions: Questions) -> list[Answer]:
-    """The subject's greedy answers, generated the first time only."""
+def answers(
+    subject: Subject, questions: Questions, dense: Sequence[Answer] | None = None
+) -> list[Answer]:
+    """The subject's greedy answers, generated the first time only.
+
+    Args:
+        subject: who is asked.
+        questions: what.
+        dense: the dense model's answers, of which a compressed model gives many; the dense model
+            itself gives many of the gold ones. They change how soon its own are there, not what
+            they are.
+    """
+    tokenizer = subject.tokenizer
+
+    def drafts() -> list[list[int]]:
+        if dense is not None:
+            end = [tokenizer.eos_token_id]
+            return [said.tokens if said.full else said.tokens + end for said in dense]
+        gold = teacher_forced(questions.rows, tokenizer, questions.template)
+        return [whole[start:] for start, whole in gold]
+
     return subject.once(
         "answers",
         questions.key,
@@ -182,6 +201,6 @@ def answers(subject: Subject, questions: Questions) -> list[Answer]:
             stop=questions.stop,
             name=f"{questions.origin.corpus} answers",
             options=tokenizing(questions.template),
-            gold=[row.output for row in questions.rows],
+            drafts=drafts(),
         ),
     )

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sweep.metric.text import Scored
+from sweep.metric.text import Sequences
 from sweep.model import anatomy
 from sweep.model.anatomy import decoder
 from sweep.model.finite import culprit
@@ -122,24 +122,24 @@ class Subject:
         found: T = self.memo[kind, key]
         return found
 
-    def remembers_hidden(self, text: Scored) -> bool:
+    def remembers_hidden(self, text: Sequences) -> bool:
         """Whether the hidden states of a text are at hand without a forward pass."""
         return ("hidden", text.key) in self.memo
 
-    def batches(self, text: Scored) -> list[Int[Tensor, " _"]]:
+    def batches(self, text: Sequences) -> list[Int[Tensor, " _"]]:
         """Sequence numbers by batch: of like length together, the longest first."""
         order = torch.argsort(text.lengths, descending=True, stable=True)
         size = sequences_at_once(self.batch_size, text.longest, self.device)
         return list(torch.split(order, size))
 
-    def hidden(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
+    def hidden(self, text: Sequences) -> Iterator[Float[Tensor, "position hidden"]]:
         """The last hidden states at the scored positions, batch by batch, row by row."""
         if self.remembers_hidden(text):
             yield from self.memo["hidden", text.key]
         else:
             yield from self._states(text)
 
-    def remember_hidden(self, text: Scored) -> None:
+    def remember_hidden(self, text: Sequences) -> None:
         """Keep the hidden states of a text, so that others can be compared with them later."""
         self.once("hidden", text.key, lambda: list(self._states(text)))
 
@@ -161,17 +161,16 @@ class Subject:
         return found[0]
 
     @torch.inference_mode()
-    def _states(self, text: Scored) -> Iterator[Float[Tensor, "position hidden"]]:
+    def _states(self, text: Sequences) -> Iterator[Float[Tensor, "position hidden"]]:
         model = self.model
         self._check_logits(text.ids[:1, :8])
         batches = self.batches(text)
-        name = f"{text.origin.corpus} {text.what}"
         parts = [self._part(text, rows) for rows in batches]
-        for rows, found in zip(batches, self._decoded(model, parts, name), strict=True):
+        for rows, found in zip(batches, self._decoded(model, parts, str(text)), strict=True):
             states = found.last_hidden_state
             yield states[text.scored[rows, : states.shape[1]].to(states.device)]
 
-    def _part(self, text: Scored, rows: Int[Tensor, " n"]) -> Part:
+    def _part(self, text: Sequences, rows: Int[Tensor, " n"]) -> Part:
         """These sequences on the device, with their mask."""
         width = int(text.lengths[rows].max())
         mask = torch.arange(width) < text.lengths[rows, None]
@@ -206,7 +205,7 @@ class Subject:
         with watched:
             whole = self.model(input_ids=ids, use_cache=False).logits[0]
         *_, output = outputs
-        if not whole.isfinite().all():
+        if (whole.isnan() | whole.isposinf()).any():  # -inf is a word that is never said
             place = culprit(self.model, ids)
             raise FloatingPointError(f"the model's logits hold NaN or infinity; {place}")
         self._output = type(output)
@@ -233,14 +232,14 @@ def _answering(part: Any, output: Any) -> Iterator[None]:
 
 
 def sequence_of_position(
-    text: Scored, batches: list[Int[Tensor, " _"]]
+    text: Sequences, batches: list[Int[Tensor, " _"]]
 ) -> Int[Tensor, " position"]:
     """For every scored position, in the order of `Subject.hidden`, the number of its sequence."""
     counts = text.scored.sum(1)
     return torch.cat([rows.repeat_interleave(counts[rows]) for rows in batches])
 
 
-def gold_of_position(text: Scored, batches: list[Int[Tensor, " _"]]) -> Int[Tensor, " position"]:
+def gold_of_position(text: Sequences, batches: list[Int[Tensor, " _"]]) -> Int[Tensor, " position"]:
     """For every scored position, in the order of `Subject.hidden`, the token that follows."""
     following = text.ids.roll(-1, dims=1)
     picked: list[Bool[Tensor, "_ time"]] = [text.scored[rows] for rows in batches]

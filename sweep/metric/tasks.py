@@ -88,7 +88,8 @@ class Tasks(Metric[Questions]):
         values: dict[str, Value] = {}
         examples: dict[str, Sequence[Mapping[str, Any]]] = {}
         for name, questions in data.items():
-            said, before = answers(subject, questions), answers(dense, questions)
+            before = answers(dense, questions)
+            said = answers(subject, questions, before)
             rows = [
                 _example(*row) | {"settings": questions.settings}
                 for row in zip(questions.rows, questions.prompts, said, before, strict=True)

@@ -1,9 +1,9 @@
-"""Text made ready for scoring: windows of a running text, or answers after their prompts."""
+"""Text made ready for reading: windows of a running text, or answers after their prompts."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
@@ -24,35 +24,24 @@ MOST = 100_000
 
 
 @dataclass(frozen=True)
-class Scored:
-    """Sequences and the positions at which a model's prediction of the next token is scored.
+class Sequences:
+    """Sequences and the positions at which a model's prediction of the next token counts.
 
     Attributes:
         ids: token ids `[n, time]`, padded on the right.
         lengths: tokens of each sequence that are no padding `[n]`.
         scored: whether the prediction made at a position counts `[n, time]`; False at the end.
-        origin: where the rows are from.
-        contents: of the rows.
-        what: `windows` or `responses`.
-        left_out: examples that are not here because their responses lie beyond `seqlen`.
-        unanswered: instructions that were passed over because nobody has answered them.
-        cut: examples that are here up to `seqlen` only.
+        what: they are.
     """
 
     ids: Int[Tensor, "n time"]
     lengths: Int[Tensor, " n"]
     scored: Bool[Tensor, "n time"]
-    origin: Origin
-    contents: Contents
     what: str
-    left_out: int = 0
-    unanswered: int = 0
-    cut: int = 0
 
-    @property
-    def digests(self) -> frozenset[str]:
-        """Content hashes of the rows."""
-        return self.contents.rows
+    def __str__(self) -> str:
+        """For who watches them being read."""
+        return self.what
 
     @property
     def longest(self) -> int:
@@ -66,6 +55,34 @@ class Scored:
         for tensor in (self.ids, self.lengths, self.scored):
             total.update(tensor.contiguous().numpy().tobytes())
         return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class Scored(Sequences):
+    """Sequences of a corpus, for a score; they are `windows` or `responses`.
+
+    Attributes:
+        origin: where the rows are from.
+        contents: of the rows.
+        left_out: examples that are not here because their responses lie beyond `seqlen`.
+        unanswered: instructions that were passed over because nobody has answered them.
+        cut: examples that are here up to `seqlen` only.
+    """
+
+    origin: Origin
+    contents: Contents
+    left_out: int = 0
+    unanswered: int = 0
+    cut: int = 0
+
+    def __str__(self) -> str:
+        """With the corpus."""
+        return f"{self.origin.corpus} {self.what}"
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Content hashes of the rows."""
+        return self.contents.rows
 
     def record(self) -> dict[str, Any]:
         """What a result says of the data."""
@@ -119,7 +136,7 @@ def text_windows(
     scored = torch.ones_like(ids, dtype=torch.bool)
     scored[:, -1] = False
     lengths = torch.full((len(ids),), ids.shape[1])
-    return Scored(ids, lengths, scored, source.origin(), Contents.of(used), "windows")
+    return Scored(ids, lengths, scored, "windows", source.origin(), Contents.of(used))
 
 
 def responses(
@@ -140,36 +157,47 @@ def responses(
     check_template(template, tokenizer)
     check_end(source, n_samples)
     rows, unanswered = instructions(source, n_samples)
-    sequences: list[list[int]] = []
+    wholes: list[list[int]] = []
     starts: list[int] = []
     used: list[Row] = []
     cut = 0
-    for row, (start, whole) in zip(rows, _teacher_forced(rows, tokenizer, template), strict=True):
+    for row, (start, whole) in zip(rows, teacher_forced(rows, tokenizer, template), strict=True):
         kept = whole[:seqlen]
         if start < len(kept):
-            sequences.append(kept)
+            wholes.append(kept)
             starts.append(start)
             used.append(row)
             cut += len(kept) < len(whole)
-    if not sequences:
+    if not wholes:
         raise Refusal("seqlen", seqlen, "no response begins within so many tokens; raise it")
-    lengths = torch.tensor([len(ids) for ids in sequences])
-    ids = torch.full((len(sequences), int(lengths.max())), tokenizer.pad_token_id)
-    scored = torch.zeros_like(ids, dtype=torch.bool)
-    for i, (sequence, start) in enumerate(zip(sequences, starts, strict=True)):
-        ids[i, : len(sequence)] = torch.tensor(sequence)
-        scored[i, start - 1 : len(sequence) - 1] = True
     return Scored(
-        ids=ids,
-        lengths=lengths,
-        scored=scored,
+        **vars(sequences(wholes, starts, tokenizer.pad_token_id, "responses")),
         origin=source.origin(),
         contents=Contents.of(used),
-        what="responses",
-        left_out=len(rows) - len(sequences),
+        left_out=len(rows) - len(wholes),
         unanswered=unanswered,
         cut=cut,
     )
+
+
+def sequences(
+    wholes: Sequence[Sequence[int]], starts: Sequence[int], pad: int, what: str
+) -> Sequences:
+    """Sequences in which what is predicted from a place on is scored, up to the end.
+
+    Args:
+        wholes: tokens.
+        starts: in each, the place of the first token that is scored; not the first of all.
+        pad: token that fills them up.
+        what: they are.
+    """
+    lengths = torch.tensor([len(ids) for ids in wholes])
+    ids = torch.full((len(wholes), int(lengths.max())), pad)
+    scored = torch.zeros_like(ids, dtype=torch.bool)
+    for i, (whole, start) in enumerate(zip(wholes, starts, strict=True)):
+        ids[i, : len(whole)] = torch.tensor(whole)
+        scored[i, start - 1 : len(whole) - 1] = True
+    return Sequences(ids, lengths, scored, what)
 
 
 def _alike(rows: Iterator[Row], kind: type[Row], source: Source) -> Iterator[Row]:
@@ -238,7 +266,7 @@ def instructions(source: Source, n_samples: int | None) -> tuple[list[Instructio
     return found, unanswered
 
 
-def _teacher_forced(
+def teacher_forced(
     rows: Iterable[Instruction], tokenizer: Any, template: Template
 ) -> Iterator[tuple[int, list[int]]]:
     """Where the response begins, and the ids of prompt, response and what ends it.

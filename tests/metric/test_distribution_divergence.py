@@ -384,3 +384,21 @@ def test_divergences_of_a_real_model_are_those_on_record(
     )
     assert found["agreement"] == pytest.approx(expected["top1_agreement_first_255"], abs=3e-4)
     assert found["perplexity_compressed"] == pytest.approx(expected["perplexity"], rel=1e-4)
+
+
+def test_words_that_are_never_said_change_nothing(
+    build: Any, subject: Any, compress: Any, rows: Any
+) -> None:
+    """Of a family that sets the logits of some entries of its vocabulary to -inf."""
+    found = []
+    for low in (-1e9, float("-inf")):
+        models = [build(), compress(build())]
+        for model in models:
+            model.lm_head.register_forward_hook(
+                lambda module, given, logits, low=low: logits.index_fill(-1, torch.tensor([1]), low)
+            )
+        dense, compressed = map(subject, models)
+        found.append(measure(DistributionDivergence({"a": rows(WINDOWS)}), compressed, dense))
+    finite, silent = ({name: one.value for name, one in result.values.items()} for result in found)
+    assert silent == pytest.approx(finite, rel=1e-5)
+    assert silent["jsd"] > 0

@@ -28,7 +28,7 @@ def text() -> Scored:
     scored = torch.arange(9) < lengths[:, None] - 1
     scored[1, :5] = False
     scored[4, 2] = False
-    return Scored(ids, lengths, scored, Origin("c", "s", "r", "l"), Contents.of(()), "responses")
+    return Scored(ids, lengths, scored, "responses", Origin("c", "s", "r", "l"), Contents.of(()))
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ DENSE = [
     answer("Paris.", 10, 11),
     answer("Kyoto", 12, 13),
     answer("three two one", 14, 15, 16),
-    answer("one two three four five", 17, 18, 19),
+    answer("one two three four five", 17, 18, 19, full=True),
     answer("", full=False),
 ]
 
@@ -51,6 +51,7 @@ class Said:
     def __init__(self, answers: dict[bool, Sequence[Answer]]) -> None:
         self.answers = answers
         self.asked: list[tuple[bool, list[str], int, tuple[str, ...]]] = []
+        self.drafts: list[Sequence[Sequence[int]]] = []
 
     def __call__(
         self,
@@ -61,12 +62,13 @@ class Said:
         stop: Any,
         name: str,
         options: Any,
-        gold: Sequence[str],
+        drafts: Sequence[Sequence[int]],
     ) -> list[Answer]:
-        assert len(gold) == len(prompts)
+        assert len(drafts) == len(prompts)
         dense = subject.memo["is", "dense"]
         assert subject.model is not None, "the weights must be there"
         self.asked.append((dense, list(prompts), max_new_tokens, stop))
+        self.drafts.append(drafts)
         return list(self.answers[dense][: len(prompts)])
 
 
@@ -141,6 +143,17 @@ def test_the_first_difference_is_a_mean_over_the_answers_that_differ(ask: Any, s
     assert values(found)["first_difference"] == (0 + 1 + 2 + 3) / 4
     assert found.values["first_difference"].n == 4
     assert found.values["first_difference"].unit == "tokens"
+
+
+def test_gold_answers_are_the_dense_models_drafts_and_its_own_the_compressed_ones(
+    ask: Any, said: Said, tokenizer: Any
+) -> None:
+    ask()
+    gold, dense = said.drafts
+    assert [tokenizer.decode(ids) for ids in gold] == [f"{row.output}</s>" for row in EXERCISES]
+    ends = [[] if answer.full else [tokenizer.eos_token_id] for answer in DENSE]
+    assert [] in ends
+    assert dense == [[*one.tokens, *end] for one, end in zip(DENSE, ends, strict=True)]
 
 
 def test_the_dense_model_does_not_differ_from_itself(ask: Any, said: Said) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ from benchmarks.contest import (
 )
 from sweep.data.embedded import Exercises, Prose
 from sweep.files import Kept
+from sweep.metric import draft
 from sweep.metric.generate import generate
 from sweep.metric.questions import read_questions
 from sweep.metric.scan import CHUNK, scan
@@ -182,7 +184,8 @@ def shared_pass(runs: int, windows: int) -> Contest:
 def generation(runs: int, count: int) -> list[Contest]:
     """Greedy answers: in batches and one at a time; with the dense model's as drafts, and without.
 
-    The latter with few weights gone, so that many answers are the dense model's, and with half.
+    The latter with so few weights gone that most answers are the dense model's, and with so many
+    that none is.
     """
     with embedded() as (subject, (dense, half), tokenizer):
         questions = read_questions(
@@ -207,6 +210,11 @@ def generation(runs: int, count: int) -> list[Contest]:
             )
             return [answer.tokens if answer.full else answer.tokens + end for answer in said]
 
+        def generated(model: Any, drafts: Any) -> list[list[int]]:
+            """Drafts tell which answers may end together, and no more."""
+            with patch.object(draft, "EXACT", ()):
+                return answers(model, drafts=drafts)
+
         def contest(work: str, against: str, ours: Any, theirs: Any) -> Contest:
             spent = turns(ours, theirs, runs)
             same = sum(a == b for a, b in zip(ours(), theirs(), strict=True))
@@ -218,15 +226,15 @@ def generation(runs: int, count: int) -> list[Contest]:
         found = [
             contest("dense", "one at a time", partial(answers, dense), partial(answers, dense, 1))
         ]
-        with embedded(0.2) as (_, (_, most), _):
-            for ratio, pruned in ((20, most), (50, half)):
+        with embedded(0.2) as (_, (_, most), _), embedded(0.8) as (_, (_, few), _):
+            for ratio, pruned in ((20, most), (50, half), (80, few)):
                 alike = sum(a == b for a, b in zip(answers(pruned), said, strict=True))
                 found.append(
                     contest(
                         f"magnitude {ratio} %, {alike} of them the dense model's",
-                        "without the dense model's as drafts",
+                        "all of them generated",
                         partial(answers, pruned, drafts=said),
-                        partial(answers, pruned),
+                        partial(generated, pruned, said),
                     )
                 )
         return found

@@ -49,8 +49,8 @@ def _app(config: DictConfig) -> None:
 
 def command() -> None:
     """`main` in a process of its own."""
-    garbage.put_off()
-    main()
+    with garbage.alone():
+        main()
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from sweep import garbage
 from sweep.explain import in_one_line
 from sweep.options import Options
 from sweep.refusal import Stop
@@ -267,5 +268,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    with in_one_line(COMMAND):
+    with garbage.alone(), in_one_line(COMMAND):
         sys.exit(main(sys.argv[1:]))

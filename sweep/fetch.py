@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweep import garbage
 from sweep.grid import quiet
 from sweep.plan import plan
 from sweep.progress import Progress
@@ -58,4 +59,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with garbage.alone():
+        main()

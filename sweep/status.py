@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sweep import slurm
+from sweep import garbage, slurm
 from sweep.attempt import Attempt, latest, spent
 from sweep.explain import in_one_line
 from sweep.files import Folder
@@ -346,5 +346,5 @@ def main(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with in_one_line("sweep.status"):
+    with garbage.alone(), in_one_line("sweep.status"):
         main(sys.argv[1:])

@@ -67,5 +67,5 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    garbage.put_off()
-    sys.exit(main(sys.argv[1:]))
+    with garbage.alone():
+        sys.exit(main(sys.argv[1:]))

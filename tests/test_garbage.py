@@ -1,24 +1,83 @@
-"""What is imported is not searched for garbage; what comes after it is."""
+"""What is imported is not searched for garbage; what comes after it is; nothing is taken apart."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
-SCRIPT = """
-import gc, sys
+import pytest
+
+SEARCHED = """
+import gc
 from sweep import garbage
 garbage.begin()
 assert gc.get_freeze_count() == 0, "somebody else's process"
-garbage.put_off()
-kept = [[i] for i in range(50_000)]
-assert not gc.isenabled()
-garbage.begin()
-assert gc.isenabled() and gc.get_freeze_count() > 50_000
-cycle = []; cycle.append(cycle); del cycle
-assert gc.collect() > 0
+with garbage.alone():
+    kept = [[i] for i in range(50_000)]
+    assert not gc.isenabled()
+    garbage.begin()
+    assert gc.isenabled() and gc.get_freeze_count() > 50_000
+    cycle = []; cycle.append(cycle); del cycle
+    assert gc.collect() > 0
+"""
+
+LEFT = """
+import atexit, logging, sys, weakref
+from sweep import garbage
+class Kept:
+    def __del__(self):
+        print("taken apart")
+kept = Kept()
+kept.itself = kept
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+with garbage.alone():
+    atexit.register(print, "ended")
+    logging.warning("worked")
 """
 
 
+def run(script: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-E", "-c", script]  # whatever PYTHONUNBUFFERED says here
+    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+
+
 def test_what_was_there_before_work_began_is_never_looked_through() -> None:
-    subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+    done = run(SEARCHED)
+    assert done.returncode == 0, done.stderr
+
+
+def test_at_the_end_whoever_asked_is_called_and_nothing_is_taken_apart() -> None:
+    done = run(LEFT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "worked\nended\n"
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "said"),
+    [
+        ("sys.exit()", 0, ""),
+        ("sys.exit(0)", 0, ""),
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit(True)", 1, ""),
+        ("sys.exit('one line')", 1, "one line\n"),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+        ("raise KeyboardInterrupt", -2, "KeyboardInterrupt\n"),
+    ],
+)
+def test_the_exit_code_is_that_of_the_work(last: str, code: int, said: str) -> None:
+    done = run(f"{LEFT}    {last}\n")
+    assert done.returncode == code
+    assert done.stderr.endswith(said)
+    assert done.stderr.count("\n") == said.count("\n") or "Traceback" in done.stderr
+    assert done.stdout.startswith("worked\nended\n")
+
+
+def test_what_cannot_be_written_at_the_end_is_said() -> None:
+    script = "from sweep import garbage\nwith garbage.alone(): print('worked')"
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-E", "-c", script]  # whatever PYTHONUNBUFFERED says here
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 120  # Python's own
+    assert "No space left on device" in done.stderr

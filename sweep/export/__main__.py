@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from sweep import size
+from sweep import garbage, size
 from sweep.card import JOINT, UNFIT
 from sweep.disk import replacing_folder
 from sweep.explain import in_one_line
@@ -159,4 +159,5 @@ def _parsed(words: Sequence[str] | None) -> Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    with garbage.alone():
+        main()

@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
+from sweep import garbage
 from sweep.explain import in_one_line
 from sweep.files import EVERYTHING
 from sweep.options import Options
@@ -78,5 +79,5 @@ def _parser() -> Options:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `… | head` ends it without a word
-    with in_one_line("sweep.report"):
+    with garbage.alone(), in_one_line("sweep.report"):
         sys.exit(main(sys.argv[1:]))

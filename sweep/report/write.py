@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweep import garbage
 from sweep.disk import replacing, write, writing
 from sweep.refusal import OutOfSpace
 from sweep.report import (
@@ -213,6 +214,7 @@ def _page(folder: Path, rows: table.Rows, paired: Paired) -> list[str]:
     from sweep.report.figures import draw
     from sweep.report.page import page
 
+    garbage.begin()
     links = truth.links(rows.entries)
     effects = effect.effects(rows, paired)
     linears = list(layers.layers(rows.entries))

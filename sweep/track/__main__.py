@@ -17,6 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
+from sweep import garbage
 from sweep.explain import in_one_line
 from sweep.options import Options, positive
 from sweep.report.entries import no_cells
@@ -100,6 +101,7 @@ def main(words: list[str]) -> int:
     command = "sweep.track"
     found = folders(given.outputs, command)
     ready(found, command)
+    garbage.begin()
     everything = [
         _Run(shown, one.outputs, asked_for(place, given.project, given.entity))
         for one in found
@@ -117,11 +119,11 @@ def main(words: list[str]) -> int:
         elif run.one not in online:
             group = held.group or groups.setdefault(run.one, run.shown.group)
             todo.append(run.within(group))
-    alone = {run.one: Lock() for run in todo}  # the client opens a run once at a time
+    apart = {run.one: Lock() for run in todo}  # the client opens a run once at a time
     failed = 0
 
     def sent(run: _Run) -> None:
-        with alone[run.one]:
+        with apart[run.one]:
             send(*run, PATIENCE)
 
     with ThreadPoolExecutor(given.jobs) as pool:
@@ -170,5 +172,5 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    with in_one_line("sweep.track"):
+    with garbage.alone(), in_one_line("sweep.track"):
         sys.exit(main(sys.argv[1:]))

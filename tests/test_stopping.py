@@ -137,7 +137,7 @@ def test_a_metric_that_is_stopped_costs_no_second_compression(
     sweep([{**config, "outputs": str(tmp_path / "whole")}])
     stopped(config, "c4 windows", 1)
     monkeypatch.setattr(SparseGPT, "compress", lambda *_: pytest.fail("compressed again"))
-    stopped(config, "alpaca answers", 1)
+    stopped(config, "alpaca answers, drafts", 1)
     (cell,) = (tmp_path / "outputs" / "cells").glob("*sparsegpt*")
     finished = {file: file.stat().st_mtime_ns for file in (cell / "metrics").glob("*.json")}
     assert {file.stem for file in finished} == {"divergence", "perplexity"}

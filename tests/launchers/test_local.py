@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from sweep import garbage
 from sweep.grid import sweep
 from sweep.report import entries
 from sweep.status import standings, summary
@@ -127,7 +126,7 @@ def test_what_is_submitted_is_listed_before_a_cell_has_begun_and_a_dry_run_write
         frozen(f"method={name}", *GRID[2:5], "name=trial") for name in ("wanda", "sparsegpt")
     ]
     outputs = tmp_path / "outputs"
-    garbage.put_off()  # as the command does
+    gc.disable()  # as the command does
     for dry_run in (True, False):
         submit(configs, "sweep_jobs.local.LocalJobs", {"wait": False, "dry_run": dry_run})
         assert gc.isenabled()

@@ -26,7 +26,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import published
 from benchmarks.contest import (
@@ -40,6 +39,7 @@ from benchmarks.contest import (
     turns,
     write,
 )
+from benchmarks.phases import BOUNDS, phases
 from sweep.method.method import Method
 from sweep.method.sparsegpt import SparseGPT
 from sweep.method.walk import walk
@@ -132,29 +132,55 @@ def product_rate(seconds: float = 0.3) -> float:
     return best
 
 
+def products(gflop: float, size: int = 2048) -> float:
+    """Seconds of so many operations in plain products of fp32 matrices, of whole ones the share."""
+    each = 2 * size**3 / 1e9
+    count = max(1, round(gflop / each))
+    a, b, out = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
+    torch.mm(a, b, out=out)
+    started = time.perf_counter()
+    for _ in range(count):
+        torch.mm(a, b, out=out)
+    return (time.perf_counter() - started) * gflop / (count * each)
+
+
+def roofline(
+    name: str, mine: Callable[[], object], reset: Callable[[], object], runs: int
+) -> list[Contest]:
+    """A method's walk, and each of its phases, beside as many operations in plain products."""
+    split = [phases(mine, reset) for _ in range(runs)]
+    flops = sum(one.gflop for one in split[0].values())
+    spent = turns(mine, partial(products, flops), runs, reset)
+    rate = flops / statistics.median(spent[1])
+    against = "as many operations in plain products of matrices"
+    note = f"{flops:.0f} GFLOP; products of 2048 x 2048 matrices, in turns, at {rate:.0f} GFLOP/s"
+    share = 0.8 if name == "wanda" else None
+    rows = [Contest(TITLES[name], against, "s", share, *spent, note=note)]
+    for phase in split[0]:
+        seconds = [one[phase].seconds for one in split]
+        gflop = split[0][phase].gflop
+        part = statistics.median(
+            one[phase].seconds / sum(x.seconds for x in one.values()) for one in split
+        )
+        work = f"{TITLES[name]}: {phase}"
+        note = f"{100 * part:.0f} % of the time, {gflop:.0f} GFLOP; beside them: {BOUNDS[phase]}"
+        rows.append(Contest(work, against, "s", None, seconds, [gflop / rate] * runs, note=note))
+    return rows
+
+
 def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest]:
     """A method's rows: against the published form, the machine's rate, llmcompressor."""
     method, plain = METHODS[name]
     model, ids = llama(quick), windows()
     dense = copy.deepcopy(model.state_dict())
     reset: Callable[[], object] = lambda: model.load_state_dict(dense)  # noqa: E731
-    rates: list[float] = []
 
     def mine() -> None:
         ours(model, ids, method)
 
-    def before() -> None:
-        reset()
-        rates.append(product_rate())
-
-    with FlopCounterMode(display=False) as counted:
-        mine()
+    mine()
     result = copy.deepcopy(model.state_dict())
-    flops = counted.get_total_flops() / 1e9
-    if name == "sparsegpt":  # factorisations are not counted
-        flops += sum(n**3 / 3 for n in 4 * [*3 * [model.config.hidden_size]]) / 1e9
-        flops += 4 * model.config.intermediate_size**3 / 3 / 1e9
-    spent = turns(mine, lambda: published.walk(model, ids, plain), runs, before)
+    spent = turns(mine, lambda: published.walk(model, ids, plain), runs, reset)
     reset()
     published.walk(model, ids, plain)
     bound = {"sparsegpt": 4.0, "wanda": 2.0}[name]
@@ -163,16 +189,7 @@ def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest
     if name == "sparsegpt":
         same += f"; {against_float64(model, dense, ids, result, theirs)}"
     rows = [Contest(TITLES[name], "published, plain", "s", bound, *spent, agreement=same)]
-    at_rate = [flops / max(rates[2 * i : 2 * i + 2]) for i in range(runs)]
-    rate = statistics.median(rates)
-    note = f"{flops:.0f} GFLOP, a product of 2048 x 2048 matrices runs at {rate:.0f} GFLOP/s; "
-    note += {
-        "sparsegpt": "the rest is the Cholesky factorisation, the columns inside blocks, norms",
-        "wanda": "the rest is attention, norms, activations and scores, bound by memory",
-    }[name]
-    share = 0.8 if name == "wanda" else None
-    against = "its FLOPs at the rate of a plain matrix product"
-    rows.append(Contest(TITLES[name], against, "s", share, spent[0], at_rate, note=note))
+    rows += roofline(name, mine, reset, runs)
     bound = {"sparsegpt": 4.5, "wanda": 2.2}[name]
     if peers is None:
         reason = "no --peers environment was given"

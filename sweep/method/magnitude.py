@@ -21,7 +21,7 @@ from sweep.method.method import Compressed, Layer, Method
 from sweep.numerics.moments import Statistic
 from sweep.sparsity.counted import Counted
 from sweep.sparsity.lowest import counts_of_lowest
-from sweep.sparsity.pattern import Pattern
+from sweep.sparsity.pattern import Pattern, without
 
 
 @final
@@ -62,4 +62,4 @@ class Magnitude(Method):
         self, weight: Float[Tensor, "out in"], seen: Statistic | None, pattern: Pattern
     ) -> Compressed:
         gone = pattern.drop(weight.abs(), per="row" if self.per == "row" else "layer")
-        return Compressed(weight.masked_fill(gone, 0.0))
+        return Compressed(without(weight, gone))

@@ -70,9 +70,10 @@ class InputSample:
         difference = before = torch.zeros((), dtype=torch.float64, device=dense.device)
         tokens = self.tokens().float()
         for was, now in zip(torch.split(dense, ROWS), torch.split(compressed, ROWS), strict=True):
-            change = tokens @ (now.float() - was.float()).T
+            output = tokens @ was.float().T
+            change = tokens @ now.float().T - output  # where nothing differs, exactly 0
             difference = difference + change.double().square().sum()
-            before = before + (tokens @ was.float().T).double().square().sum()
+            before = before + output.double().square().sum()
         if float(difference) == 0.0:
             return 0.0
         return math.sqrt(float(difference) / float(before)) if float(before) else None

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Literal
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -56,3 +57,17 @@ class Pattern(ABC):
         Among equal scores the lower index goes first. `per` says which weights are compared with
         each other, where the pattern leaves that open: those of a row, or all of them.
         """
+
+
+def without(
+    weight: Float[Tensor, "rows cols"],
+    gone: Bool[Tensor, "rows cols"],
+    out: Float[Tensor, "rows cols"] | None = None,
+) -> Float[Tensor, "rows cols"]:
+    """A weight in float32 with 0 where it goes; all else keeps every bit.
+
+    As a product of its bits with 1 or 0: where a mask is as good as random that is twice as fast as
+    a choice, and no zero has a sign.
+    """
+    bits = None if out is None else out.view(torch.int32)
+    return torch.mul(weight.view(torch.int32), ~gone, out=bits).view(torch.float32)

@@ -8,7 +8,7 @@ from sweep.method.dense import Dense
 from sweep.method.magnitude import Magnitude
 from sweep.method.method import Layer, Method
 from sweep.method.sparsegpt import SparseGPT
-from sweep.method.wanda import Wanda
+from sweep.method.wanda import AT_ONCE_ON_CPU, Wanda
 from sweep.numerics.moments import ColumnNorm, SecondMoment, Statistic
 from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
@@ -84,6 +84,24 @@ def test_wanda_compares_within_rows_and_drops_exactly_the_share() -> None:
     method = Wanda()
     kept = method.compress(weight, filled(method, x), Unstructured(0.6)).weight
     assert (kept == 0).sum(dim=1).tolist() == [19] * 7  # floor(19.8)
+
+
+@pytest.mark.parametrize("pattern", [Unstructured(0.37), NofM(2, 4)])
+def test_wanda_scores_a_large_matrix_a_few_rows_at_a_time_and_as_one(
+    pattern: Unstructured | NofM,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(700, 1100, generator=generator)
+    weight[5] = 1.0  # equal scores, where inputs are
+    seen = ColumnNorm()
+    inputs = torch.rand(9, 1100, generator=generator)
+    inputs[:, 3:40] = 1.0
+    seen.add(inputs, 1)
+    assert weight.numel() > 2 * AT_ONCE_ON_CPU
+    gone = pattern.drop(weight.abs() * seen.norm, per="row")
+    found = Wanda().compress(weight, seen, pattern).weight
+    assert found.equal(weight.masked_fill(gone, 0.0))
+    assert not found[gone].signbit().any()
 
 
 def test_sparsegpt_says_when_it_raised_the_damping() -> None:

@@ -257,9 +257,8 @@ def test_an_encoder_is_refused_unless_it_is_made_a_decoder(folder: Path, family:
     assert anatomy.prunable(skeleton(Local(str(folder))))
 
 
-def test_a_model_that_looks_ahead_is_refused_when_it_is_loaded(
-    folder: Path,
-) -> None:
+def two_way() -> Any:
+    """Its tokens see what follows them."""
     small = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 40}
     config = AutoConfig.for_model("bert", num_hidden_layers=2, **small)
     torch.manual_seed(0)
@@ -268,7 +267,24 @@ def test_a_model_that_looks_ahead_is_refused_when_it_is_loaded(
         for weight in model.parameters():
             if weight.dim() == 2:
                 weight.normal_(std=0.3)
-    model.save_pretrained(folder)
+    return model.eval()
+
+
+def test_a_model_that_looks_ahead_is_known_though_it_never_says_some_words() -> None:
+    model = two_way()
+    silent = torch.tensor([7])
+    model.register_forward_hook(
+        lambda module, given, found: setattr(
+            found, "logits", found.logits.index_fill(-1, silent, float("-inf"))
+        )
+    )
+    assert looks_ahead(model)
+
+
+def test_a_model_that_looks_ahead_is_refused_when_it_is_loaded(
+    folder: Path,
+) -> None:
+    two_way().save_pretrained(folder)
     said = refusal(load, Local(str(folder), device="cpu"))
     assert said == f"lets tokens see what follows them; {SUPPORTED}"
 

@@ -3,6 +3,7 @@
 #   make demo         the README's sweep on the embedded model
 #   make test         pytest, one file more at a time than there are processors
 #   make test-slurm   the tests that bring up a real SLURM; they skip where it is not installed
+#   make bench        the benchmarks that compare, small and once: that they run, and agree
 #   make check        ruff and mypy
 #   make venv         only the environment
 
@@ -16,7 +17,7 @@ SPREAD := --dist loadfile --no-loadscope-reorder
 # tests start hundreds of processes, and each would compile the project's modules again
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: venv demo test test-slurm check
+.PHONY: venv demo test test-slurm bench check
 
 venv: .venv/installed
 
@@ -31,6 +32,11 @@ test: .venv/installed-test
 # more than there are processors, because they wait for SLURM much of the time
 test-slurm: .venv/installed-test
 	$(BIN)/python -m pytest -m slurm --numprocesses 4 $(SPREAD)
+
+bench: .venv/installed-test
+	for name in metrics memory compress; do \
+		$(BIN)/python -m benchmarks.$$name --quick || exit 1; \
+	done
 
 check: .venv/installed-check
 	$(BIN)/ruff format --check .

@@ -3,7 +3,7 @@
 #   make demo         the README's sweep on the embedded model
 #   make test         pytest, one file more at a time than there are processors
 #   make test-slurm   the tests that bring up a real SLURM; they skip where it is not installed
-#   make bench        the benchmarks that compare, small and once: that they run, and agree
+#   make bench        the benchmarks that compare, small and once: that they run
 #   make check        ruff and mypy
 #   make venv         only the environment
 

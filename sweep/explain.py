@@ -19,9 +19,9 @@ from sweep.config import CONF
 from sweep.refusal import Refusal, Stop, did_you_mean, likely
 from sweep.secret import is_secret, masked
 
-_UNWRITABLE = {
+_SPENT = {errno.ENOSPC, errno.EDQUOT}
+_UNWRITABLE = _SPENT | {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EEXIST),
-    *(errno.ENOSPC, errno.EDQUOT),
 }
 """What Hydra meets when it makes the folder for its own log."""
 
@@ -45,16 +45,29 @@ def in_one_line(command: str = "sweep") -> Iterator[None]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        yield
+        try:
+            yield
+        except SystemExit:
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(f"{command}: interrupted; the same command again goes on from here")
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left
+    except BrokenPipeError:  # the reader has left
+        _print_no_more()
         sys.exit(1)
     except Exception as error:
         if FULL:
             raise
+        if isinstance(error, OSError) and error.errno in _SPENT and error.filename is None:
+            _print_no_more()
+            sys.exit(f"{command}: what it prints cannot be written there ({error.strerror})")
         sys.exit(f"{command}: {explain(error)}")
+
+
+def _print_no_more() -> None:
+    """What is still to be written goes nowhere; Python would complain of it at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def explain(error: BaseException) -> str:

@@ -259,6 +259,16 @@ def test_outputs_are_named_as_they_were_typed(said: Said, tmp_path: Path) -> Non
         assert f"outputs={typed}: cannot be written to" in said(f"outputs={typed}")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_what_cannot_be_printed_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cells").mkdir()
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-E", "-m", "sweep.status", str(tmp_path)]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    expected = "sweep.status: what it prints cannot be written there (No space left on device)\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+
+
 def test_pickled_weights_are_refused(said: Said, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")

@@ -48,9 +48,9 @@ def in_one_line(command: str = "sweep") -> Iterator[None]:
         try:
             yield
         except SystemExit:
-            sys.stdout.flush()
+            _flush()
             raise
-        sys.stdout.flush()
+        _flush()
     except KeyboardInterrupt:
         sys.exit(f"{command}: interrupted; the same command again goes on from here")
     except BrokenPipeError:  # the reader has left
@@ -63,6 +63,11 @@ def in_one_line(command: str = "sweep") -> Iterator[None]:
             _print_no_more()
             sys.exit(f"{command}: what it prints cannot be written there ({error.strerror})")
         sys.exit(f"{command}: {explain(error)}")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # closed by who started the process
+        sys.stdout.flush()
 
 
 def _print_no_more() -> None:

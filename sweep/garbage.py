@@ -15,24 +15,25 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_status: list[int] = []
+"""The exit code, once work has ended in a process that does nothing else."""
+
 
 @contextmanager
 def alone() -> Iterator[None]:
     """What is within is all that this process does.
 
-    Nobody searches until `begin`. At the end everything ends that libraries have asked to end, and
-    the process is left without taking its objects apart.
+    Nobody searches before `begin`, if that is called. At the end all are called who have asked for
+    it since the project was imported, and the process is left without taking its objects apart.
     """
     gc.disable()
-    status: list[int] = []
-    atexit.register(_leave, status)  # the last: whoever asked after this is called before
     try:
         yield
     except SystemExit as end:
         known = isinstance(end.code, int | None)
-        status.append(int(end.code or 0) if known else 1)  # what else there is, Python prints
+        _status.append(int(end.code or 0) if known else 1)  # what else there is, Python prints
         raise
-    status.append(0)
+    _status.append(0)
 
 
 def begin() -> None:
@@ -47,14 +48,18 @@ def begin() -> None:
     atexit.register(gc.unfreeze)  # libraries that count their objects at the end find them gone
 
 
-def _leave(status: list[int]) -> None:
-    """Nothing, where the process ends by an error that nobody has put in a line."""
-    if not status:
+def _leave() -> None:
+    """Nothing, where the process ends by an error that nobody has put in a line, or is not ours."""
+    if not _status:
         return
-    logging.shutdown()
+    logging.shutdown()  # was there before
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # closed by who started the process
+                stream.flush()
     except (OSError, ValueError):
         return  # a reader that left, a full disk: for Python to say
-    os._exit(status[0])
+    os._exit(_status[0])
+
+
+atexit.register(_leave)  # the first to ask is the last to be called: see sweep/__init__.py

@@ -106,6 +106,8 @@ def _run(asked: dict[str, Any]) -> NoReturn:
 
 
 if __name__ == "__main__":
+    import sweep  # noqa: F401 - as in the command, before anything that asks to be called at the end
+
     gc.disable()
     for switch in ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS"):
         os.environ[switch] = "1"  # as the project sets them before it imports these libraries

@@ -24,7 +24,7 @@ with garbage.alone():
 """
 
 LEFT = """
-import atexit, logging, sys, weakref
+import atexit, logging, sys
 from sweep import garbage
 class Kept:
     def __del__(self):
@@ -32,9 +32,29 @@ class Kept:
 kept = Kept()
 kept.itself = kept
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
+atexit.register(print, "asked before")
 with garbage.alone():
     atexit.register(print, "ended")
     logging.warning("worked")
+"""
+
+CLEARED = """
+import weakref
+import sweep.worker
+from sweep import garbage
+class Kept: pass
+kept = Kept()
+weakref.finalize(kept, print, "cleared")
+with garbage.alone():
+    pass
+"""
+
+QUIET = """
+import sys
+from sweep import garbage
+from sweep.explain import in_one_line
+with garbage.alone(), in_one_line():
+    sys.exit(3)
 """
 
 
@@ -51,7 +71,19 @@ def test_what_was_there_before_work_began_is_never_looked_through() -> None:
 def test_at_the_end_whoever_asked_is_called_and_nothing_is_taken_apart() -> None:
     done = run(LEFT)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "worked\nended\n"
+    assert done.stdout == "worked\nended\nasked before\n"
+
+
+def test_what_a_job_keeps_in_a_folder_goes_with_it() -> None:
+    """Its finalisers are called, though torch asked first that they be."""
+    done = run(CLEARED)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "cleared\n")
+
+
+def test_a_process_whose_output_is_closed_ends_as_quietly() -> None:
+    words = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, QUIET]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (3, "")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +103,7 @@ def test_the_exit_code_is_that_of_the_work(last: str, code: int, said: str) -> N
     assert done.returncode == code
     assert done.stderr.endswith(said)
     assert done.stderr.count("\n") == said.count("\n") or "Traceback" in done.stderr
-    assert done.stdout.startswith("worked\nended\n")
+    assert done.stdout.startswith("worked\nended\nasked before\n")
 
 
 def test_what_cannot_be_written_at_the_end_is_said() -> None:

@@ -9,9 +9,10 @@ answers for a compressed one, gold answers for the dense one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sweep.metric.subject import Subject, gold_of_position, sequence_of_position
@@ -27,32 +28,45 @@ which is the highest. Passes of other shapes round otherwise, in float32 a hundr
 EXACT = (torch.float32, torch.float64)
 """Where no other pass comes to other tokens; in half precision that hangs on how a pass is cut."""
 
+STEPS = 4
+"""Tokens by which it is seen whether one pass says what a model says token by token."""
+
+Say = Callable[[list[list[int]], int], tuple[Int[Tensor, "n new"], Float[Tensor, "n new vocab"]]]
+"""Goes on with sequences for so many tokens; gives these, and the logits that each was taken of."""
+
 
 def taken_over(
-    subject: Subject, asked: Sequence[list[int]], drafts: Sequence[Sequence[int]], name: str
+    subject: Subject,
+    asked: Sequence[list[int]],
+    drafts: Sequence[Sequence[int]],
+    name: str,
+    say: Say,
 ) -> list[list[int]]:
     """How the subject's greedy answers begin, as far as drafts tell.
 
     That is every token of the draft that it would say, and the first other one it would say in its
-    place. An answer ends before a token that does not lead clearly.
+    place. An answer ends before a token that does not lead clearly. Nothing is taken over by models
+    that do not say what one pass says: some count positions otherwise, carry a state that padding
+    changes, or multiply in less than float32.
 
     Args:
         subject: model and tokenizer.
         asked: prompts, as tokens.
         drafts: an answer to each, as tokens, EOS included.
         name: of the answers, for the progress bar.
+        say: as the subject says what drafts do not tell.
     """
     said: list[list[int]] = [[] for _ in asked]
     drafted = [i for i, draft in enumerate(drafts) if len(draft)]
     if not drafted or subject.model.dtype not in EXACT:
         return said
+    steps = min(STEPS, max(map(len, drafts)))  # within the length limit
+    if not subject.once("reads", "", lambda: _reads_as_it_says(subject, asked, steps, say)):
+        return said
     wholes = [[*asked[i], *drafts[i]] for i in drafted]
     starts = [len(asked[i]) for i in drafted]
     text = sequences(wholes, starts, subject.tokenizer.pad_token_id, f"{name}, drafts")
-    try:
-        own = _leading(subject, text)
-    except NotImplementedError:  # a family whose logits depend on more than its last hidden states
-        return said
+    own = _leading(subject, text)
     batches = subject.batches(text)
     numbers, gold = sequence_of_position(text, batches), gold_of_position(text, batches)
     departed: set[int] = set()
@@ -63,6 +77,26 @@ def taken_over(
             if token != expected:
                 departed.add(number)
     return said
+
+
+def _reads_as_it_says(subject: Subject, asked: Sequence[list[int]], steps: int, say: Say) -> bool:
+    """Whether one pass over what the subject says token by token, with the longest and the shortest
+    prompt side by side, comes to the same logits, to a fraction of what `CLEAR` asks for."""
+    shortest, *_, longest = sorted([*asked, *asked], key=len)
+    prompts = [longest, shortest]
+    tokens, logits = say(prompts, steps)
+    wholes = [[*ids, *new] for ids, new in zip(prompts, tokens.tolist(), strict=True)]
+    starts = [len(ids) for ids in prompts]
+    text = sequences(wholes, starts, subject.tokenizer.pad_token_id, "a few tokens")
+    try:
+        read = torch.cat([subject.logits(states) for states in subject.hidden(text)])
+    except NotImplementedError:  # a family whose logits depend on more than its last hidden states
+        return False
+    order = torch.cat(subject.batches(text)).to(logits.device)
+    step_by_step = logits[order].flatten(0, 1)
+    highest = step_by_step.amax(-1, keepdim=True).abs()
+    same = step_by_step == read  # -inf too
+    return bool((same | ((step_by_step - read).abs() < CLEAR / 4 * highest)).all())
 
 
 def _leading(subject: Subject, text: Sequences) -> list[int | None]:

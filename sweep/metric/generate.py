@@ -65,7 +65,20 @@ def generate(
     tokenizer, model = subject.tokenizer, subject.model
     asked: list[list[int]] = tokenizer(list(prompts), **dict(options or {}))["input_ids"]
     drafts = [draft[:max_new_tokens] for draft in drafts or [()] * len(prompts)]
-    said = taken_over(subject, asked, drafts, name)
+
+    def say(before: list[list[int]], count: int) -> tuple[Any, Any]:
+        ids, mask = _padded(before, tokenizer.pad_token_id, subject.device)
+        with _greedy(model, tokenizer, count):
+            found = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                min_new_tokens=count,
+                output_logits=True,
+                return_dict_in_generate=True,
+            )
+        return found.sequences[:, ids.shape[1] :], torch.stack(found.logits, 1)
+
+    said = taken_over(subject, asked, drafts, name, say)
     enders = _ends(model, tokenizer)
     special = _special(tokenizer) if stop else []
 

@@ -60,7 +60,9 @@ def twelve(runs: int, more: tuple[str, ...]) -> Contest:
         names = [{path.name for path in (made[side][0] / "cells").iterdir()} for side in made]
         agreement = "other cells" if names[0] != names[1] else "the same cells"
     work = "12 points, 3 methods x 2 sparsities x 2 calibration sets, embedded model"
-    return Contest(work, "a process per point", "s", 3, *spent, agreement)
+    note = "one process saves imports, planning, the dense model's passes and reports; all else is "
+    note += "passes of the cells, which both sides do"
+    return Contest(work, "a process per point", "s", 3, *spent, agreement, note)
 
 
 def main() -> None:

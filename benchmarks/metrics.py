@@ -185,7 +185,7 @@ def generation(runs: int, count: int) -> list[Contest]:
     """Greedy answers: in batches and one at a time; with the dense model's as drafts, and without.
 
     The latter with so few weights gone that most answers are the dense model's, and with so many
-    that none is.
+    that hardly any is.
     """
     with embedded() as (subject, (dense, half), tokenizer):
         questions = read_questions(

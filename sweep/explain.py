@@ -59,10 +59,19 @@ def in_one_line(command: str = "sweep") -> Iterator[None]:
     except Exception as error:
         if FULL:
             raise
-        if isinstance(error, OSError) and error.errno in _SPENT and error.filename is None:
+        if isinstance(error, OSError) and error.errno in _SPENT and not _printable():
             _print_no_more()
             sys.exit(f"{command}: what it prints cannot be written there ({error.strerror})")
         sys.exit(f"{command}: {explain(error)}")
+
+
+def _printable() -> bool:
+    """Whether what was printed can be written where it goes: what could not is still waiting."""
+    try:
+        _flush()
+    except OSError:
+        return False
+    return True
 
 
 def _flush() -> None:
@@ -90,6 +99,8 @@ def _in_words(error: BaseException) -> str:
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _composition(error)
     if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        if error.filename is None:  # a file that was open already
+            return f"{error.strerror}: free some space, or choose another outputs=DIR"
         reason = f"cannot be written to ({error.strerror}); choose a folder that can"
         return f"outputs={_as_typed(str(error.filename))}: {reason}"
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:

@@ -52,7 +52,7 @@ def _leave() -> None:
     """Nothing, where the process ends by an error that nobody has put in a line, or is not ours."""
     if not _status:
         return
-    logging.shutdown()  # was there before
+    logging.shutdown()  # which asked before
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:  # closed by who started the process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from sweep import __main__ as command
 from sweep.config import CONF
+from sweep.explain import in_one_line
 from sweep.workshop import Workshop
 from tests.commands import forked
 
@@ -267,6 +269,13 @@ def test_what_cannot_be_printed_is_one_line(tmp_path: Path) -> None:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     expected = "sweep.status: what it prints cannot be written there (No space left on device)\n"
     assert (done.returncode, done.stderr) == (1, expected)
+
+
+def test_a_disk_that_is_full_is_not_taken_for_a_terminal_that_is() -> None:
+    with pytest.raises(SystemExit) as ended, in_one_line():
+        raise OSError(errno.ENOSPC, "No space left on device")  # of a file that was open already
+    line = "sweep: No space left on device: free some space, or choose another outputs=DIR"
+    assert ended.value.code == line
 
 
 def test_pickled_weights_are_refused(said: Said, tmp_path: Path) -> None:

@@ -66,17 +66,15 @@ def generate(
     asked: list[list[int]] = tokenizer(list(prompts), **dict(options or {}))["input_ids"]
     drafts = [draft[:max_new_tokens] for draft in drafts or [()] * len(prompts)]
 
-    def say(before: list[list[int]], count: int) -> tuple[Any, Any]:
+    def gone_on(before: list[list[int]], count: int, **more: Any) -> Any:
         ids, mask = _padded(before, tokenizer.pad_token_id, subject.device)
         with _greedy(model, tokenizer, count):
-            found = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                min_new_tokens=count,
-                output_logits=True,
-                return_dict_in_generate=True,
-            )
-        return found.sequences[:, ids.shape[1] :], torch.stack(found.logits, 1)
+            return model.generate(input_ids=ids, attention_mask=mask, **more)
+
+    def say(before: list[list[int]], count: int) -> tuple[Any, Any]:
+        told = {"output_logits": True, "return_dict_in_generate": True}
+        found = gone_on(before, count, min_new_tokens=count, **told)
+        return found.sequences[:, -count:], torch.stack(found.logits, 1)
 
     said = taken_over(subject, asked, drafts, name, say)
     enders = _ends(model, tokenizer)
@@ -92,18 +90,14 @@ def generate(
     batches = [order[i : i + size] for i in range(0, len(order), size)]
     for batch in subject.progress(batches, name, len(batches)):
         before = [[*asked[i], *said[i]] for i in batch]
-        ids, mask = _padded(before, tokenizer.pad_token_id, subject.device)
-        width = ids.shape[1]
+        width = max(map(len, before))
         starts = [width - len(said[i]) for i in batch]
-        ends = [_stopped(tokenizer, stop, special, starts)] if stop else []
-        numbers = [_numbers(model, name, starts)]
-        with _greedy(model, tokenizer, max_new_tokens - min(len(said[i]) for i in batch)):
-            found = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                stopping_criteria=ends,
-                logits_processor=numbers,
-            )
+        found = gone_on(
+            before,
+            max_new_tokens - min(len(said[i]) for i in batch),
+            stopping_criteria=[_stopped(tokenizer, stop, special, starts)] if stop else [],
+            logits_processor=[_numbers(model, name, starts)],
+        )
         for i, more in zip(batch, found[:, width:].tolist(), strict=True):
             said[i] += more
     return [answer(i) for i in range(len(prompts))]

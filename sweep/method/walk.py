@@ -26,6 +26,7 @@ from sweep.model.offload import resident
 from sweep.model.passage import Batch, Passage
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
+from sweep.numerics.products import wide_linears
 from sweep.sparsity.pattern import Pattern
 
 Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
@@ -157,6 +158,7 @@ class _Weights(Mapping[str, Tensor]):
 
 
 @torch.no_grad()
+@wide_linears()
 def walk(
     model: nn.Module,
     method: Method,

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sweep.numerics.obs import Factor, factorise
+from sweep.numerics.products import add_product
 
 STRIPE = 256
 """Rows of a matrix of products that are summed at once, from the diagonal on: with fewer the
@@ -116,13 +117,12 @@ class SecondMoment(Statistic):
         self._factors: dict[float, Factor] = {}
 
     def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
-        tokens = x.float()
+        inputs = x.float().T.contiguous()
         if self._products is None:
-            size = tokens.shape[1]
-            self._products = torch.zeros(size, size, device=tokens.device)
-        for start in range(0, tokens.shape[1], STRIPE):
-            stripe = tokens[:, start : start + STRIPE]
-            self._products[start : start + STRIPE, start:].addmm_(stripe.T, tokens[:, start:])
+            self._products = torch.zeros(len(inputs), len(inputs), device=inputs.device)
+        for start in range(0, len(inputs), STRIPE):
+            stripe = slice(start, start + STRIPE)
+            add_product(self._products[stripe, start:], inputs[stripe], inputs[start:].T)
         self._sequences += sequences
         self._factors.clear()
 

@@ -35,6 +35,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sweep.numerics.products import add_product, product, sum_with_product
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 
@@ -45,7 +46,7 @@ PANEL = 512
 """Columns about which those before them are asked in one matrix product: with fewer, a product is
 bound by memory, and is slower on two cores by half."""
 
-CORNER = 384
+CORNER = 192
 """Columns that are factorised at once, on the diagonal."""
 
 STRIP = 32
@@ -116,11 +117,11 @@ def _turn_into_root(matrix: Float[Tensor, "in in"]) -> bool:
         if failed:
             return False
         root = matrix[here, here].copy_(lower.flip(0, 1))
-        above = matrix[:start, here]
-        above.copy_(torch.linalg.solve_triangular(root.T, above, upper=False, left=False))
+        above = product(matrix[:start, here], _inverse(root).T)
+        matrix[:start, here] = above
         for left in range(0, start, PANEL):  # nothing below the diagonal is read again
             right = min(left + PANEL, start)
-            matrix[:right, left:right].addmm_(above[:right], above[left:right].T, alpha=-1)
+            add_product(matrix[:right, left:right], above[:right], above[left:right].T, alpha=-1.0)
     matrix.triu_()
     return bool(matrix.diagonal().isfinite().all())
 
@@ -155,18 +156,19 @@ def prune_columns(
     taken = _turned(weights, factor)
     for left in range(0, columns, panel):
         right = min(left + panel, columns)
-        dense = taken[left:right].clone()
-        torch.mm(factor.root[:left, left:right].T, taken[:left], out=taken[left:right])
+        dense = taken[left:right]
+        found = product(factor.root[:left, left:right].T, taken[:left])
         for start in range(left, right, step):
             here = slice(start, min(start + step, right))
-            between = factor.root[left:start, here]
-            difference = taken[here].addmm_(between.T, taken[left:start])
-            before = dense[here.start - left : here.stop - left]
+            within = slice(here.start - left, here.stop - left)
+            above = factor.root[left:start, here]
+            difference = sum_with_product(found[within], above.T, found[: start - left])
             upper = _inverse(factor.root[here, here])
-            kept = torch.addmm(before, upper.T, difference)
+            kept = sum_with_product(dense[within], upper.T, difference)
             if kernel is None or not _by_kernel(kernel, kept, upper, patterns, rows):
                 prune_block(kept, upper, patterns, rows, width)
-            torch.sub(before, kept, out=difference)
+            torch.sub(dense[within], kept, out=found[within])
+        taken[left:right] = found
     return [
         _kept(weight, part, factor)
         for weight, part in zip(weights, torch.split(taken, rows, dim=1), strict=True)

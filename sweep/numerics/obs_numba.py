@@ -9,25 +9,27 @@ Needs numba, which comes with `pip install 'compression-sweep[numba]'`.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from typing import Any, no_type_check
 
+import llvmlite.binding as llvm
 import numpy as np
 import torch
-from numba import njit
+from numba import carray, cfunc, njit, types
 from torch import Tensor
 
 LANES = 64
 """Rows at a time: with the 128 columns of a block, 32 KB."""
 
-MATRIX = "float32[:,::1]"
-
 LARGEST = 1024
 """Columns of a block of which the errors of `LANES` rows still fit the second cache."""
 
+KEPT, GONE, UPPER, NUMBERS = range(4)
+"""Places of what `_share` is given."""
 
 _compiled = partial(njit, cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
 
@@ -35,21 +37,8 @@ _compiled = partial(njit, cache=True, nogil=True, fastmath={"contract"}, error_m
 @_compiled()
 @no_type_check
 def _gather(w: Any, errors: Any, upper: Any, j: int, first: int, last: int) -> None:
-    """What column j has to make up for of the errors of some columns before it.
-
-    Four of them at a time, one after the other: what is left stays in a register meanwhile.
-    """
-    fours = first + (last - first) // 4 * 4
-    for i in range(first, fours, 4):
-        a, b, c, d = upper[i, j], upper[i + 1, j], upper[i + 2, j], upper[i + 3, j]
-        for lane in range(LANES):
-            left = w[j, lane]
-            left -= errors[i, lane] * a
-            left -= errors[i + 1, lane] * b
-            left -= errors[i + 2, lane] * c
-            left -= errors[i + 3, lane] * d
-            w[j, lane] = left
-    for i in range(fours, last):
+    """What column j has to make up for of the errors of some columns before it."""
+    for i in range(first, last):
         factor = upper[i, j]
         for lane in range(LANES):
             w[j, lane] -= errors[i, lane] * factor
@@ -57,7 +46,32 @@ def _gather(w: Any, errors: Any, upper: Any, j: int, first: int, last: int) -> N
 
 @_compiled()
 @no_type_check
-def _choose(w: Any, scale: Any, drop: Any, start: int, m: int, count: int) -> None:
+def _gather_fours(w: Any, errors: Any, upper: Any, j: int, last: int) -> None:
+    """The same for four columns from j on, of the errors of the first `last`, a multiple of 4.
+
+    What is loaded of four errors serves four columns, and what is left of these stays in registers
+    meanwhile; a column's errors are subtracted one after the other.
+    """
+    for i in range(0, last, 4):
+        a0, a1, a2, a3 = upper[i, j], upper[i + 1, j], upper[i + 2, j], upper[i + 3, j]
+        k = j + 1
+        b0, b1, b2, b3 = upper[i, k], upper[i + 1, k], upper[i + 2, k], upper[i + 3, k]
+        k = j + 2
+        c0, c1, c2, c3 = upper[i, k], upper[i + 1, k], upper[i + 2, k], upper[i + 3, k]
+        k = j + 3
+        d0, d1, d2, d3 = upper[i, k], upper[i + 1, k], upper[i + 2, k], upper[i + 3, k]
+        for lane in range(LANES):
+            e0, e1 = errors[i, lane], errors[i + 1, lane]
+            e2, e3 = errors[i + 2, lane], errors[i + 3, lane]
+            w[j, lane] = w[j, lane] - e0 * a0 - e1 * a1 - e2 * a2 - e3 * a3
+            w[j + 1, lane] = w[j + 1, lane] - e0 * b0 - e1 * b1 - e2 * b2 - e3 * b3
+            w[j + 2, lane] = w[j + 2, lane] - e0 * c0 - e1 * c1 - e2 * c2 - e3 * c3
+            w[j + 3, lane] = w[j + 3, lane] - e0 * d0 - e1 * d1 - e2 * d2 - e3 * d3
+
+
+@_compiled()
+@no_type_check
+def _choose(w: Any, scale: Any, stays: Any, start: int, m: int, count: int) -> None:
     """Marks the `count` lowest scores of each row's group; equal scores go by position."""
     scores = np.empty((m, LANES), np.float32)
     rank = np.empty(LANES, np.int32)
@@ -74,39 +88,69 @@ def _choose(w: Any, scale: Any, drop: Any, start: int, m: int, count: int) -> No
                 else:
                     rank[lane] += scores[k, lane] < scores[j, lane]
         for lane in range(LANES):
-            drop[start + j, lane] = rank[lane] < count
+            stays[start + j, lane] = np.float32(rank[lane] >= count)
 
 
-@_compiled(f"void({MATRIX}, boolean[:,::1], {MATRIX}, int64, int64, int64, int64)")
+@_compiled()
+@no_type_check
+def _load(w: Any, stays: Any, kept: Any, gone: Any, first: int, m: int) -> None:
+    """Takes `LANES` rows from `first` on, or those that are left, and where a mask is read theirs:
+    1 where a weight stays, and 0 where it goes."""
+    lanes = min(LANES, kept.shape[1] - first)
+    for j in range(len(kept)):
+        for lane in range(lanes):
+            w[j, lane] = kept[j, first + lane]
+    if m == 0:
+        for j in range(len(kept)):
+            for lane in range(lanes):
+                stays[j, lane] = np.float32(1) - np.float32(gone[j, first + lane])
+
+
+@_compiled()
 @no_type_check
 def _prune(kept: Any, gone: Any, upper: Any, n: int, m: int, begin: int, end: int) -> None:
     """`prune_block` for the rows from `begin` to `end`; a mask is read where M is 0."""
     size = len(kept)
-    width = max(m, 1)
+    group = m if m > 0 else 4
     scale = np.empty(size, np.float32)
     for j in range(size):
         scale[j] = 1 / upper[j, j]
-    w = np.empty((size, LANES), np.float32)
+    w = np.zeros((size, LANES), np.float32)
     errors = np.empty((size, LANES), np.float32)
-    drop = np.empty((size, LANES), np.bool_)
+    stays = np.ones((size, LANES), np.float32)
     for first in range(begin, end, LANES):
-        lanes = min(LANES, end - first)
-        for j in range(size):
-            for lane in range(LANES):
-                w[j, lane] = kept[j, first + lane] if lane < lanes else 0
-                drop[j, lane] = gone[j, first + lane] if m == 0 and lane < lanes else False
-        for start in range(0, size, width):
-            for j in range(start, start + width):
-                _gather(w, errors, upper, j, 0, start)
+        _load(w, stays, kept, gone, first, m)
+        for start in range(0, size, group):
+            stop = min(start + group, size)
+            if stop - start == 4:
+                _gather_fours(w, errors, upper, start, start)
+            else:
+                for j in range(start, stop):
+                    _gather(w, errors, upper, j, 0, start)
             if m > 0:
-                _choose(w, scale, drop, start, m, m - n)
-            for j in range(start, start + width):
+                _choose(w, scale, stays, start, m, m - n)
+            for j in range(start, stop):
                 _gather(w, errors, upper, j, start, j)
                 for lane in range(LANES):
-                    errors[j, lane] = w[j, lane] * scale[j] if drop[j, lane] else 0
+                    errors[j, lane] = (1 - stays[j, lane]) * w[j, lane] * scale[j]
         for j in range(size):
-            for lane in range(lanes):
-                kept[j, first + lane] = 0 if drop[j, lane] else w[j, lane]
+            for lane in range(min(LANES, end - first)):
+                kept[j, first + lane] = w[j, lane] * stays[j, lane]
+
+
+_number = types.ExternalFunction("omp_get_thread_num", types.int32())
+_team_size = types.ExternalFunction("omp_get_num_threads", types.int32())
+
+
+@no_type_check
+def _share(given: Any) -> None:
+    """What a thread of torch's team does of `prune_block`."""
+    size, rows, n, m, step = carray(given[NUMBERS], 5, np.int64)
+    kept = carray(given[KEPT], (size, rows), np.float32)
+    gone = carray(given[GONE], (size, rows if m == 0 else 0), np.bool_)
+    upper = carray(given[UPPER], (size, size), np.float32)
+    for begin in range(_number() * step, rows, _team_size() * step):
+        _prune(kept, gone, upper, n, m, begin, min(begin + step, rows))
 
 
 def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[int, int]) -> None:
@@ -120,21 +164,36 @@ def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[
     """
     n, m = n_of_m if gone is None else (0, 0)
     mask = torch.empty(0, 0, dtype=torch.bool) if gone is None else gone.contiguous()
-    given = (kept.numpy(), mask.numpy(), upper.contiguous().numpy(), n, m)
-    rows, threads = kept.shape[1], torch.get_num_threads()
-    share = -(-rows // (threads * LANES)) * LANES  # a thread's rows, but for the last's
-    prune: Callable[..., None] = _prune
-    others = [
-        _helpers(threads - 1, os.getpid()).submit(prune, *given, begin, min(begin + share, rows))
-        for begin in range(share, rows, share)
-    ]
-    prune(*given, 0, min(share, rows))
-    for other in others:
-        other.result()
+    upper, (size, rows), threads = upper.contiguous(), kept.shape, torch.get_num_threads()
+    step = -(-rows // (threads * LANES)) * LANES  # a thread's rows, but for the last's
+    if (team := _team()) is None:
+        given = (kept.numpy(), mask.numpy(), upper.numpy(), n, m)
+        with ThreadPoolExecutor(threads) as pool:
+            parts = ((begin, min(begin + step, rows)) for begin in range(0, rows, step))
+            for part in [pool.submit(_prune, *given, *part) for part in parts]:
+                part.result()
+        return
+    numbers = np.array([size, rows, n, m, step], np.int64)
+    places = (kept.data_ptr(), mask.data_ptr(), upper.data_ptr(), numbers.ctypes.data)
+    team((ctypes.c_void_p * len(places))(*places), threads)
 
 
 @cache
-def _helpers(count: int, process: int) -> ThreadPoolExecutor:
-    """Threads beside the caller's, kept: to start them for each block would take as long as the
-    block. A process that was forked has none of its parent's."""
-    return ThreadPoolExecutor(count)
+def _team() -> Callable[[Any, int], None] | None:
+    """Has torch's own threads do `_share`; None where they are not those of GNU's OpenMP.
+
+    For a while after their last work they wait by running, and threads beside them would have to
+    share the cores with them: a block would take two to three times as long.
+    """
+    try:
+        gomp = ctypes.CDLL("libgomp.so.1", os.RTLD_NOLOAD)
+    except OSError:
+        return None
+    for name in ("omp_get_thread_num", "omp_get_num_threads"):
+        llvm.add_symbol(name, ctypes.cast(getattr(gomp, name), ctypes.c_void_p).value)
+    share = cfunc(types.void(types.CPointer(types.voidptr)), cache=True)(_share)
+
+    def team(given: Any, threads: int) -> None:
+        gomp.GOMP_parallel(share.ctypes, given, threads, 0)
+
+    return team

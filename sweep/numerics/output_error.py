@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sweep.numerics.products import linear
+
 FEWEST, MOST, SHARE = 64, 1024, 32
 """The error is taken on about one token of `SHARE`, within about these bounds: each costs two
 products with the weight, as much as a forward pass of two, and counts with all of its outputs."""
@@ -70,8 +72,8 @@ class InputSample:
         difference = before = torch.zeros((), dtype=torch.float64, device=dense.device)
         tokens = self.tokens().float()
         for was, now in zip(torch.split(dense, ROWS), torch.split(compressed, ROWS), strict=True):
-            output = tokens @ was.float().T
-            change = tokens @ now.float().T - output  # where nothing differs, exactly 0
+            output = linear(tokens, was.float())
+            change = linear(tokens, now.float()).sub_(output)  # where nothing differs, exactly 0
             difference = difference + change.double().square().sum()
             before = before + output.double().square().sum()
         if float(difference) == 0.0:

@@ -1,0 +1,105 @@
+"""Products of float32 matrices on a CPU by the library in torch that has its widest arithmetic.
+
+torch asks its BLAS. In the builds for x86 that is MKL, which takes kernels for AVX2 on processors
+that are not Intel's: half of what a processor with AVX-512 can do. oneDNN, which is in the same
+builds and multiplies matrices in bfloat16 there, takes kernels for AVX-512 wherever they run, and
+so is asked instead. Both add up in float32; they round in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from unittest.mock import patch
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+LEAST = 2**20
+"""Products of two numbers from which on oneDNN is worth its call, which takes longer."""
+
+PLAIN = nn.functional.linear
+
+
+@cache
+def library() -> str:
+    """What multiplies large float32 matrices on this CPU: `oneDNN`, or torch's `BLAS`."""
+    if not torch.backends.mkldnn.is_available():
+        return "BLAS"
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        return "BLAS"
+    try:  # what torch's compiler uses, but undocumented
+        found = _by_onednn(torch.ones(2, 3), torch.ones(4, 3), None)
+    except (AttributeError, RuntimeError, TypeError):
+        return "BLAS"
+    return "oneDNN" if found.shape == (2, 4) and bool((found == 3).all()) else "BLAS"
+
+
+def linear(
+    x: Float[Tensor, "*_ in"], weight: Float[Tensor, "out in"], bias: Tensor | None = None
+) -> Float[Tensor, "*_ out"]:
+    """`torch.nn.functional.linear`, which it is wherever oneDNN would not be faster."""
+    if _worth(x, weight):
+        return _by_onednn(x, weight, bias)
+    return PLAIN(x, weight, bias)
+
+
+def product(a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]) -> Float[Tensor, "n m"]:
+    """`a @ b`; either may lie transposed in memory."""
+    return linear(a, b.T)
+
+
+def add_product(
+    out: Float[Tensor, "n m"], a: Float[Tensor, "n k"], b: Float[Tensor, "k m"], alpha: float = 1.0
+) -> Float[Tensor, "n m"]:
+    """`out += alpha * a @ b`, in place."""
+    if _worth(a, b.T):
+        return out.add_(_by_onednn(a, b.T, None), alpha=alpha)
+    return out.addmm_(a, b, alpha=alpha)
+
+
+def sum_with_product(
+    term: Float[Tensor, "n m"], a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]
+) -> Float[Tensor, "n m"]:
+    """`term + a @ b`."""
+    if _worth(a, b.T):
+        found: Tensor = torch.ops.mkldnn._linear_pointwise.binary(a, term, _dense(b.T), None, "add")
+        return found
+    return torch.addmm(term, a, b)
+
+
+@contextmanager
+def wide_linears() -> Iterator[None]:
+    """Within it the linear layers of all models call `linear`."""
+    if library() == "BLAS":
+        yield
+        return
+    with patch.object(nn.functional, "linear", linear):
+        yield
+
+
+def _worth(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.dtype is torch.float32
+        and weight.dtype is torch.float32
+        and x.numel() * len(weight) >= LEAST
+        and x.device.type == weight.device.type == "cpu"
+        and not torch.is_grad_enabled()  # oneDNN's has no gradient
+        and type(x) is Tensor
+        and type(weight) in (Tensor, nn.Parameter)  # no kind of its own, as of quantised weights
+        and x.dim() > 1
+        and torch.backends.mkldnn.enabled
+        and library() == "oneDNN"
+    )
+
+
+def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, _dense(weight), bias, "none", [], "")
+    return found
+
+
+def _dense(weight: Tensor) -> Tensor:
+    """Without gaps in memory: with them oneDNN goes element by element."""
+    return weight if weight.T.is_contiguous() else weight.contiguous()

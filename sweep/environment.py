@@ -24,6 +24,7 @@ def environment(device: str) -> dict[str, Any]:
     import torch
 
     from sweep.cell import MEASURES, NUMERICS
+    from sweep.numerics import products
 
     on_gpu = device.startswith("cuda")
     return {
@@ -36,6 +37,7 @@ def environment(device: str) -> dict[str, Any]:
         **{name: _version_if_any(name) for name in OPTIONAL},
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "threads": torch.get_num_threads(),
+        "products": None if on_gpu else products.library(),
         "host": platform.node(),
     }
 

@@ -154,7 +154,7 @@ class SecondMoment(Statistic):
         """
         if damping not in self._factors:
             # of the bare sum: its scale changes nothing, and a scaled copy would take memory
-            self._factors[damping] = factorise(self._sum(), damping)
+            self._factors[damping] = factorise(self._summed(), damping)
         return self._factors[damping]
 
     def _summed(self) -> Float[Tensor, "in in"]:

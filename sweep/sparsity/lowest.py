@@ -21,10 +21,6 @@ CHUNK = 2**18
 PIECE = 2**22
 """Weights that are counted at once."""
 
-SAMPLE, MARGIN = 4096, 160
-"""In a random sample of 4,096 the place of a value has a standard deviation of 32 at the most: 160
-are five of them, and leave 8 % of the values."""
-
 
 def lowest(scores: Float[Tensor, "groups size"], count: int) -> Bool[Tensor, "groups size"]:
     """True at the `count` lowest scores of every group; equal scores go by position."""
@@ -114,14 +110,12 @@ def _smallest(scores: Float[Tensor, "groups size"], count: int) -> Float[Tensor,
     """The `count`-th smallest score of every group.
 
     On a CPU by numpy's partition, which is vectorised: many times as fast as torch's selection, to
-    the same value. Many groups are spread over torch's threads, of one only what may be it is left.
+    the same value. Many groups are spread over torch's threads.
     """
     if scores.device.type != "cpu" or scores.dtype == torch.bfloat16:
         return scores.kthvalue(count, dim=1, keepdim=True).values
     values = scores.detach().numpy()
-    if len(values) == 1:
-        return torch.from_numpy(_ranked(values[0], count - 1)).reshape(1, 1)
-    parts = np.array_split(values, max(values.size // CHUNK, 1))
+    parts = np.array_split(values, max(min(values.size // CHUNK, len(values)), 1))
     if len(parts) == 1:
         return torch.from_numpy(_ranks(values, count - 1))
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
@@ -133,21 +127,3 @@ def _ranks(values: Float[Array, "groups size"], rank: int) -> Float[Array, "grou
     partitioned = np.partition(values, rank, axis=1)
     found: Array = partitioned[:, rank : rank + 1].copy()  # a view would keep all of it alive
     return found
-
-
-def _ranked(values: Float[Array, " size"], rank: int) -> Float[Array, " 1"]:
-    """The value of this rank among all, as an array of one.
-
-    A sorted sample says between which two values it must be, and only what lies there is
-    partitioned; if the sample misled, everything is.
-    """
-    if len(values) > 4 * SAMPLE:
-        sample = np.sort(values[:: len(values) // SAMPLE])
-        at = rank * len(sample) // len(values)
-        low, high = sample[max(at - MARGIN, 0)], sample[min(at + MARGIN, len(sample) - 1)]
-        below = values < low
-        within = rank - int(np.count_nonzero(below))
-        left = values[(values <= high) ^ below]
-        if 0 <= within < len(left):
-            values, rank = left, within
-    return np.partition(values, rank)[rank : rank + 1].copy()

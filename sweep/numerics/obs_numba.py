@@ -167,11 +167,11 @@ def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[
     upper, (size, rows), threads = upper.contiguous(), kept.shape, torch.get_num_threads()
     step = -(-rows // (threads * LANES)) * LANES  # a thread's rows, but for the last's
     if (team := _team()) is None:
-        given = (kept.numpy(), mask.numpy(), upper.numpy(), n, m)
+        prune = partial(_prune, kept.numpy(), mask.numpy(), upper.numpy(), n, m)
+        begins = range(0, rows, step)
+        ends = (min(begin + step, rows) for begin in begins)
         with ThreadPoolExecutor(threads) as pool:
-            parts = ((begin, min(begin + step, rows)) for begin in range(0, rows, step))
-            for part in [pool.submit(_prune, *given, *part) for part in parts]:
-                part.result()
+            list(pool.map(prune, begins, ends))
         return
     numbers = np.array([size, rows, n, m, step], np.int64)
     places = (kept.data_ptr(), mask.data_ptr(), upper.data_ptr(), numbers.ctypes.data)

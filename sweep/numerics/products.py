@@ -26,8 +26,6 @@ PLAIN = nn.functional.linear
 @cache
 def library() -> str:
     """What multiplies large float32 matrices on this CPU: `oneDNN`, or torch's `BLAS`."""
-    if not torch.backends.mkldnn.is_available():
-        return "BLAS"
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return "BLAS"
     try:  # what torch's compiler uses, but undocumented
@@ -90,7 +88,7 @@ def _worth(x: Tensor, weight: Tensor) -> bool:
         and type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)  # no kind of its own, as of quantised weights
         and x.dim() > 1
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and library() == "oneDNN"
     )
 

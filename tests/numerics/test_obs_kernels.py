@@ -74,6 +74,33 @@ def test_large_matrices_are_solved_by_compiled_code_to_the_same_weights(
     assert len(blocks) == 3
 
 
+@pytest.mark.parametrize("rows", [1, 64, 129, 300])
+@pytest.mark.parametrize("n_of_m", [None, (2, 4), (3, 5)])
+def test_threads_of_torch_and_others_do_the_same(
+    rows: int, n_of_m: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numba = pytest.importorskip("sweep.numerics.obs_numba", reason="numba is not here")
+    generator = torch.Generator().manual_seed(rows)
+    x = torch.randn(300, 60, generator=generator)
+    upper = _inverse(factorise(x.T @ x, 0.01).root)
+    dense = torch.randn(60, rows, generator=generator)
+    gone = torch.rand(60, rows, generator=generator) < 0.5 if n_of_m is None else None
+    given = (upper, gone, n_of_m or (0, 0))
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for team, count in ((numba._team(), 1), (numba._team(), 3), (None, 1), (None, 3)):
+            monkeypatch.setattr(numba, "_team", lambda team=team: team)
+            torch.set_num_threads(count)
+            kept = dense.clone()
+            numba.prune_block(kept, *given)
+            found.append(kept)
+    finally:
+        torch.set_num_threads(threads)
+    assert not found[0].equal(dense)
+    assert all(one.equal(found[0]) for one in found)
+
+
 def test_equal_scores_go_by_position_in_compiled_code() -> None:
     numba = pytest.importorskip("sweep.numerics.obs_numba", reason="numba is not here")
     kept = torch.ones(8, 70)

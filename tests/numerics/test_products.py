@@ -1,0 +1,146 @@
+"""Products by oneDNN are those of torch's BLAS, and are asked for where they are faster only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from sweep.numerics import products
+
+sizes = st.integers(1, 70)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
+    """The weights with which oneDNN is asked, whatever this CPU is."""
+    found: list[Tensor] = []
+
+    def seen(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        found.append(weight)
+        return products.PLAIN(x, weight, bias)
+
+    monkeypatch.setattr(products, "library", lambda: "oneDNN")
+    monkeypatch.setattr(products, "_by_onednn", seen)
+    with torch.no_grad():
+        yield found
+
+
+def laid(rows: int, cols: int, how: str) -> Tensor:
+    """A matrix that lies in memory row by row, column by column, or with gaps between its rows."""
+    generator = torch.Generator().manual_seed(rows + cols)
+    match how:
+        case "turned":
+            return torch.randn(cols, rows, generator=generator).T
+        case "gaps":
+            return torch.randn(rows, cols + 3, generator=generator)[:, 1 : cols + 1]
+        case _:
+            return torch.randn(rows, cols, generator=generator)
+
+
+lay = st.sampled_from(["whole", "turned", "gaps"])
+
+
+@given(n=sizes, k=sizes, m=sizes, ways=st.tuples(lay, lay, lay))
+def test_products_are_those_of_exact_arithmetic_however_matrices_lie(
+    n: int, k: int, m: int, ways: tuple[str, str, str]
+) -> None:
+    a, b, term = laid(n, k, ways[0]), laid(k, m, ways[1]), laid(n, m, ways[2])
+    exact = a.double() @ b.double()
+    near = {"rtol": 1e-5, "atol": 1e-5}
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(products, "LEAST", 1)
+        torch.testing.assert_close(products.product(a, b), exact.float(), **near)
+        summed = products.sum_with_product(term, a, b)
+        torch.testing.assert_close(summed, (term.double() + exact).float(), **near)
+        out = laid(n, m, ways[2])
+        back = products.add_product(out, a, b, alpha=-1.0)
+        assert back is out
+        torch.testing.assert_close(out, (term.double() - exact).float(), **near)
+
+
+def test_on_a_cpu_with_avx512_onednn_multiplies() -> None:
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("this CPU has no AVX-512")
+    assert products.library() == "oneDNN"
+    a, b = torch.randn(1024, 64), torch.randn(64, 1024)
+    with torch.no_grad(), torch.profiler.profile() as seen:
+        products.product(a, b)
+    assert "mkldnn::_linear_pointwise" in {event.key for event in seen.key_averages()}
+
+
+def test_a_matrix_with_gaps_reaches_onednn_without_them() -> None:
+    for how in ("whole", "turned"):
+        weight = laid(5, 7, how)
+        assert products._dense(weight).data_ptr() == weight.data_ptr()
+    assert products._dense(laid(5, 7, "gaps")).is_contiguous()
+    assert products._dense(laid(5, 7, "gaps")).equal(laid(5, 7, "gaps"))
+
+
+def test_linear_layers_ask_it_within_the_scope_only(asked: list[Tensor]) -> None:
+    layer, x = nn.Linear(1024, 64), torch.randn(2, 16, 1024)
+    plain = layer(x)
+    assert not asked
+    with products.wide_linears(), products.wide_linears():
+        assert layer(x).equal(plain)
+    assert len(asked) == 1
+    layer(x)
+    assert len(asked) == 1
+    assert nn.functional.linear is products.PLAIN
+
+
+@pytest.mark.parametrize(
+    ("x", "weight"),
+    [
+        (torch.randn(4, 64), torch.randn(64, 64)),
+        (torch.randn(1024, 64).bfloat16(), torch.randn(64, 64).bfloat16()),
+        (torch.randn(1024, 64).double(), torch.randn(64, 64).double()),
+        (torch.randn(2**15), torch.randn(64, 2**15)),
+        (torch.randn(1024, 64, device="meta"), torch.randn(64, 64, device="meta")),
+    ],
+    ids=["few", "bfloat16", "float64", "a vector", "no data"],
+)
+def test_what_onednn_would_not_do_better_is_torchs(
+    x: Tensor, weight: Tensor, asked: list[Tensor]
+) -> None:
+    assert products.linear(x, weight).shape == (*x.shape[:-1], 64)
+    assert not asked
+
+
+def test_what_is_trained_has_its_gradient(asked: list[Tensor]) -> None:
+    layer, x = nn.Linear(1024, 64), torch.randn(32, 1024)
+    with products.wide_linears(), torch.enable_grad():
+        layer(x).sum().backward()
+    assert layer.weight.grad is not None
+    assert not asked
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")
+def test_who_turns_onednn_off_gets_torchs_blas(asked: list[Tensor]) -> None:
+    with torch.backends.mkldnn.flags(enabled=False):
+        products.product(torch.randn(1024, 64), torch.randn(64, 64))
+    assert not asked
+    products.product(torch.randn(1024, 64), torch.randn(64, 64))
+    assert len(asked) == 1
+
+
+def test_a_torch_without_the_operation_multiplies_by_its_blas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        raise AttributeError("'_OpNamespace' 'mkldnn' object has no attribute '_linear_pointwise'")
+
+    monkeypatch.setattr(products, "_by_onednn", gone)
+    products.library.cache_clear()
+    try:
+        assert products.library() == "BLAS"
+        with torch.no_grad(), products.wide_linears():
+            assert nn.functional.linear is products.PLAIN
+            a, b = torch.randn(1024, 64), torch.randn(64, 64)
+            assert products.product(a, b).equal(torch.mm(a, b))
+    finally:
+        products.library.cache_clear()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import wraps
+from math import prod
 from typing import Any
 from unittest.mock import patch
 
@@ -56,12 +57,20 @@ def _product(out: Any, a: Any, b: Any, **_: Any) -> int:
     return 2 * int(a[0]) * int(a[1]) * int(b[1])
 
 
+def _by_onednn(x: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return 2 * prod(x) * int(out_shape[-1])
+
+
 class Counted:
-    """Floating-point operations of products of matrices, those in place included."""
+    """Floating-point operations of products of matrices, in place and by oneDNN included."""
 
     def __init__(self) -> None:
         self._mode = FlopCounterMode(
-            display=False, custom_mapping={torch.ops.aten.addmm_: _product}
+            display=False,
+            custom_mapping={
+                torch.ops.aten.addmm_: _product,
+                torch.ops.mkldnn._linear_pointwise: _by_onednn,
+            },
         )
 
     def __enter__(self) -> Counted:

@@ -21,6 +21,7 @@ from sweep.metric.lm_eval_load import quiet
 from sweep.metric.lm_eval_tasks import SEEDS, Task
 from sweep.metric.subject import Subject
 from sweep.model.finite import culprit
+from sweep.numerics.products import plain_linears
 
 
 def evaluate(subject: Subject, tasks: Sequence[Task], batch_size: int | None) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def evaluate(subject: Subject, tasks: Sequence[Task], batch_size: int | None) ->
     from lm_eval.evaluator import evaluate as evaluated
     from lm_eval.models.huggingface import HFLM
 
-    with quiet(), _seeded():
+    with quiet(), _seeded(), plain_linears():
         model = HFLM(
             pretrained=subject.model,
             tokenizer=copy.deepcopy(subject.tokenizer),  # it sets what it needs

@@ -23,6 +23,7 @@ from sweep.data.source import Origin
 from sweep.metric.metric import Examples, Material, Metric, Result, Value
 from sweep.metric.subject import Subject
 from sweep.numerics.bootstrap import draws, tails
+from sweep.numerics.products import plain_linears
 from sweep.refusal import Refusal
 
 
@@ -112,6 +113,7 @@ class Speed(Metric[Material]):
         self._run(subject, ids)
         return _now(subject) - began
 
+    @plain_linears()
     def _run(self, subject: Subject, ids: Int[Tensor, "n time"]) -> None:
         found = subject.model.generate(
             input_ids=ids,

@@ -8,8 +8,8 @@ so is asked instead. Both add up in float32; they round in another order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from unittest.mock import patch
 
@@ -39,7 +39,7 @@ def linear(
     x: Float[Tensor, "*_ in"], weight: Float[Tensor, "out in"], bias: Tensor | None = None
 ) -> Float[Tensor, "*_ out"]:
     """`torch.nn.functional.linear`, which it is wherever oneDNN would not be faster."""
-    if _worth(x, weight):
+    if _worth(x, weight, bias):
         return _by_onednn(x, weight, bias)
     return PLAIN(x, weight, bias)
 
@@ -71,26 +71,38 @@ def sum_with_product(
 @contextmanager
 def wide_linears() -> Iterator[None]:
     """Within it the linear layers of all models call `linear`."""
-    if library() == "BLAS":
-        yield
-        return
-    with patch.object(nn.functional, "linear", linear):
+    with _linears(linear if library() == "oneDNN" else PLAIN):
         yield
 
 
-def _worth(x: Tensor, weight: Tensor) -> bool:
+@contextmanager
+def plain_linears() -> Iterator[None]:
+    """Within it they are torch's again: for what is to be what plain transformers find."""
+    with _linears(PLAIN):
+        yield
+
+
+def _linears(function: Callable[..., Tensor]) -> AbstractContextManager[object]:
+    return patch.object(nn.functional, "linear", function)
+
+
+def _worth(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     return (
         x.dtype is torch.float32
         and weight.dtype is torch.float32
         and x.numel() * len(weight) >= LEAST
         and x.device.type == weight.device.type == "cpu"
-        and not torch.is_grad_enabled()  # oneDNN's has no gradient
         and type(x) is Tensor
         and type(weight) in (Tensor, nn.Parameter)  # no kind of its own, as of quantised weights
         and x.dim() > 1
+        and not (torch.is_grad_enabled() and _learns(x, weight, bias))  # oneDNN's has no gradient
         and bool(torch.backends.mkldnn.enabled)
         and library() == "oneDNN"
     )
+
+
+def _learns(*tensors: Tensor | None) -> bool:
+    return any(one is not None and one.requires_grad for one in tensors)
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

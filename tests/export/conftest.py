@@ -38,6 +38,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
 
     from sweep.config import CONF, freeze
     from sweep.grid import sweep
+    from sweep.numerics.products import plain_linears
     from sweep.workshop import Bench
 
     outputs = tmp_path_factory.mktemp("kept") / "outputs"
@@ -45,7 +46,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     spoken: list[torch.Tensor] = []
 
     def save(bench: Bench, path: Path) -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), plain_linears():
             spoken.append(bench.model(input_ids=ids).logits.clone())
         saved(bench, path)
 

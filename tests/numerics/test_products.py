@@ -88,6 +88,8 @@ def test_linear_layers_ask_it_within_the_scope_only(asked: list[Tensor]) -> None
     with products.wide_linears(), products.wide_linears():
         assert layer(x).equal(plain)
     assert len(asked) == 1
+    with products.wide_linears(), products.plain_linears():
+        layer(x)
     layer(x)
     assert len(asked) == 1
     assert nn.functional.linear is products.PLAIN
@@ -111,12 +113,18 @@ def test_what_onednn_would_not_do_better_is_torchs(
     assert not asked
 
 
-def test_what_is_trained_has_its_gradient(asked: list[Tensor]) -> None:
+@pytest.mark.parametrize("weight", [True, False])
+def test_what_is_trained_has_its_gradient(weight: bool, asked: list[Tensor]) -> None:
     layer, x = nn.Linear(1024, 64), torch.randn(32, 1024)
+    layer.weight.requires_grad_(requires_grad=weight)
     with products.wide_linears(), torch.enable_grad():
         layer(x).sum().backward()
-    assert layer.weight.grad is not None
+    assert layer.bias.grad is not None
     assert not asked
+    layer.requires_grad_(requires_grad=False)
+    with products.wide_linears(), torch.enable_grad():
+        layer(x)
+    assert len(asked) == 1
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -63,7 +64,8 @@ def sum_with_product(
 ) -> Float[Tensor, "n m"]:
     """`term + a @ b`."""
     if _worth(a, b.T):
-        found: Tensor = torch.ops.mkldnn._linear_pointwise.binary(a, term, _dense(b.T), None, "add")
+        sum_of: Any = torch.ops.mkldnn._linear_pointwise.binary
+        found: Tensor = sum_of(_whole(a), term, _whole(b.T), None, "add")
         return found
     return torch.addmm(term, a, b)
 
@@ -106,10 +108,14 @@ def _learns(*tensors: Tensor | None) -> bool:
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, _dense(weight), bias, "none", [], "")
+    x, weight = _whole(x) if x.dim() == 2 else x, _whole(weight)
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return found
 
 
-def _dense(weight: Tensor) -> Tensor:
-    """Without gaps in memory: with them oneDNN goes element by element."""
-    return weight if weight.T.is_contiguous() else weight.contiguous()
+def _whole(matrix: Tensor) -> Tensor:
+    """Without gaps in memory, and turned if it lies turned: with gaps oneDNN goes element by
+    element, and torch turns a matrix in tiles only if it has none."""
+    if matrix.is_contiguous() or matrix.T.is_contiguous():
+        return matrix
+    return matrix.T.contiguous().T if matrix.stride(0) == 1 else matrix.contiguous()

@@ -75,10 +75,13 @@ def test_on_a_cpu_with_avx512_onednn_multiplies() -> None:
 
 def test_a_matrix_with_gaps_reaches_onednn_without_them() -> None:
     for how in ("whole", "turned"):
-        weight = laid(5, 7, how)
-        assert products._dense(weight).data_ptr() == weight.data_ptr()
-    assert products._dense(laid(5, 7, "gaps")).is_contiguous()
-    assert products._dense(laid(5, 7, "gaps")).equal(laid(5, 7, "gaps"))
+        matrix = laid(5, 7, how)
+        assert products._whole(matrix) is matrix
+    for matrix in (laid(5, 7, "gaps"), laid(7, 5, "gaps").T):
+        whole = products._whole(matrix)
+        assert whole.is_contiguous() == (matrix.stride(1) == 1)
+        assert whole.T.is_contiguous() == (matrix.stride(0) == 1)
+        assert whole.equal(matrix)
 
 
 def test_linear_layers_ask_it_within_the_scope_only(asked: list[Tensor]) -> None:

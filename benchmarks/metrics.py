@@ -84,7 +84,7 @@ def random_logits(positions: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def distribution(positions: int, runs: int) -> Contest:
     """Everything about two distributions, given the logits; anew for each of several turns, because
-    where in memory they come to lie makes a turn of ours up to three times as long."""
+    where in memory they come to lie matters."""
     ours: list[float] = []
     theirs: list[float] = []
     for _ in range(runs):

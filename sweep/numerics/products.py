@@ -9,10 +9,9 @@ so is asked instead. Both add up in float32; they round in another order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from jaxtyping import Float
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 LEAST = 2**20
 """Products of two numbers from which on oneDNN is worth its call, which takes longer."""
 
-PLAIN = nn.functional.linear
+PLAIN, PLAIN_ADDMM = nn.functional.linear, torch.addmm
 
 
 @cache
@@ -43,6 +42,13 @@ def linear(
     if _worth(x, weight, bias):
         return _by_onednn(x, weight, bias)
     return PLAIN(x, weight, bias)
+
+
+def addmm(bias: Tensor, x: Tensor, weight: Tensor, **given: Any) -> Tensor:
+    """`torch.addmm`, of which GPT-2's linear layers are made, likewise."""
+    if not given and bias.dim() == 1 and _worth(x, weight.T, bias):
+        return _by_onednn(x, weight.T, bias)
+    return PLAIN_ADDMM(bias, x, weight, **given)
 
 
 def product(a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]) -> Float[Tensor, "n m"]:
@@ -67,25 +73,31 @@ def sum_with_product(
         sum_of: Any = torch.ops.mkldnn._linear_pointwise.binary
         found: Tensor = sum_of(_whole(a), term, _whole(b.T), None, "add")
         return found
-    return torch.addmm(term, a, b)
+    return PLAIN_ADDMM(term, a, b)
 
 
 @contextmanager
 def wide_linears() -> Iterator[None]:
-    """Within it the linear layers of all models call `linear`."""
-    with _linears(linear if library() == "oneDNN" else PLAIN):
+    """Within it the linear layers of all models, in all threads, multiply by `linear`."""
+    with _multiplying(linear, addmm) if library() == "oneDNN" else nullcontext():
         yield
 
 
 @contextmanager
 def plain_linears() -> Iterator[None]:
     """Within it they are torch's again: for what is to be what plain transformers find."""
-    with _linears(PLAIN):
+    with _multiplying(PLAIN, PLAIN_ADDMM):
         yield
 
 
-def _linears(function: Callable[..., Tensor]) -> AbstractContextManager[object]:
-    return patch.object(nn.functional, "linear", function)
+@contextmanager
+def _multiplying(*functions: Callable[..., Tensor]) -> Iterator[None]:
+    before = nn.functional.linear, torch.addmm
+    nn.functional.linear, torch.addmm = functions
+    try:
+        yield
+    finally:
+        nn.functional.linear, torch.addmm = before
 
 
 def _worth(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:

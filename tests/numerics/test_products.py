@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from sweep.numerics import products
 
@@ -84,18 +85,30 @@ def test_a_matrix_with_gaps_reaches_onednn_without_them() -> None:
         assert whole.equal(matrix)
 
 
-def test_linear_layers_ask_it_within_the_scope_only(asked: list[Tensor]) -> None:
-    layer, x = nn.Linear(1024, 64), torch.randn(2, 16, 1024)
+@pytest.mark.parametrize("layer", [nn.Linear(1024, 64), Conv1D(64, 1024)])
+def test_linear_layers_ask_it_within_the_scope_only(layer: nn.Module, asked: list[Tensor]) -> None:
+    x = torch.randn(2, 16, 1024)
     plain = layer(x)
     assert not asked
     with products.wide_linears(), products.wide_linears():
-        assert layer(x).equal(plain)
+        torch.testing.assert_close(layer(x), plain, rtol=1e-5, atol=1e-5)
     assert len(asked) == 1
     with products.wide_linears(), products.plain_linears():
         layer(x)
     layer(x)
     assert len(asked) == 1
-    assert nn.functional.linear is products.PLAIN
+    assert (nn.functional.linear, torch.addmm) == (products.PLAIN, products.PLAIN_ADDMM)
+
+
+def test_other_sums_are_torchs_own(asked: list[Tensor]) -> None:
+    bias, x, weight = torch.randn(64), torch.randn(32, 1024), torch.randn(1024, 64)
+    with products.wide_linears():
+        assert torch.addmm(bias, x, weight, alpha=2).equal(
+            products.PLAIN_ADDMM(bias, x, weight, alpha=2)
+        )
+        torch.addmm(torch.randn(32, 64), x, weight)
+        torch.addmm(bias, x[:2], weight)
+    assert not asked
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ _VERSIONS = (
     "tokenizers",
     "device",
     "threads",
+    "products",
 )
 
 UNFIT = (

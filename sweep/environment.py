@@ -37,7 +37,7 @@ def environment(device: str) -> dict[str, Any]:
         **{name: _version_if_any(name) for name in OPTIONAL},
         "device": torch.cuda.get_device_name(device) if on_gpu else _processor(),
         "threads": torch.get_num_threads(),
-        "products": None if on_gpu else products.library(),
+        "products": products.library() if device.startswith("cpu") else None,
         "host": platform.node(),
     }
 

@@ -44,6 +44,7 @@ def negative_log_likelihood(
     return torch.nn.functional.cross_entropy(logits.float(), gold, reduction="none")
 
 
+@torch.no_grad()
 def compare(
     dense: Float[Tensor, "position vocab"],
     compressed: Float[Tensor, "position vocab"],
@@ -57,7 +58,7 @@ def compare(
     """
     entries = AT_ONCE_ON_CPU if dense.device.type == "cpu" else AT_ONCE
     rows = min(max(1, entries // dense.shape[1]), len(dense))
-    room = torch.empty(5, rows, dense.shape[1], device=dense.device)
+    room = torch.empty(5, rows, dense.shape[1], dtype=torch.float32, device=dense.device)
     parts = [
         _compare(one, other, tokens, room[:, : len(tokens)])
         for one, other, tokens in zip(

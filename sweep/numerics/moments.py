@@ -22,6 +22,10 @@ STRIPE = 256
 """Rows of a matrix of products that are summed at once, from the diagonal on: with fewer the
 products get slow, with more the half that is known by symmetry is computed too."""
 
+TOKENS = 256
+"""That are summed at once, in multiples: batches of all lengths would be products of all shapes,
+each of which has a program of its own on a CPU."""
+
 
 class Statistic(ABC):
     """A sum over the calibration tokens of a linear layer; layers with the same input share one."""
@@ -102,6 +106,17 @@ class ColumnNorm(Statistic):
         return self._squares
 
 
+def _turned(x: Float[Tensor, "tokens in"]) -> Float[Tensor, "in more"]:
+    """Inputs as rows; on a CPU in one piece, with zeros up to a multiple of `TOKENS`."""
+    if x.device.type != "cpu":
+        return x.T
+    if len(x) % TOKENS == 0:
+        return x.T.contiguous()
+    found = x.new_zeros(x.shape[1], -(-len(x) // TOKENS) * TOKENS)
+    found[:, : len(x)] = x.T
+    return found
+
+
 @final
 class SecondMoment(Statistic):
     """`H = (2 / sequences) * sum(X^T X)`, the Hessian of the layer-wise squared error.
@@ -117,7 +132,7 @@ class SecondMoment(Statistic):
         self._factors: dict[float, Factor] = {}
 
     def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
-        inputs = x.float().T.contiguous()
+        inputs = _turned(x.float())
         if self._products is None:
             self._products = torch.zeros(len(inputs), len(inputs), device=inputs.device)
         for start in range(0, len(inputs), STRIPE):

@@ -75,12 +75,13 @@ class Factor:
     damping: float
 
 
+@torch.no_grad()
 def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
     """`R` of `hessian` with dead inputs set to one and `damping * mean(diag)` on its diagonal.
 
     Where that fails, the damping is raised tenfold, up to 1; the factor says what it was. A Hessian
     that is scaled as a whole leads to the same weights. Only what lies on the diagonal and above it
-    is read.
+    goes into the factor.
 
     Raises:
         FloatingPointError: a Hessian that is not finite, or cannot be factorised at all.

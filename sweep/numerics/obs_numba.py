@@ -28,7 +28,7 @@ LANES = 64
 LARGEST = 1024
 """Columns of a block of which the errors of `LANES` rows still fit the second cache."""
 
-KEPT, GONE, UPPER, NUMBERS = range(4)
+KEPT, GONE, UPPER, NUMBERS, DONE = range(5)
 """Places of what `_share` is given."""
 
 _compiled = partial(njit, cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
@@ -149,8 +149,10 @@ def _share(given: Any) -> None:
     kept = carray(given[KEPT], (size, rows), np.float32)
     gone = carray(given[GONE], (size, rows if m == 0 else 0), np.bool_)
     upper = carray(given[UPPER], (size, size), np.float32)
+    done = carray(given[DONE], -(-rows // step), np.bool_)
     for begin in range(_number() * step, rows, _team_size() * step):
         _prune(kept, gone, upper, n, m, begin, min(begin + step, rows))
+        done[begin // step] = True
 
 
 def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[int, int]) -> None:
@@ -161,26 +163,40 @@ def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[
         upper: `[block, block]`, the factor `U` of the block.
         gone: `[block, rows]`, True where a weight goes.
         n_of_m: N and M, which divides the columns.
+
+    Raises:
+        ValueError: tensors of another kind or shape, for compiled code believes what it is handed.
+        MemoryError: there was none left for what a thread works in.
     """
     n, m = n_of_m if gone is None else (0, 0)
+    (size, rows), threads = kept.shape, torch.get_num_threads()
     mask = torch.empty(0, 0, dtype=torch.bool) if gone is None else gone.contiguous()
-    upper, (size, rows), threads = upper.contiguous(), kept.shape, torch.get_num_threads()
+    upper = upper.contiguous()
+    right = kept.dtype is upper.dtype is torch.float32 and kept.is_contiguous()
+    right = right and upper.shape == (size, size) and (gone is not None or size % m == 0)
+    if not right or (gone is not None and (gone.shape != kept.shape or gone.dtype != torch.bool)):
+        raise ValueError(f"prune_block: {kept.shape}, {upper.shape}, {mask.shape}, {n_of_m}")
+    if rows == 0:
+        return
     step = -(-rows // (threads * LANES)) * LANES  # a thread's rows, but for the last's
-    if (team := _team()) is None:
+    if (run := team()) is None:
         prune = partial(_prune, kept.numpy(), mask.numpy(), upper.numpy(), n, m)
         begins = range(0, rows, step)
         ends = (min(begin + step, rows) for begin in begins)
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(prune, begins, ends))
+        list(_others(threads, os.getpid()).map(prune, begins, ends))
         return
     numbers = np.array([size, rows, n, m, step], np.int64)
-    places = (kept.data_ptr(), mask.data_ptr(), upper.data_ptr(), numbers.ctypes.data)
-    team((ctypes.c_void_p * len(places))(*places), threads)
+    done = np.zeros(-(-rows // step), np.bool_)
+    tensors = [one.data_ptr() for one in (kept, mask, upper)]
+    places = [*tensors, numbers.ctypes.data, done.ctypes.data]
+    run((ctypes.c_void_p * len(places))(*places), threads)
+    if not done.all():  # an error cannot leave the team
+        raise MemoryError("the solver's compiled block has not been done")
 
 
 @cache
-def _team() -> Callable[[Any, int], None] | None:
-    """Has torch's own threads do `_share`; None where they are not those of GNU's OpenMP.
+def team() -> Callable[[Any, int], None] | None:
+    """Has torch's own threads do `_share`; None where GNU's OpenMP is not loaded.
 
     For a while after their last work they wait by running, and threads beside them would have to
     share the cores with them: a block would take two to three times as long.
@@ -193,7 +209,14 @@ def _team() -> Callable[[Any, int], None] | None:
         llvm.add_symbol(name, ctypes.cast(getattr(gomp, name), ctypes.c_void_p).value)
     share = cfunc(types.void(types.CPointer(types.voidptr)), cache=True)(_share)
 
-    def team(given: Any, threads: int) -> None:
+    def run(given: Any, threads: int) -> None:
         gomp.GOMP_parallel(share.ctypes, given, threads, 0)
 
-    return team
+    return run
+
+
+@cache
+def _others(count: int, process: int) -> ThreadPoolExecutor:
+    """Threads of our own, kept: to start them for each block would take as long as the block. A
+    process that was forked has none of its parent's."""
+    return ThreadPoolExecutor(count)

@@ -3,14 +3,17 @@
 torch asks its BLAS. In the builds for x86 that is MKL, which takes kernels for AVX2 on processors
 that are not Intel's: half of what a processor with AVX-512 can do. oneDNN, which is in the same
 builds and multiplies matrices in bfloat16 there, takes kernels for AVX-512 wherever they run, and
-so is asked instead. Both add up in float32; they round in another order.
+so is asked instead (measured on an AMD EPYC; on Intel's processors both have such kernels). Both
+add up in float32; they round in another order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
@@ -19,6 +22,10 @@ from torch import Tensor, nn
 
 LEAST = 2**20
 """Products of two numbers from which on oneDNN is worth its call, which takes longer."""
+
+ROWS = 128
+"""oneDNN gets them in multiples: it keeps a program for each shape, a third of a MB, and texts of
+all lengths would make hundreds. Fewer are left to the BLAS; of one or two it is as fast."""
 
 PLAIN, PLAIN_ADDMM = nn.functional.linear, torch.addmm
 
@@ -29,26 +36,19 @@ def library() -> str:
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return "BLAS"
     try:  # what torch's compiler uses, but undocumented
-        found = _by_onednn(torch.ones(2, 3), torch.ones(4, 3), None)
+        found = _by_onednn(torch.ones(ROWS, 3), torch.ones(4, 3), None)
     except (AttributeError, RuntimeError, TypeError):
         return "BLAS"
-    return "oneDNN" if found.shape == (2, 4) and bool((found == 3).all()) else "BLAS"
+    return "oneDNN" if found.shape == (ROWS, 4) and bool((found == 3).all()) else "BLAS"
 
 
 def linear(
     x: Float[Tensor, "*_ in"], weight: Float[Tensor, "out in"], bias: Tensor | None = None
 ) -> Float[Tensor, "*_ out"]:
-    """`torch.nn.functional.linear`, which it is wherever oneDNN would not be faster."""
+    """`torch.nn.functional.linear`, by oneDNN where `library` says so and there is enough to do."""
     if _worth(x, weight, bias):
         return _by_onednn(x, weight, bias)
     return PLAIN(x, weight, bias)
-
-
-def addmm(bias: Tensor, x: Tensor, weight: Tensor, **given: Any) -> Tensor:
-    """`torch.addmm`, of which GPT-2's linear layers are made, likewise."""
-    if not given and bias.dim() == 1 and _worth(x, weight.T, bias):
-        return _by_onednn(x, weight.T, bias)
-    return PLAIN_ADDMM(bias, x, weight, **given)
 
 
 def product(a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]) -> Float[Tensor, "n m"]:
@@ -69,60 +69,104 @@ def sum_with_product(
     term: Float[Tensor, "n m"], a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]
 ) -> Float[Tensor, "n m"]:
     """`term + a @ b`."""
-    if _worth(a, b.T):
-        sum_of: Any = torch.ops.mkldnn._linear_pointwise.binary
-        found: Tensor = sum_of(_whole(a), term, _whole(b.T), None, "add")
-        return found
-    return PLAIN_ADDMM(term, a, b)
+    if not _worth(a, b.T):
+        return PLAIN_ADDMM(term, a, b)
+    if len(a) % ROWS:
+        return _by_onednn(a, b.T, None).add_(term)
+    sum_of: Any = torch.ops.mkldnn._linear_pointwise.binary
+    found: Tensor = sum_of(_whole(a), term, _whole(b.T), None, "add")
+    return found
+
+
+_wide: ContextVar[bool] = ContextVar("_wide", default=False)
+_lock = Lock()
+_scopes: list[None] = []
+"""One for each scope that is open, whatever thread it is of."""
 
 
 @contextmanager
 def wide_linears() -> Iterator[None]:
-    """Within it the linear layers of all models, in all threads, multiply by `linear`."""
-    with _multiplying(linear, addmm) if library() == "oneDNN" else nullcontext():
+    """Within it the linear layers of all models multiply by `linear`, in this thread."""
+    with _multiplying(wide=True) if library() == "oneDNN" else nullcontext():
         yield
 
 
 @contextmanager
 def plain_linears() -> Iterator[None]:
     """Within it they are torch's again: for what is to be what plain transformers find."""
-    with _multiplying(PLAIN, PLAIN_ADDMM):
+    with _multiplying(wide=False):
         yield
 
 
 @contextmanager
-def _multiplying(*functions: Callable[..., Tensor]) -> Iterator[None]:
-    before = nn.functional.linear, torch.addmm
-    nn.functional.linear, torch.addmm = functions
+def _multiplying(wide: bool) -> Iterator[None]:
+    """torch's functions are replaced while any scope is open, and do as that of their thread says.
+
+    torch's own way to step in (a mode) costs a microsecond of each of a model's hundreds of calls.
+    """
+    before = _wide.set(wide)
+    with _lock:
+        _scopes.append(None)
+        nn.functional.linear, torch.addmm = _layer, _addmm  # type: ignore[assignment]
     try:
         yield
     finally:
-        nn.functional.linear, torch.addmm = before
+        with _lock:
+            _scopes.pop()
+            if not _scopes:
+                nn.functional.linear, torch.addmm = PLAIN, PLAIN_ADDMM
+        _wide.reset(before)
+
+
+def _layer(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if _wide.get() and _worth(input, weight, bias):
+        return _by_onednn(input, weight, bias)
+    return PLAIN(input, weight, bias)
+
+
+def _addmm(input: Any, mat1: Any, mat2: Any, *args: Any, **given: Any) -> Tensor:
+    """GPT-2's linear layers are made of `torch.addmm`."""
+    layer = _wide.get() and not args and not given and mat2.dim() == input.dim() + 1 == 2
+    if layer and _worth(mat1, mat2.T, input):
+        return _by_onednn(mat1, mat2.T, input)
+    return PLAIN_ADDMM(input, mat1, mat2, *args, **given)
 
 
 def _worth(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Whether oneDNN does it faster, and as torch would: it believes what it is handed."""
     return (
-        x.dtype is torch.float32
-        and weight.dtype is torch.float32
-        and x.numel() * len(weight) >= LEAST
-        and x.device.type == weight.device.type == "cpu"
-        and type(x) is Tensor
-        and type(weight) in (Tensor, nn.Parameter)  # no kind of its own, as of quantised weights
+        all(_plain(one) for one in (x, weight, *(() if bias is None else (bias,))))
         and x.dim() > 1
-        and not (torch.is_grad_enabled() and _learns(x, weight, bias))  # oneDNN's has no gradient
+        and weight.dim() == 2
+        and x.shape[-1] == weight.shape[1] > 0
+        and x.numel() >= ROWS * x.shape[-1]
+        and x.numel() * len(weight) >= LEAST
+        and (bias is None or (bias.shape == weight.shape[:1] and bias.is_contiguous()))
+        and not torch.is_grad_enabled()  # oneDNN's has no gradient
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
         and bool(torch.backends.mkldnn.enabled)
         and library() == "oneDNN"
     )
 
 
-def _learns(*tensors: Tensor | None) -> bool:
-    return any(one is not None and one.requires_grad for one in tensors)
+def _plain(one: Tensor) -> bool:
+    """A matrix of float32 in this machine's memory; no kind of its own, as of quantised weights."""
+    return (
+        one.dtype is torch.float32
+        and type(one) in (Tensor, nn.Parameter)
+        and one.device.type == "cpu"
+        and one.layout is torch.strided
+    )
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    x, weight = _whole(x) if x.dim() == 2 else x, _whole(weight)
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return found
+    rows = _whole(x) if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+    if more := -len(rows) % ROWS:
+        rows = nn.functional.pad(rows, (0, 0, 0, more))
+    found = torch.ops.mkldnn._linear_pointwise(rows, _whole(weight), bias, "none", [], "")
+    result: Tensor = found[: len(rows) - more].view(*x.shape[:-1], len(weight))
+    return result
 
 
 def _whole(matrix: Tensor) -> Tensor:

@@ -89,8 +89,8 @@ def test_threads_of_torch_and_others_do_the_same(
     threads = torch.get_num_threads()
     found = []
     try:
-        for team, count in ((numba._team(), 1), (numba._team(), 3), (None, 1), (None, 3)):
-            monkeypatch.setattr(numba, "_team", lambda team=team: team)
+        for team, count in ((numba.team(), 1), (numba.team(), 3), (None, 1), (None, 3)):
+            monkeypatch.setattr(numba, "team", lambda team=team: team)
             torch.set_num_threads(count)
             kept = dense.clone()
             numba.prune_block(kept, *given)
@@ -99,6 +99,31 @@ def test_threads_of_torch_and_others_do_the_same(
         torch.set_num_threads(threads)
     assert not found[0].equal(dense)
     assert all(one.equal(found[0]) for one in found)
+
+
+def test_compiled_code_is_handed_what_it_can_read() -> None:
+    numba = pytest.importorskip("sweep.numerics.obs_numba", reason="numba is not here")
+    kept, upper, gone = torch.randn(8, 70), torch.eye(8), torch.zeros(8, 70, dtype=torch.bool)
+    wrong = [
+        (torch.randn(8, 140)[:, ::2], upper, gone, (0, 0)),
+        (kept.double(), upper, gone, (0, 0)),
+        (kept, upper.double(), gone, (0, 0)),
+        (kept, torch.eye(7), gone, (0, 0)),
+        (kept, upper, gone[:4], (0, 0)),
+        (kept, upper, gone.float(), (0, 0)),
+        (kept, upper, None, (1, 3)),
+    ]
+    for given in wrong:
+        with pytest.raises(ValueError, match="prune_block"):
+            numba.prune_block(*given)
+    numba.prune_block(kept[:, :0].contiguous(), upper, gone[:, :0], (0, 0))
+
+
+def test_what_fails_in_a_thread_of_torchs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    numba = pytest.importorskip("sweep.numerics.obs_numba", reason="numba is not here")
+    monkeypatch.setattr(numba, "team", lambda: lambda given, threads: None)
+    with pytest.raises(MemoryError, match="has not been done"):
+        numba.prune_block(torch.randn(8, 70), torch.eye(8), None, (2, 4))
 
 
 def test_equal_scores_go_by_position_in_compiled_code() -> None:

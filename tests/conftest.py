@@ -158,6 +158,33 @@ def windows() -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
+    """The weights with which oneDNN is asked, whatever this CPU is."""
+    from sweep.numerics import products
+
+    found: list[Tensor] = []
+
+    def seen(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        found.append(weight)
+        return products.PLAIN(x, weight, bias)
+
+    monkeypatch.setattr(products, "library", lambda: "oneDNN")
+    monkeypatch.setattr(products, "_by_onednn", seen)
+    with torch.no_grad():
+        yield found
+
+
+@pytest.fixture
+def asked_always(asked: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The same, however small the products are."""
+    from sweep.numerics import products
+
+    monkeypatch.setattr(products, "LEAST", 1)
+    monkeypatch.setattr(products, "ROWS", 1)
+    return asked
+
+
+@pytest.fixture
 def rows() -> Any:
     """A corpus of the rows that it is given, each closed by EOS; a seed turns them round."""
     from sweep.data.source import Origin, Packing, Source

@@ -19,10 +19,12 @@ class Swept:
         outputs: its folder.
         said: file with token ids, and the logits for them of every compressed model, taken from
             memory at the moment it was saved: `ids`, `unstructured`, `2to4`.
+        wide: whether linear layers were not torch's own at that moment.
     """
 
     outputs: Path
     said: Path
+    wide: bool
 
     def cell(self, part: str) -> Path:
         """The folder of the one cell with this in its name."""
@@ -38,15 +40,17 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
 
     from sweep.config import CONF, freeze
     from sweep.grid import sweep
-    from sweep.numerics.products import plain_linears
+    from sweep.numerics import products
     from sweep.workshop import Bench
 
     outputs = tmp_path_factory.mktemp("kept") / "outputs"
     ids = torch.randint(10, 500, (2, 24), generator=torch.Generator().manual_seed(0))
     spoken: list[torch.Tensor] = []
+    wide: list[bool] = []
 
     def save(bench: Bench, path: Path) -> None:
-        with torch.inference_mode(), plain_linears():
+        wide.append(torch.nn.functional.linear is not products.PLAIN)
+        with torch.inference_mode(), products.plain_linears():
             spoken.append(bench.model(input_ids=ids).logits.clone())
         saved(bench, path)
 
@@ -67,4 +71,4 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
         sweep(configs)
     said = outputs / "said.safetensors"
     save_file({"ids": ids, "unstructured": spoken[0], "2to4": spoken[1]}, said)
-    return Swept(outputs, said)
+    return Swept(outputs, said, all(wide))

@@ -24,6 +24,7 @@ from sweep.export import bitmask
 from sweep.export.__main__ import main
 from sweep.export.kept import find
 from sweep.model.embedded import WEIGHTS
+from sweep.numerics import products
 
 Said = Callable[..., str]
 
@@ -74,6 +75,14 @@ def said(capsys: pytest.CaptureFixture[str]) -> Said:
         return exit.value.code
 
     return said
+
+
+def test_a_cell_is_run_with_the_widest_arithmetic_and_says_so(swept: Any) -> None:
+    assert swept.wide == (products.library() == "oneDNN")
+    said = json.loads((swept.cell("wanda-50") / "compression.json").read_text())
+    assert said["environment"]["products"] == products.library()
+    card = (swept.cell("wanda-50") / "model" / "README.md").read_text()
+    assert f"products {products.library()}" in card
 
 
 def test_a_fresh_process_with_plain_transformers_gives_the_logits_of_the_model_in_memory(

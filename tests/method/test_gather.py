@@ -56,6 +56,15 @@ def test_one_pass_serves_every_pattern_of_both_methods(
             assert matrix.weight.equal(anatomy.prunable(alone)[name].weight), name
 
 
+def test_the_pass_multiplies_with_the_widest_arithmetic_of_the_machine(
+    build: Callable[..., Any], windows: Windows, tmp_path: Path, asked_always: list[Tensor]
+) -> None:
+    model = build("llama")
+    _gathered(model, [WANDA], windows, tmp_path)
+    wanted = {matrix.weight.shape for matrix in anatomy.prunable(model).values()}
+    assert wanted <= {weight.shape for weight in asked_always}
+
+
 def test_blocks_see_what_dense_blocks_say(build: Callable[..., Any], windows: Windows) -> None:
     """By its definition: the inputs of the last block's linears, of the untouched model."""
     model = build()

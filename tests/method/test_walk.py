@@ -17,6 +17,7 @@ from sweep.method.sparsegpt import SparseGPT
 from sweep.method.walk import walk
 from sweep.method.wanda import Wanda
 from sweep.model import anatomy
+from sweep.numerics import products
 from sweep.numerics.moments import Statistic
 from sweep.refusal import Refusal
 from sweep.sparsity.n_of_m import NofM
@@ -119,6 +120,16 @@ def test_a_block_is_fed_by_compressed_blocks_and_looked_at_while_dense(
         for name in (name for name in names if name.startswith(f"model.layers.{index}.")):
             torch.testing.assert_close(fed[name], here[name], msg=name)
         block.load_state_dict(model.model.layers[index].state_dict())  # now it is compressed
+
+
+def test_layers_multiply_with_the_widest_arithmetic_of_the_machine(
+    build: Build, windows: Windows, asked_always: list[Tensor]
+) -> None:
+    model = build("llama")
+    walk(model, Wanda(), Unstructured(0.5), windows=windows)
+    wanted = {matrix.weight.shape for matrix in anatomy.prunable(model).values()}
+    assert wanted <= {weight.shape for weight in asked_always}
+    assert nn.functional.linear is products.PLAIN
 
 
 def test_linears_with_the_same_input_share_one_statistic(build: Build, windows: Windows) -> None:

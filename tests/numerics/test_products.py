@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from threading import Event, Thread
 
 import pytest
@@ -16,21 +15,6 @@ from sweep.numerics import products
 from sweep.numerics.moments import SecondMoment
 
 sizes = st.integers(1, 70)
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
-    """The weights with which oneDNN is asked, whatever this CPU is."""
-    found: list[Tensor] = []
-
-    def seen(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        found.append(weight)
-        return products.PLAIN(x, weight, bias)
-
-    monkeypatch.setattr(products, "library", lambda: "oneDNN")
-    monkeypatch.setattr(products, "_by_onednn", seen)
-    with torch.no_grad():
-        yield found
 
 
 def laid(rows: int, cols: int, how: str) -> Tensor:

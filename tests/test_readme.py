@@ -149,8 +149,8 @@ def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(demo: str) -> N
     assert [name for name, _ in printed] == [name for name, _ in readme]
     for (_, ours), (_, shown) in zip(printed, readme, strict=True):
         assert len(shown) == 8
-        # of 200 answers one or two may come out otherwise on another machine
-        assert ours == pytest.approx(shown, rel=0.02, abs=0.011)
+        # of 200 answers up to three come out otherwise with other threads or on another machine
+        assert ours == pytest.approx(shown, rel=0.02, abs=0.016)
         assert ours[1] == pytest.approx(shown[1], rel=0.15, abs=1e-9)  # the JSD is small itself
 
 

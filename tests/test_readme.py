@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -47,6 +48,10 @@ def section(name: str) -> str:
     return found[1]
 
 
+THREADS = "2"
+"""With which the README's table was made: SparseGPT's masks hang on how sums are rounded."""
+
+
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     assert words[:2] == ["python", "-m"]
@@ -55,6 +60,7 @@ def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *words[1:]],
         cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": THREADS},
         capture_output=True,
         text=True,
         check=False,
@@ -70,7 +76,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def demo(work: Path) -> str:
     """What the demo prints."""
-    done = forked(*shlex.split(DEMO)[3:], cwd=work)
+    done = run(DEMO, work)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -149,8 +155,8 @@ def test_the_table_in_the_readme_is_the_one_that_the_demo_prints(demo: str) -> N
     assert [name for name, _ in printed] == [name for name, _ in readme]
     for (_, ours), (_, shown) in zip(printed, readme, strict=True):
         assert len(shown) == 8
-        # of 200 answers up to three come out otherwise with other threads or on another machine
-        assert ours == pytest.approx(shown, rel=0.02, abs=0.016)
+        # of 200 answers one or two may come out otherwise on another machine
+        assert ours == pytest.approx(shown, rel=0.02, abs=0.011)
         assert ours[1] == pytest.approx(shown[1], rel=0.15, abs=1e-9)  # the JSD is small itself
 
 

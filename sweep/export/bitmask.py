@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from sweep import size
+from sweep.numerics.zeros import count_zeros
 from sweep.refusal import Refusal
 
 LOADING = """```python
@@ -117,8 +118,11 @@ def _worth_it(tensors: Mapping[str, torch.Tensor]) -> set[str]:
     found = set()
     for name, tensor in tensors.items():
         if tensor.dim() == 2 and name.endswith(".weight"):
-            zeros, width = int((tensor == 0).sum()), tensor.element_size()
-            if size.bitmask_bytes(tensor.shape, zeros, width) < tensor.numel() * width:
+            width = tensor.element_size()
+            if (
+                size.bitmask_bytes(tensor.shape, count_zeros(tensor), width)
+                < tensor.numel() * width
+            ):
                 found.add(name.removesuffix(".weight"))
     return found
 

@@ -27,6 +27,7 @@ from sweep.model.passage import Batch, Passage
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
 from sweep.numerics.products import wide_linears
+from sweep.numerics.zeros import count_zeros
 from sweep.sparsity.pattern import Pattern
 
 Progress = Callable[[Iterable[nn.Module], str, int], Iterable[nn.Module]]
@@ -368,7 +369,7 @@ def _compressed(
 
 def _record(name: str, linear: Matrix, outcome: Outcome) -> LayerRecord:
     rows, cols = linear.weight.shape
-    zeros = int((linear.weight == 0).sum())  # on a CPU four times as fast as count_nonzero
+    zeros = count_zeros(linear.weight)
     return LayerRecord(name, rows, cols, zeros, zeros / (rows * cols), *outcome)
 
 

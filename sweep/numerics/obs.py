@@ -158,19 +158,16 @@ def prune_columns(
     taken = _turned(weights, factor)
     for left in range(0, columns, panel):
         right = min(left + panel, columns)
-        dense = taken[left:right]
         found = product(factor.root[:left, left:right].T, taken[:left])
         for start in range(left, right, step):
             here = slice(start, min(start + step, right))
-            within = slice(here.start - left, here.stop - left)
-            above = factor.root[left:start, here]
-            difference = sum_with_product(found[within], above.T, found[: start - left])
+            above, asked = factor.root[left:start, here], found[start - left : here.stop - left]
+            asked = sum_with_product(asked, above.T, taken[left:start])
             upper = _inverse(factor.root[here, here])
-            kept = sum_with_product(dense[within], upper.T, difference)
+            kept = sum_with_product(taken[here], upper.T, asked)
             if kernel is None or not _by_kernel(kernel, kept, upper, patterns, rows):
                 prune_block(kept, upper, patterns, rows, width)
-            torch.sub(dense[within], kept, out=found[within])
-        taken[left:right] = found
+            taken[here].sub_(kept)
     return [
         _kept(weight, part, factor)
         for weight, part in zip(weights, torch.split(taken, rows, dim=1), strict=True)

@@ -1,78 +1,117 @@
 """`python -m benchmarks.plan`: what it saves to plan a grid, and to run its cells in one process.
 
 Twelve cells (three methods, two sparsities, two calibration sets) of the embedded model as one
-command, beside a command for each of them, all into one folder: what is on disk is shared by both
-sides, what is in memory by the one process only. Magnitude reads no calibration data: of its four
-points two are cells, which a process per point finds done, too. Writes benchmarks/plan.json.
+command, beside a command for each of them: each into a folder of its own, so that nothing is
+shared, and all into one, where they share what is on disk, the dense model's results and answers.
+Magnitude reads no calibration data: of its four points two are cells, which commands with one
+folder find done, too. Twelve cells of two methods take their statistics from the dense model, in
+the same ways. Writes benchmarks/plan.json.
 """
 
 from __future__ import annotations
 
 import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from benchmarks.contest import Contest, arguments, machine, show, turns, write
+from benchmarks.contest import Contest, arguments, machine, show, write
 from benchmarks.grid import timed
 
-METHODS = ("magnitude", "wanda", "sparsegpt")
-RATIOS = ("0.5", "0.6")
-CALIBRATION = ("c4", "alpaca")
 ALIKE = ("tracker=none", "report=table", "name=cells")
-QUICK = ("calib.n_samples=8", "metric.perplexity.n_samples=8", "metric.tasks.n_samples=8")
+SMALL = ("calib.n_samples=8", "metric.perplexity.n_samples=8", "metric.tasks.n_samples=8")
 
 
-def one_process(outputs: Path, more: tuple[str, ...]) -> float:
-    """Seconds of the grid as one command."""
-    grid = (
-        f"method={','.join(METHODS)}",
-        f"sparsity.ratio={','.join(RATIOS)}",
-        f"calib={','.join(CALIBRATION)}",
-    )
-    return timed([*grid, *ALIKE, *more, "-m"], outputs)[0]
+@dataclass(frozen=True)
+class Grid:
+    """Points, and what all of them are asked with."""
 
+    methods: tuple[str, ...]
+    ratios: tuple[str, ...]
+    calibration: tuple[str, ...] = ("c4", "alpaca")
+    more: tuple[str, ...] = ()
 
-def process_per_cell(outputs: Path, more: tuple[str, ...]) -> float:
-    """Seconds of its points, a command for each."""
-    return sum(
-        timed(
-            [f"method={method}", f"sparsity.ratio={ratio}", f"calib={calib}", *ALIKE, *more],
-            outputs,
-        )[0]
-        for method, ratio, calib in product(METHODS, RATIOS, CALIBRATION)
-    )
-
-
-def twelve(runs: int, more: tuple[str, ...]) -> Contest:
-    """Both ways in turns, each time from nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        made: dict[str, list[Path]] = {"one": [], "each": []}
-
-        def fresh(side: str) -> Path:
-            made[side].append(Path(folder) / f"{side}-{len(made[side])}")
-            return made[side][-1]
-
-        spent = turns(
-            lambda: one_process(fresh("one"), more),
-            lambda: process_per_cell(fresh("each"), more),
-            runs,
+    def __str__(self) -> str:
+        """For the table."""
+        sizes = len(self.methods), len(self.ratios), len(self.calibration)
+        methods, sparsities, sets = sizes
+        return (
+            f"{methods * sparsities * sets} points, {methods} methods x {sparsities} sparsities x "
+            f"{sets} calibration sets, embedded model"
         )
-        names = [{path.name for path in (made[side][0] / "cells").iterdir()} for side in made]
-        agreement = "other cells" if names[0] != names[1] else "the same cells"
-    work = "12 points, 3 methods x 2 sparsities x 2 calibration sets, embedded model"
-    note = "one process saves imports, planning, the dense model's passes and reports; all else is "
-    note += "passes of the cells, which both sides do"
-    return Contest(work, "a process per point", "s", 3, *spent, agreement, note)
+
+    def whole(self) -> list[str]:
+        """Of all points as one command."""
+        lists = map(",".join, (self.methods, self.ratios, self.calibration))
+        names = ("method", "sparsity.ratio", "calib")
+        return [f"{name}={found}" for name, found in zip(names, lists, strict=True)]
+
+    def points(self) -> list[list[str]]:
+        """Of each of them."""
+        return [
+            [f"method={method}", f"sparsity.ratio={ratio}", f"calib={calib}"]
+            for method, ratio, calib in product(self.methods, self.ratios, self.calibration)
+        ]
+
+
+FULL = Grid(("magnitude", "wanda", "sparsegpt"), ("0.5", "0.6"))
+QUICK = Grid(("wanda", "sparsegpt"), ("0.5",), more=SMALL)
+DENSE = "method.propagate=dense"
+SHARED = Grid(FULL.methods[1:], (*FULL.ratios, "0.7"), more=(DENSE,))
+"""As many points of the methods that have statistics."""
+
+
+def contests(grid: Grid, runs: int) -> list[Contest]:
+    """All three ways in turns, each time from nothing."""
+    given = (*ALIKE, *grid.more)
+    sides: dict[str, Callable[[Path], object]] = {
+        "one process": lambda below: timed([*grid.whole(), *given, "-m"], below / "one"),
+        "a process per point, each by itself": lambda below: [
+            timed([*point, *given], below / str(number))
+            for number, point in enumerate(grid.points())
+        ],
+        "a process per point, one folder": lambda below: [
+            timed([*point, *given], below / "one") for point in grid.points()
+        ],
+    }
+    spent: dict[str, list[float]] = {side: [] for side in sides}
+    cells: dict[str, set[str]] = {}
+    for _ in range(runs):
+        for side, work in sides.items():
+            with tempfile.TemporaryDirectory() as folder:
+                started = time.perf_counter()
+                work(Path(folder))
+                spent[side].append(time.perf_counter() - started)
+                cells[side] = {path.name for path in Path(folder).glob("*/cells/*")}
+    ours, *theirs = sides
+    shared = DENSE in grid.more
+    note = "; a calibration pass for all cells of a set" if shared else ""
+    return [
+        Contest(
+            f"{grid}{f', {DENSE}' if shared else ''}",
+            against,
+            "s",
+            3,
+            spent[ours],
+            spent[against],
+            "the same cells" if cells[against] == cells[ours] else "other cells",
+            f"one process saves imports, planning, the dense model's passes and reports{note}",
+        )
+        for against in theirs
+    ]
 
 
 def main() -> None:
     """Measure, print, write."""
     options = arguments("benchmarks.plan", __doc__.splitlines()[0]).parse_args()
     where = machine()  # the code as it is now, whatever is edited meanwhile
-    contests = [twelve(1 if options.quick else options.runs, QUICK if options.quick else ())]
-    show(contests, where)
+    grids, runs = ((QUICK,), 1) if options.quick else ((FULL, SHARED), options.runs)
+    found = [contest for grid in grids for contest in contests(grid, runs)]
+    show(found, where)
     if not options.quick:
-        write("plan", contests, where)
+        write("plan", found, where)
 
 
 if __name__ == "__main__":

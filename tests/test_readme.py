@@ -33,8 +33,8 @@ COMMANDS = [
 ]
 """Commands that run as they stand; one with a DIR of the user's is planned below with files, those
 with a model of the hub are tested in launchers/test_slurm.py, those with a judge in
-metric/test_judge.py, the upload to a hub in export/test_upload.py, those that need a server of W&B
-in test_track_server.py; studies of many cells are composed in test_conf.py."""
+metric/judge/test_judge_sweep.py, the upload to a hub in export/test_upload.py, those that need a
+server of W&B in test_track_server.py; studies of many cells are composed in test_conf.py."""
 
 COMMANDS.sort(key=lambda command: "keep=model" not in command)  # the same without it is done then
 

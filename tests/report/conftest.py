@@ -16,6 +16,7 @@ import pytest
 
 from sweep.files import Folder
 from sweep.numerics.bootstrap import interval
+from sweep.report import entries, table
 from tests.needed import program
 
 Write = Callable[..., Path]
@@ -267,3 +268,8 @@ def writes(below: Path) -> Write:
         return folder.path
 
     return write_cell
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Callable[[], table.Rows]:
+    return lambda: table.rows(entries.below(tmp_path / "outputs"))

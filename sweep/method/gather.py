@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from sweep.method.method import Layer, Method
-from sweep.method.walk import Gathered, Kind, Progress, Seen, observe
+from sweep.method.walk import Gathered, Kind, Progress, Seen, observed
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import resident
@@ -155,8 +155,7 @@ def gather(
         here = {name: matrix for name, matrix in chosen.items() if matrix.module in inside}
         left -= len(here)
         with resident(block):
+            seen = observed(passage, block, here, every, orders, goes_on=left > 0)
             if here:
-                found.keep(number, observe(passage, block, here, every, orders))
-            if left:
-                passage.advance(block)
+                found.keep(number, seen)
     return found

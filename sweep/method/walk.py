@@ -222,10 +222,9 @@ def walk(
         here = {name: matrix for name, matrix in within.items() if name in patterns}
         with resident(block):
             seen: dict[str, Seen] = {}
-            if dense and passage is not None and here:
-                seen = observe(passage, block, here, method.observe, orders)
-            if dense and passage is not None and left > len(here):
-                passage.advance(block)
+            if dense and passage is not None:
+                goes_on = left > len(here)
+                seen = observed(passage, block, here, method.observe, orders, goes_on)
             earlier = finished.restore(number, here) if here else None
             if earlier is None and here:
                 if gathered is not None:
@@ -249,18 +248,37 @@ def walk(
     return [records[place] for place in sorted(records)]
 
 
+def observed(
+    passage: Passage,
+    block: nn.Module,
+    linears: Mapping[str, Matrix],
+    statistic_of: Observe,
+    orders: dict[Kind, list[str]],
+    goes_on: bool,
+) -> dict[str, Seen]:
+    """What the linears of a block are fed that stays as it is: where the batches go on from it, to
+    look at it and to pass it is one pass."""
+    if linears:
+        return observe(passage, block, linears, statistic_of, orders, through=goes_on)
+    if goes_on:
+        passage.advance(block)
+    return {}
+
+
 def observe(
     passage: Passage,
     block: nn.Module,
     linears: Mapping[str, Matrix],
     statistic_of: Observe,
     orders: dict[Kind, list[str]],
+    through: bool = False,
 ) -> dict[str, Seen]:
     """What a block's linears are fed; linears fed by the very same tensor share it.
 
     The first batch of a kind of block runs through it and tells the order in which its matrices are
     fed; all others stop where the last one has been. Not so where experts are modules of their own:
-    which of them are called, and so where the last one is, differs from batch to batch.
+    which of them are called, and so where the last one is, differs from batch to batch. And not
+    where the batches go `through` the block, to the next one.
     """
     owners: dict[str, str] = {}
     seen: dict[str, Seen] = {}
@@ -270,9 +288,12 @@ def observe(
     kind = (type(block), tuple(sorted(local)))
     always = all(m.expert is not None or not anatomy.is_expert(n, m) for n, m in linears.items())
     for batch in passage.turns():
-        enough = orders.get(kind) if always else None
+        enough = orders.get(kind) if always and not through else None
         with _recording(linears, inside, enough) as (calls, order), suppress(_EnoughSeen):
-            batch.run(block)
+            if through:
+                batch.advance(block)
+            else:
+                batch.run(block)
         orders.setdefault(kind, order)
         first: dict[Any, str] = {}
         for name, given in calls.items():

@@ -63,6 +63,11 @@ class Batch:
         hidden: Tensor = answer[0] if isinstance(answer, tuple | list) else answer
         return hidden
 
+    def advance(self, block: nn.Module) -> None:
+        """It goes through the block, to the next one."""
+        self.hidden = self.run(block)
+        self.calls.popleft()
+
 
 class Ferry:
     """Brings hidden states from the CPU to the device and back while another batch runs there.
@@ -193,8 +198,7 @@ class Passage:
     def advance(self, block: nn.Module) -> None:
         """Every batch goes through the block, which is the next one."""
         for batch in self.turns():
-            batch.hidden = batch.run(block)
-            batch.calls.popleft()
+            batch.advance(block)
 
     @property
     def leaves(self) -> bool:

@@ -82,6 +82,32 @@ def test_blocks_see_what_dense_blocks_say(build: Callable[..., Any], windows: Wi
     assert not (other.model.layers[-1].mlp.down_proj.weight == 0).equal(gone)
 
 
+@pytest.mark.parametrize("scope", ["all", r".*layers\.1\..*"])
+def test_what_stays_as_it_is_is_looked_at_and_passed_at_once(
+    build: Callable[..., Any], windows: Windows, scope: str, tmp_path: Path
+) -> None:
+    """Each batch goes through a block once, and through none behind the last in scope."""
+    model = build()
+    ran = [0, 0, 0]
+    for number, block in enumerate(model.model.layers):
+
+        def count(*_: Any, number: int = number) -> None:
+            ran[number] += 1
+
+        block.mlp.gate_proj.register_forward_pre_hook(count)
+    batches = -(-len(windows[0]) // 2)
+    first = [1, 0, 0]  # once more to see what a block answers
+    wanted = [batches + more if scope == "all" or n < 2 else 0 for n, more in enumerate(first)]
+    method = SparseGPT(scope=scope, propagate="dense")
+    shared = _gathered(model, [method], windows, tmp_path, batch_size=2)
+    assert ran == wanted
+    ran[:] = [0, 0, 0]
+    walk(copy.deepcopy(model), method, Unstructured(0.5), windows=windows, gathered=shared)
+    assert ran == [0, 0, 0]
+    walk(model, method, Unstructured(0.5), windows=windows, batch_size=2)
+    assert ran == wanted
+
+
 def test_they_go_with_whoever_has_them(
     build: Callable[..., Any], windows: Windows, tmp_path: Path
 ) -> None:

@@ -20,6 +20,7 @@ from sweep.disk import writing
 from sweep.files import LOST, Folder
 from sweep.method.walk import LayerRecord, walk
 from sweep.metric.metric import Result
+from sweep.numerics.precision import full_float32
 from sweep.numerics.products import wide_linears
 from sweep.refusal import Interrupted, Refusal, under
 from sweep.track import Mirror
@@ -56,6 +57,7 @@ class Spent(NamedTuple):
         return f"compressing {self.compressing:.2f} s, measuring {self.measuring:.2f} s"
 
 
+@full_float32()
 @wide_linears()
 def run(cell: Cell, dense_folder: Folder, workshop: Workshop, mirror: Mirror) -> Spent:
     """Do what the cell still lacks.

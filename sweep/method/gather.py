@@ -27,6 +27,7 @@ from sweep.model.offload import resident
 from sweep.model.passage import Passage
 from sweep.numerics.moments import Several, Shareable, Statistic
 from sweep.numerics.output_error import InputSample
+from sweep.numerics.precision import full_float32
 from sweep.numerics.products import wide_linears
 from sweep.scratch import own_folder
 
@@ -115,6 +116,7 @@ def kind_of(method: Method) -> type[Statistic] | None:
 
 
 @torch.no_grad()
+@full_float32()
 @wide_linears()
 def gather(
     model: nn.Module,

@@ -26,6 +26,7 @@ from sweep.model.offload import resident
 from sweep.model.passage import Batch, Passage
 from sweep.numerics.moments import Statistic
 from sweep.numerics.output_error import InputSample
+from sweep.numerics.precision import full_float32
 from sweep.numerics.products import wide_linears
 from sweep.numerics.zeros import count_zeros
 from sweep.sparsity.pattern import Pattern
@@ -159,6 +160,7 @@ class _Weights(Mapping[str, Tensor]):
 
 
 @torch.no_grad()
+@full_float32()
 @wide_linears()
 def walk(
     model: nn.Module,

@@ -129,7 +129,8 @@ class Subject:
     def batches(self, text: Sequences) -> list[Int[Tensor, " _"]]:
         """Sequence numbers by batch: of like length together, the longest first."""
         order = torch.argsort(text.lengths, descending=True, stable=True)
-        size = sequences_at_once(self.batch_size, text.longest, self.device)
+        width = anatomy.widest(self._whole)
+        size = sequences_at_once(self.batch_size, text.longest, width, self.device)
         return list(torch.split(order, size))
 
     def hidden(self, text: Sequences) -> Iterator[Float[Tensor, "position hidden"]]:

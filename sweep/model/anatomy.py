@@ -146,6 +146,15 @@ def matrices(model: nn.Module) -> dict[str, Matrix]:
 
 
 @cache
+def widest(model: nn.Module) -> int:
+    """Inputs or outputs of the widest matrix inside the blocks; 1 where none are known."""
+    try:
+        found = matrices(model)
+    except Refusal:  # a model that can be measured, and not compressed
+        return 1
+    return max(max(matrix.in_features, matrix.out_features) for matrix in found.values())
+
+
 def _conv1d() -> type[nn.Module]:
     """GPT-2's linear layer."""
     from transformers.pytorch_utils import Conv1D

@@ -165,7 +165,7 @@ class Passage:
             raise ValueError("windows: the method reads calibration data, and none were given")
         device = entrance(model)
         ids, mask = (tensor.to(device) for tensor in windows)
-        size = sequences_at_once(batch_size, ids.shape[1], device)
+        size = sequences_at_once(batch_size, ids.shape[1], anatomy.widest(model), device)
         if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
             reason = "every window must open with a token and be padded on the right"
             raise ValueError(f"windows: {reason}")

@@ -20,7 +20,14 @@ Attention = Literal[
 DeviceMap = str | dict[str, int | str]
 
 Load = Literal["whole", "stream"]
-TOKENS_ON_CPU = 2048
+TOKENS_ON_CPU = (256, 2048)
+"""At least and at most: with fewer its products get slow, with more nothing gets faster."""
+
+IN_CACHE = 2**20
+"""Numbers of a linear's input or output that stay in a CPU's cache: 4 MB in float32."""
+
+TOKENS_ON_GPU = 2**14
+"""More fill its memory, and no more of its processors."""
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """How accelerate may spread a model by itself."""
@@ -91,15 +98,21 @@ def check_accelerate(load: Load, device_map: DeviceMap | None) -> None:
             raise Refusal("load", load, reason)
 
 
-def sequences_at_once(batch_size: int, seqlen: int, device: torch.device) -> int:
-    """How many sequences go through the model together.
+def sequences_at_once(batch_size: int, seqlen: int, width: int, device: torch.device) -> int:
+    """How many sequences go through the model together: as many as are asked for, but no more than
+    make it faster.
 
-    As many as are asked for; on a CPU no more than make `TOKENS_ON_CPU` tokens: its products are at
-    their full rate with fewer, and the activations between them stay in its cache.
+    Args:
+        batch_size: how many are asked for.
+        seqlen: tokens of the longest.
+        width: inputs or outputs of the model's widest linear.
+        device: where it runs.
     """
-    if device.type != "cpu":
-        return batch_size
-    return min(batch_size, max(1, TOKENS_ON_CPU // seqlen))
+    tokens = TOKENS_ON_GPU
+    if device.type == "cpu":
+        least, most = TOKENS_ON_CPU
+        tokens = min(max(IN_CACHE // width, least), most)
+    return min(batch_size, max(1, tokens // seqlen))
 
 
 def placed(attention: Attention, device_map: DeviceMap | None) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """What a linear layer was fed, boiled down to what a method needs, one batch at a time.
 
 Statistics are kept in fp32 whatever the model's dtype, and live on the device of their inputs. On
-CUDA their products are fp32 too: nobody here turns TF32 on, and torch has it off. They are given
-real tokens only: whoever calls `add` has taken the padding out.
+CUDA their products are fp32 too, or exact ones of halves (`sweep.numerics.precision`). They are
+given real tokens only: whoever calls `add` has taken the padding out.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sweep.numerics.obs import Factor, factorise
+from sweep.numerics.precision import adds_up_halves, product_of_halves
 from sweep.numerics.products import add_product
 
 STRIPE = 256
@@ -132,12 +133,17 @@ class SecondMoment(Statistic):
         self._factors: dict[float, Factor] = {}
 
     def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
-        inputs = _turned(x.float())
+        halves = adds_up_halves(x)
+        inputs = x.T if halves else _turned(x.float())
         if self._products is None:
             self._products = torch.zeros(len(inputs), len(inputs), device=inputs.device)
         for start in range(0, len(inputs), STRIPE):
             stripe = slice(start, start + STRIPE)
-            add_product(self._products[stripe, start:], inputs[stripe], inputs[start:].T)
+            sums, own, others = self._products[stripe, start:], inputs[stripe], inputs[start:].T
+            if halves:
+                sums.add_(product_of_halves(own, others))
+            else:
+                add_product(sums, own, others)
         self._sequences += sequences
         self._factors.clear()
 

@@ -217,14 +217,20 @@ def _kernel(device: torch.device, weights: int, block: int) -> ModuleType | None
 
 @cache
 def _loaded(compiler: str) -> ModuleType | None:
-    """The solver's kernel in a compiler's language, where that compiler is installed and works."""
+    """The solver's kernel in a compiler's language, where that compiler is installed and works.
+
+    Numba fails when it is loaded, where it has no folder to keep what it compiles; Triton when it
+    first launches, where it finds no C compiler or no header of Python's, by errors of all kinds.
+    """
     if find_spec(compiler) is None:
         return None
     try:
-        return import_module(f"sweep.numerics.obs_{compiler}")
-    except RuntimeError as error:  # numba: no folder to keep what it compiled
+        found = import_module(f"sweep.numerics.obs_{compiler}")
+        found.try_it()
+    except Exception as error:  # noqa: BLE001 - whatever it is, there is another way
         logging.getLogger(__name__).warning("the solver runs without %s: %s", compiler, error)
         return None
+    return found
 
 
 def _by_kernel(

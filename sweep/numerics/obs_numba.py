@@ -155,6 +155,10 @@ def _share(given: Any) -> None:
         done[begin // step] = True
 
 
+def try_it() -> None:
+    """Fails where nothing can be compiled: not once it has been loaded."""
+
+
 def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[int, int]) -> None:
     """Prunes a block in place: by the mask `gone`, or where that is None keeping N of every M.
 

@@ -21,6 +21,10 @@ CHUNK = 2**18
 PIECE = 2**22
 """Weights that are counted at once."""
 
+LONG = 2**15
+"""Scores of a group from which on it is sorted on a GPU, where one block of threads selects from a
+group: fine for the rows of a weight, and of a whole weight twenty times as slow as to sort it."""
+
 
 def lowest(scores: Float[Tensor, "groups size"], count: int) -> Bool[Tensor, "groups size"]:
     """True at the `count` lowest scores of every group; equal scores go by position."""
@@ -113,13 +117,21 @@ def _smallest(scores: Float[Tensor, "groups size"], count: int) -> Float[Tensor,
     the same value. Many groups are spread over torch's threads.
     """
     if scores.device.type != "cpu" or scores.dtype == torch.bfloat16:
-        return scores.kthvalue(count, dim=1, keepdim=True).values
+        return _selected(scores, count)
     values = scores.detach().numpy()
     parts = np.array_split(values, max(min(values.size // CHUNK, len(values)), 1))
     if len(parts) == 1:
         return torch.from_numpy(_ranks(values, count - 1))
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
         return torch.from_numpy(np.concatenate([*threads.map(_ranks, parts, repeat(count - 1))]))
+
+
+def _selected(scores: Float[Tensor, "groups size"], count: int) -> Float[Tensor, "groups 1"]:
+    """The same by torch."""
+    if scores.shape[1] < LONG:
+        return scores.kthvalue(count, dim=1, keepdim=True).values
+    sorted_ = scores.sort(dim=1).values
+    return sorted_[:, count - 1 : count].clone()  # a view would keep all of it alive
 
 
 def _ranks(values: Float[Array, "groups size"], rank: int) -> Float[Array, "groups 1"]:

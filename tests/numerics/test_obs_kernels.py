@@ -147,3 +147,24 @@ def test_without_a_folder_for_compiled_code_the_plain_form_is_taken(
     finally:
         obs._loaded.cache_clear()
     assert "without numba: cannot cache" in caplog.text
+
+
+def test_where_kernels_for_a_gpu_cannot_be_built_the_plain_form_is_taken(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(os.environ, "TRITON_INTERPRET", "1")
+    triton = pytest.importorskip("sweep.numerics.obs_triton", reason="triton is not here")
+
+    class Launcher:
+        def __getitem__(self, grid: object) -> None:
+            raise AssertionError("libcuda.so cannot found!")
+
+    obs._loaded.cache_clear()
+    try:
+        assert obs._kernel(torch.device("cuda"), 0, 128) is triton
+        obs._loaded.cache_clear()
+        monkeypatch.setattr(triton, "_prune", Launcher())
+        assert obs._kernel(torch.device("cuda"), 0, 128) is None
+    finally:
+        obs._loaded.cache_clear()
+    assert "the solver runs without triton: libcuda.so" in caplog.text

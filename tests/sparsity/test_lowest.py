@@ -67,3 +67,12 @@ def test_the_lowest_of_many_tensors_are_counted_without_having_all_at_once(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lowest, "PIECE", 5)
         assert counts_of_lowest(weights, count) == [int(part.sum()) for part in parts]
+
+
+@pytest.mark.parametrize("size", [lowest.LONG - 1, lowest.LONG, lowest.LONG + 5])
+def test_a_gpu_that_sorts_long_groups_finds_what_a_selection_does(size: int) -> None:
+    scores = torch.randn(2, size, generator=torch.Generator().manual_seed(0)).round(decimals=2)
+    for count in (1, 7, size // 2, size):
+        found = lowest._selected(scores, count)
+        assert found.equal(lowest._smallest(scores, count))
+        assert found.untyped_storage().nbytes() == 8  # nothing else is kept alive

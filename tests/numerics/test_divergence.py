@@ -44,6 +44,31 @@ def test_divergences_are_those_of_scipy_in_double_precision(scale: float) -> Non
         np.testing.assert_allclose(getattr(found, name), values, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [0.01, 0.3])
+def test_means_over_a_large_vocabulary_are_within_1e_6_of_double_precision(scale: float) -> None:
+    dense = logits(0, positions=256, vocab=32_000)
+    compressed = dense + logits(1, positions=256, vocab=32_000, scale=scale)
+    gold = torch.arange(256) * 99
+    found = compare(dense, compressed, gold)
+    p, q = (one.double().log_softmax(-1) for one in (dense, compressed))
+    middle = torch.logaddexp(p, q) - LN2
+
+    def kl(a: Tensor, b: Tensor) -> Tensor:
+        return (a.exp() * (a - b)).sum(-1)
+
+    expected = {
+        "jsd": (kl(p, middle) + kl(q, middle)) / 2,
+        "kl_dense_compressed": kl(p, q),
+        "kl_compressed_dense": kl(q, p),
+        "gold_change": (q.exp() - p.exp()).gather(1, gold[:, None]),
+        "loss_dense": -p.gather(1, gold[:, None]),
+        "loss_compressed": -q.gather(1, gold[:, None]),
+    }
+    assert {*expected, "agrees"} == {*found._fields}
+    for name, values in expected.items():
+        assert abs(float(getattr(found, name).double().mean() - values.mean())) < 1e-6, name
+
+
 def test_a_small_divergence_is_not_lost_in_rounding() -> None:
     dense = logits(0)
     compressed = dense + 1e-2 * logits(1)

@@ -57,7 +57,7 @@ class Grid:
 
 
 FULL = Grid(("magnitude", "wanda", "sparsegpt"), ("0.5", "0.6"))
-QUICK = Grid(("wanda", "sparsegpt"), ("0.5",), more=SMALL)
+QUICK = Grid(("wanda",), ("0.5",), more=SMALL)
 DENSE = "method.propagate=dense"
 SHARED = Grid(FULL.methods[1:], (*FULL.ratios, "0.7"), more=(DENSE,))
 """As many points of the methods that have statistics."""
@@ -93,7 +93,7 @@ def contests(grid: Grid, runs: int) -> list[Contest]:
             f"{grid}{f', {DENSE}' if shared else ''}",
             against,
             "s",
-            3,
+            None if shared else 3,
             spent[ours],
             spent[against],
             "the same cells" if cells[against] == cells[ours] else "other cells",

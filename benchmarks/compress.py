@@ -59,7 +59,6 @@ BATCH = 1
 eight windows do, as many as a walk has at once on a CPU where it is not told."""
 HALF = Unstructured(0.5)
 Multiply = Callable[[Tensor, Tensor], Tensor]
-GPU = "no GPU was at hand"
 
 
 def llama(quick: bool) -> Any:
@@ -95,7 +94,8 @@ def agreement(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
     names = [name for name in one if name.endswith("proj.weight")]
     total = sum(one[name].numel() for name in names)
     same = sum(int(((one[name] == 0) == (other[name] == 0)).sum()) for name in names)
-    squares = sum(float((one[name] - other[name]).double().square().sum()) for name in names)
+    apart = ((one[name].float() - other[name].float()).double() for name in names)
+    squares = sum(float(difference.square().sum()) for difference in apart)
     norm = sum(float(other[name].double().square().sum()) for name in names)
     return f"masks {100 * same / total:.3f} %, weights {(squares / norm) ** 0.5:.1e}"
 
@@ -275,12 +275,17 @@ def memories(name: str, runs: int, quick: bool) -> list[Contest]:
     ]
 
 
+def inputs(columns: int, generator: torch.Generator, tokens: int = 2048) -> Tensor:
+    """Correlated, as a model's are; on the generator's device."""
+    normal = partial(torch.randn, generator=generator, device=generator.device)
+    x = normal(tokens, 256) @ normal(256, columns) / 16
+    x += 0.3 * normal(tokens, columns)
+    return x
+
+
 def hessian(columns: int) -> Tensor:
-    """Of inputs that are correlated, as a model's are."""
-    generator = torch.Generator().manual_seed(columns)
-    common = torch.randn(2048, 256, generator=generator)
-    x = common @ torch.randn(256, columns, generator=generator) / 16
-    x += 0.3 * torch.randn(2048, columns, generator=generator)
+    """Of such inputs."""
+    x = inputs(columns, torch.Generator().manual_seed(columns))
     return x.T @ x
 
 
@@ -417,9 +422,6 @@ def main() -> None:
         contests += memories(name, runs, options.quick)
     for columns in [512] if options.quick else options.columns:
         contests += parts(columns, 512 if options.quick else 4096, runs)
-    for name in ("SparseGPT", "Wanda"):
-        work = f"{name}, a 7B shape on a GPU, 128 x 2048 tokens"
-        contests.append(Contest(work, "published, plain", "s", None, note=GPU))
     show(contests, where)
     if not options.quick:
         write("compress", contests, where)

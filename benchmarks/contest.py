@@ -126,12 +126,12 @@ class Tensors(TorchDispatchMode):
         self._now -= self._held.pop(place)
 
 
-def machine() -> dict[str, Any]:
-    """Where this is measured: device, versions, threads, date."""
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Where this is measured: the device by its name, versions, threads, date."""
     from sweep.environment import environment
 
     return {
-        **environment("cpu"),
+        **environment(device),
         "cores": os.cpu_count(),
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -41,10 +41,14 @@ class Shape:
     sequences: int
     seqlen: int
 
+    @property
+    def sizes(self) -> str:
+        """Those that a block has, for a table."""
+        return f"{self.hidden} hidden, {self.mlp} MLP, {self.sequences} × {self.seqlen} tokens"
+
     def __str__(self) -> str:
-        """For the table."""
-        windows = f"{self.sequences} × {self.seqlen} tokens"
-        return f"{self.blocks} blocks, {self.hidden} hidden, {self.mlp} MLP, {windows}"
+        """For a table."""
+        return f"{self.blocks} blocks, {self.sizes}"
 
 
 LLAMA_7B = Shape(32, 4096, 11008, 32, 32000, sequences=4, seqlen=64)
@@ -52,11 +56,11 @@ SMALL = Shape(24, 1024, 2816, 16, 8000, sequences=4, seqlen=64)
 QUICK = Shape(8, 256, 704, 4, 1000, sequences=4, seqlen=64)
 
 
-def make(shape: Shape, folder: Path) -> None:
-    """A model of this shape in bfloat16, in Hugging Face format: a shard for each block."""
+def llama(shape: Shape) -> Any:
+    """The configuration of a Llama of this shape, in bfloat16."""
     from transformers import LlamaConfig
 
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=shape.vocab,
         hidden_size=shape.hidden,
         intermediate_size=shape.mlp,
@@ -66,6 +70,17 @@ def make(shape: Shape, folder: Path) -> None:
         tie_word_embeddings=False,
         dtype="bfloat16",
     )
+
+
+def windows(shape: Shape) -> Tensor:
+    """Token ids, always the same ones."""
+    size = (shape.sequences, shape.seqlen)
+    return torch.randint(shape.vocab, size, generator=torch.Generator().manual_seed(1))
+
+
+def make(shape: Shape, folder: Path) -> None:
+    """A model of this shape in bfloat16, in Hugging Face format: a shard for each block."""
+    config = llama(shape)
     config.architectures = ["LlamaForCausalLM"]
     config.save_pretrained(folder)
     random = torch.Generator().manual_seed(0)
@@ -110,9 +125,7 @@ def prune(method: str, load: str, shape: Shape, folder: Path) -> dict[str, Any]:
     from sweep.model.weights import load as load_model
     from sweep.sparsity.unstructured import Unstructured
 
-    ids = torch.randint(
-        shape.vocab, (shape.sequences, shape.seqlen), generator=torch.Generator().manual_seed(1)
-    )
+    ids = windows(shape)
     checkpoint = Local(str(folder), dtype="bfloat16", device="cpu", load=load)  # type: ignore[arg-type]
     from transformers import LlamaForCausalLM  # noqa: F401 - loading would import it
 

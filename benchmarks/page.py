@@ -15,7 +15,7 @@ from benchmarks.contest import HERE, NOT_MEASURED
 
 README = HERE.parent / "README.md"
 OPENING, CLOSING = "<!-- speed -->\n", "<!-- /speed -->"
-NAMES = ("grid", "share", "plan", "compress", "memory", "metrics")
+NAMES = ("grid", "share", "plan", "compress", "gpu", "memory", "metrics")
 
 
 def section(records: Mapping[str, Mapping[str, Any]]) -> str:

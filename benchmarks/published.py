@@ -1,7 +1,8 @@
 """SparseGPT and Wanda as their papers' code runs them, written plainly: the walk's measure.
 
 One sequence at a time, statistics per linear, and for SparseGPT column by column with the factor of
-the inverse. After arXiv 2301.00774 (Algorithm 1) and 2306.11695 (Algorithm 1).
+the inverse. After arXiv 2301.00774 (Algorithm 1) and 2306.11695 (Algorithm 1). All is where the
+weights are; for weights in half precision statistics and column loop are in float32.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from sweep.method.walk import Progress, silent
 
 
 def inverse_factor(hessian: Tensor) -> Tensor:
@@ -63,25 +66,27 @@ class SparseGPT:
 
     def __init__(self, linear: nn.Linear) -> None:
         self.linear = linear
-        columns = linear.in_features
-        self.hessian = torch.zeros(columns, columns, dtype=linear.weight.dtype)
+        columns, weight = linear.in_features, linear.weight
+        dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.hessian = torch.zeros(columns, columns, dtype=dtype, device=weight.device)
         self.sequences = 0
 
     def add(self, x: Tensor) -> None:
         """One sequence."""
         self.hessian *= self.sequences / (self.sequences + 1)
         self.sequences += 1
-        x = (2 / self.sequences) ** 0.5 * x.T
+        x = (2 / self.sequences) ** 0.5 * x.T.to(self.hessian.dtype)
         self.hessian += x.matmul(x.T)
 
     def prune(self) -> None:
         """Half of the weights."""
-        weight = self.linear.weight.data.clone()
+        own = self.linear.weight
         hessian = self.hessian
         del self.hessian
+        weight = own.data.to(hessian.dtype, copy=True)
         damped(hessian, weight)
         upper = inverse_factor(hessian)
-        self.linear.weight.data = column_loop(weight, upper)
+        own.data = column_loop(weight, upper).to(own.dtype)
 
 
 class Wanda:
@@ -89,7 +94,7 @@ class Wanda:
 
     def __init__(self, linear: nn.Linear) -> None:
         self.linear = linear
-        self.squares = torch.zeros(linear.in_features)
+        self.squares = torch.zeros(linear.in_features, device=linear.weight.device)
         self.sequences = 0
 
     def add(self, x: Tensor) -> None:
@@ -109,12 +114,18 @@ class Wanda:
 
 
 @torch.no_grad()
-def walk(model: Any, ids: Tensor, method: type[SparseGPT] | type[Wanda]) -> None:
-    """Prunes a Llama in place."""
+def walk(
+    model: Any,
+    ids: Tensor,
+    method: type[SparseGPT] | type[Wanda],
+    progress: Progress = silent,
+) -> None:
+    """Prunes a Llama in place; the token ids are on its device."""
     inputs = model.model.embed_tokens(ids)
     outputs = torch.zeros_like(inputs)
-    rotary = model.model.rotary_emb(inputs, torch.arange(ids.shape[1])[None])
-    for block in model.model.layers:
+    rotary = model.model.rotary_emb(inputs, torch.arange(ids.shape[1], device=ids.device)[None])
+    blocks = model.model.layers
+    for block in progress(blocks, "blocks", len(blocks)):
         seen = {x: method(x) for x in block.modules() if isinstance(x, nn.Linear)}
         hooks = [
             linear.register_forward_hook(lambda at, x, _, seen=seen: seen[at].add(x[0][0]))

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks import page
+import re
+import sys
+
+import pytest
+import torch
+
+from benchmarks import gpu, page
+from benchmarks.contest import Contest
+from benchmarks.device import NO_GPU
 
 
 def test_the_readmes_section_is_made_of_what_the_benchmarks_have_written() -> None:
@@ -30,3 +38,55 @@ def test_a_ratio_below_its_bound_and_what_was_not_measured_are_on_the_page_as_th
     text = page.section({"compress": {"machine": machine, "contests": [one, none]}})
     assert "| a walk | the plain form | 2 s | 2 s | 1.00 | 4 | the same |" in text
     assert "| a walk | the plain form |  |  | not measured |  | the same; no GPU |" in text
+
+
+def rows(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[list[Contest], list[str]]:
+    """What `benchmarks.gpu` shows, and the names of the files that it writes."""
+    shown: list[Contest] = []
+    files: list[str] = []
+    monkeypatch.setattr(sys, "argv", ["benchmarks.gpu", *words])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(gpu, "show", lambda found, where: shown.extend(found))
+    monkeypatch.setattr(gpu, "write", lambda name, found, where: files.append(name))
+    gpu.main()
+    return shown, files
+
+
+def test_without_a_gpu_every_row_says_that_it_was_not_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown, files = rows(monkeypatch)
+    assert files == ["gpu"]
+    assert all((one.ratio, one.ours, one.note) == (None, [], NO_GPU) for one in shown)
+    for work in ("SparseGPT", "Wanda", "Triton's kernel, 128", ", 2:4", "Hessian", "streamed"):
+        assert any(work in one.work for one in shown), work
+
+
+def test_what_a_gpu_is_measured_by_runs_on_a_cpu_at_a_tiny_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gpu, "TINY", gpu.Shape(3, 32, 64, 2, 100, sequences=2, seqlen=16))
+    shown, files = rows(monkeypatch, "--quick", "--device", "cpu")
+    assert not files
+    assert len(shown) == len(gpu.contests(gpu.FULL, 4, None, 1))
+    for one in shown:
+        if one.note == "numba is not installed":
+            continue
+        assert one.ratio is not None, one.work
+        assert NO_GPU not in one.note
+        if one.work.endswith("a block"):
+            found = re.match(r"masks ([\d.]+) %", one.agreement)
+            assert found is not None
+            assert float(found[1]) > 99
+        if "kernel" in one.work:
+            assert one.agreement.startswith("0 of 2048 masks differ")
+    extrapolated = [one.work for one in shown if "extrapolated" in one.note]
+    assert [work.rpartition(": ")[2] for work in extrapolated] == ["in all, 3 blocks"] * 2
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_a_gpu_that_is_not_there_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SystemExit, match="--device cuda: no GPU was at hand"):
+        rows(monkeypatch, "--quick", "--device", "cuda")
+    with pytest.raises(SystemExit, match="--device cpu: only with --quick"):
+        rows(monkeypatch, "--device", "cpu")

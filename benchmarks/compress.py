@@ -54,9 +54,6 @@ METHODS: dict[str, tuple[Method, Any]] = {
 }
 TITLES = {"sparsegpt": "SparseGPT 50 %, the walk", "wanda": "Wanda 50 %, the walk"}
 FASTEST = f"products by {library()}"
-BATCH = 1
-"""Windows at once: 256 tokens already run at the full rate, and take an eighth of the memory that
-eight windows do, as many as a walk has at once on a CPU where it is not told."""
 HALF = Unstructured(0.5)
 Multiply = Callable[[Tensor, Tensor], Tensor]
 
@@ -86,7 +83,7 @@ def windows() -> Tensor:
 def ours(model: Any, ids: Tensor, method: Method) -> None:
     """The walk of this project."""
     shown = torch.ones_like(ids, dtype=torch.bool)
-    walk(model, method, HALF, windows=(ids, shown), batch_size=BATCH)
+    walk(model, method, HALF, windows=(ids, shown))
 
 
 def agreement(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:

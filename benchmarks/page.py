@@ -32,9 +32,10 @@ def _table(name: str, record: Mapping[str, Any]) -> str:
     ]
     if "contests" in record:
         lines += [
-            "| work | against | ours | theirs | ratio | must reach | results, and what bounds it |"
+            "| work | against | turns | ours | theirs | ratio | must reach | results, and what "
+            "bounds it |"
         ]
-        lines += ["|---|---|---:|---:|---:|---:|---|"]
+        lines += ["|---|---|---:|---:|---:|---:|---:|---|"]
         lines += [_contest(one) for one in record["contests"]]
     else:
         lines += ["| what | median | min | max | bound |", "|---|---:|---:|---:|---:|"]
@@ -47,21 +48,29 @@ def _contest(one: Mapping[str, Any]) -> str:
         f"{_median(one[side])} {one['unit']}" if one[side] else "" for side in ("ours", "theirs")
     ]
     ratio = NOT_MEASURED if one["ratio"] is None else f"{one['ratio']:.2f}"
+    if one["theirs"] and not any(one["theirs"]):
+        ratio, sides[1] = "", ""  # a phase without products of matrices has none to be compared
     bound = "" if one["bound"] is None else f"{one['bound']:.3g}"
     said = "; ".join(filter(None, (one["agreement"], one["note"])))
-    cells = [one["work"], one["against"], *sides, ratio, bound, said]
+    turns = str(max(len(one["ours"]), len(one["theirs"])) or "")
+    cells = [one["work"], one["against"], turns, *sides, ratio, bound, said]
     return f"| {' | '.join(cells)} |"
 
 
 def _figure(what: str, figure: Mapping[str, Any]) -> str:
     values, unit = figure["values"], figure["unit"]
-    numbers = [_median(values), f"{min(values):.3g}", f"{max(values):.3g}"]
+    numbers = [_median(values), _number(min(values)), _number(max(values))]
     bound = "" if figure["bound"] is None else f"{figure['bound']:g} {unit}"
     return f"| {what} | {' | '.join(f'{number} {unit}' for number in numbers)} | {bound} |"
 
 
 def _median(values: list[float]) -> str:
-    return f"{statistics.median(values):.3g}"
+    return _number(statistics.median(values))
+
+
+def _number(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def written(folder: Path = HERE) -> dict[str, Any]:

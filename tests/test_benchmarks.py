@@ -11,6 +11,7 @@ import torch
 from benchmarks import gpu, page
 from benchmarks.contest import Contest
 from benchmarks.device import NO_GPU
+from sweep.cell import MEASURES, NUMERICS
 
 
 def test_the_readmes_section_is_made_of_what_the_benchmarks_have_written() -> None:
@@ -36,8 +37,15 @@ def test_a_ratio_below_its_bound_and_what_was_not_measured_are_on_the_page_as_th
     none = one | {"ours": [], "theirs": [], "ratio": None, "bound": None, "note": "no GPU"}
     machine = {"date": "2026-01-01", "device": "x", "cores": 2, "torch": "2", "threads": 2}
     text = page.section({"compress": {"machine": machine, "contests": [one, none]}})
-    assert "| a walk | the plain form | 2 s | 2 s | 1.00 | 4 | the same |" in text
-    assert "| a walk | the plain form |  |  | not measured |  | the same; no GPU |" in text
+    assert "| a walk | the plain form | 3 | 2 s | 2 s | 1.00 | 4 | the same |" in text
+    assert "| a walk | the plain form |  |  |  | not measured |  | the same; no GPU |" in text
+
+
+def test_what_is_on_the_page_was_measured_with_the_present_arithmetic() -> None:
+    """Whoever changes it measures again (`NUMERICS`, `MEASURES`)."""
+    for name, record in page.written().items():
+        assert record["machine"]["numerics"] == NUMERICS, name
+        assert record["machine"]["measures"] == MEASURES, name
 
 
 def rows(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[list[Contest], list[str]]:

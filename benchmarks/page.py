@@ -19,8 +19,16 @@ NAMES = ("grid", "share", "plan", "compress", "gpu", "memory", "metrics")
 
 
 def section(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table for every benchmark that has been run, by name."""
-    return "\n".join(_table(name, records[name]) for name in NAMES if name in records)
+    """What is below its bound, and a table for every benchmark that has been run, by name."""
+    tables = [_table(name, records[name]) for name in NAMES if name in records]
+    every = [one for record in records.values() for one in record.get("contests", ())]
+    below = [
+        f"{one['work']}, against {one['against']}: {one['ratio']:.2f} of {one['bound']:.3g}"
+        for one in every
+        if one["bound"] is not None and one["ratio"] is not None and one["ratio"] < one["bound"]
+    ]
+    lines = ["Below what must be reached:", "", *(f"- {one}" for one in below), ""] if below else []
+    return "\n".join([*lines, *tables])
 
 
 def _table(name: str, record: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from typing import Any, NamedTuple, final
 
@@ -69,49 +70,80 @@ class Batch:
         self.calls.popleft()
 
 
+Brought = tuple[Tensor, Any]
+"""Hidden states on the device, and the event on CUDA after which they are there."""
+
+
+@cache
+def _streams(device: torch.device) -> tuple[Any, Any]:
+    """For copies to a CUDA device and from it: two for the process, since what the allocator has
+    given to a stream serves no other."""
+    up, down = (torch.cuda.Stream(device) for _ in range(2))  # type: ignore[no-untyped-call]
+    return up, down
+
+
 class Ferry:
     """Brings hidden states from the CPU to the device and back while another batch runs there.
 
-    On CUDA the copies have a stream of their own, and what waits on the CPU is in pinned memory;
-    elsewhere a copy is made when it is asked for, if the device is not the CPU itself.
+    On CUDA the copies of either direction have a stream of their own, and what waits on the CPU is
+    in pinned memory; elsewhere a copy is made when it is asked for, if the device is not the CPU
+    itself.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream: Any = None
+        self._up: Any = None
+        self._down: Any = None
+        self._last: Any = None  # the event after which the last batch has left
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._up, self._down = _streams(device)
 
-    def bring(self, waiting: Tensor) -> Tensor:
-        """On the device; not to be used before `arrived`."""
-        if self._stream is None:
-            return waiting.to(self._device)
-        with torch.cuda.stream(self._stream):
-            return waiting.to(self._device, non_blocking=True)
+    def bring(self, waiting: Tensor) -> Brought:
+        """To the device; not to be used before `arrived`."""
+        if self._up is None:
+            return waiting.to(self._device), None
+        with torch.cuda.stream(self._up):
+            hidden = waiting.to(self._device, non_blocking=True)
+            return hidden, self._up.record_event()
 
-    def arrived(self, hidden: Tensor) -> None:
+    def arrived(self, brought: Brought) -> Tensor:
         """What follows on the device has the states that were brought."""
-        if self._stream is not None:
+        hidden, there = brought
+        if there is not None:
             now = torch.cuda.current_stream(self._device)
-            now.wait_stream(self._stream)
+            now.wait_event(there)
             hidden.record_stream(now)
+        return hidden
 
     def fetch(self, hidden: Tensor, waiting: Tensor | None = None) -> Tensor:
-        """On the CPU, in the place of what waited there before; not to be read before `done`."""
-        if self._stream is None:
+        """To the CPU, in the place of what waited there before, from where `hidden` was made; not
+        to be read before `done`."""
+        if self._down is None:
             return hidden.to("cpu")
-        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        self._down.wait_stream(torch.cuda.current_stream(self._device))
         if waiting is None or (waiting.shape, waiting.dtype) != (hidden.shape, hidden.dtype):
             waiting = torch.empty_like(hidden, device="cpu", pin_memory=True)
-        with torch.cuda.stream(self._stream):
+        with torch.cuda.stream(self._down):
             waiting.copy_(hidden, non_blocking=True)
-        hidden.record_stream(self._stream)
+        hidden.record_stream(self._down)
         return waiting
+
+    def make_room(self) -> None:
+        """All batches but the last one have left the device: the host, which is far ahead of it,
+        would else bring more than there is room for."""
+        if self._down is None:
+            return
+        self._down.wait_stream(torch.cuda.current_stream(self._device))  # one may not be fetched
+        before, self._last = self._last, self._down.record_event()
+        if before is not None:
+            before.synchronize()
 
     def done(self) -> None:
         """All copies are made."""
-        if self._stream is not None:
-            self._stream.synchronize()
+        if self._up is not None:
+            self._up.synchronize()
+            self._down.synchronize()
+            self._last = None
 
 
 @final
@@ -143,6 +175,7 @@ class Passage:
                 hidden, calls, _ = _arrivals(model, ids, mask, self._like)
                 if self._ferry is not None:
                     hidden = self._ferry.fetch(hidden)
+                    self._ferry.make_room()
                 self._batches.append(Batch(ids, hidden, mask, not bool(mask.all()), calls))
         if self._ferry is not None:
             self._ferry.done()
@@ -183,16 +216,16 @@ class Passage:
             return
         brought = self._ferry.bring(self._batches[0].hidden)
         for batch, following in zip_longest(self._batches, self._batches[1:]):
-            waiting, given = batch.hidden, brought
+            waiting, given = batch.hidden, self._ferry.arrived(brought)
             batch.hidden = given
-            self._ferry.arrived(given)
-            if following is not None:
-                brought = self._ferry.bring(following.hidden)
             try:
                 yield batch
             finally:
                 same = batch.hidden is given
                 batch.hidden = waiting if same else self._ferry.fetch(batch.hidden, waiting)
+            self._ferry.make_room()
+            if following is not None:  # it comes while the device still runs this one
+                brought = self._ferry.bring(following.hidden)
         self._ferry.done()
 
     def advance(self, block: nn.Module) -> None:

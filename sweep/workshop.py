@@ -7,16 +7,19 @@ the device needs no second copy there.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from sweep.calib.calibration import Calibration, Windows
@@ -182,12 +185,12 @@ class Workshop:
         if key in self._unfit:
             raise self._unfit[key]
         if self._resident is None or self._resident[0] != key:
-            self._resident = None
+            self._let_go()
             try:
                 with under("model"):
                     model = load(cell.parts.checkpoint, scratch(cell.settings.outputs, "stream"))
             except Refusal as refusal:
-                self._unfit[key] = refusal
+                self._unfit[key] = copy(refusal)  # without the trace, whose frames have the model
                 raise
             tokenizer = self.tokenizer(cell.parts.checkpoint)
             memory = self.memory(cell)
@@ -195,6 +198,18 @@ class Workshop:
             bench = Bench(model, tokenizer, size, self.progress, memory, folder)
             self._resident = (key, bench)
         return self._resident[1]
+
+    def _let_go(self) -> None:
+        """The model that was loaded leaves the memory, in which the next one may need its room.
+
+        Those that are streamed, and some of others' code, hold themselves in cycles.
+        """
+        if self._resident is None and not self._unfit:
+            return
+        self._resident = None
+        gc.collect()
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()
 
     def unfit(self, cell: Cell) -> Refusal | None:
         """Why the cell's model could not be used when it was loaded; None: it was not, or could."""
@@ -279,7 +294,6 @@ class Bench:
         self.progress = progress
         self.memory = memory
         self.dense = self._subject()
-        self.dense.returned = self._returned
         self._original = stream.original(model) or Copied(model)
 
     @contextmanager
@@ -287,11 +301,13 @@ class Bench:
         """The model as a subject of its own whose linears may be changed; dense again after."""
         self._original.keep()
         self.dense.leave()
+        self.dense.returned = self._returned
         try:
             yield self._subject()
         finally:
             self.reset()
             self.dense.come_back(self.model)
+            self.dense.returned = nullcontext  # it would keep the bench, which keeps it, alive
 
     @contextmanager
     def _returned(self) -> Iterator[None]:

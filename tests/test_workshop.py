@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
+from sweep import workshop as workshop_module
 from sweep.cell import make
 from sweep.model.contents import fingerprint
 from sweep.progress import Progress
+from sweep.refusal import Refusal
 from sweep.workshop import Workshop
 
 Frozen = Callable[..., dict[str, Any]]
@@ -58,3 +62,70 @@ def test_the_hash_of_the_weights_is_of_every_weight_and_its_name(cell) -> None: 
         second.copy_(swapped[0])
         first.copy_(swapped[1])
         assert bench.weights_sha256() != dense
+
+
+def test_a_model_is_gone_before_the_next_one_is_loaded(cell, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    old: list[weakref.ref[Any]] = []
+    there: list[int] = []
+    emptied: list[int] = []
+
+    def load(*given: Any) -> Any:
+        there.append(sum(model() is not None for model in old))
+        old.append(weakref.ref(loaded(*given)))
+        return old[-1]()
+
+    def loaded(*given: Any) -> Any:
+        model = original(*given)
+        model.itself = [model]  # as a streamed one holds itself
+        return model
+
+    original = workshop_module.load
+    monkeypatch.setattr(workshop_module, "load", load)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(len(old)))
+    workshop = Workshop(Progress())
+    for dtype in ("float32", "bfloat16"):
+        with workshop.bench(cell(f"model.dtype={dtype}")).altered():
+            pass
+    assert there == [0, 0]
+    assert emptied == [1]
+
+
+def test_a_model_that_is_refused_is_gone_before_the_next_one_is_loaded(cell, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    old: list[weakref.ref[Any]] = []
+
+    def refuse(*given: Any) -> Any:
+        model = original(*given)
+        model.itself = [model]
+        old.append(weakref.ref(model))
+        raise Refusal("path", "here", "holds no numbers")
+
+    def load(*given: Any) -> Any:
+        assert [model() for model in old] == [None]
+        return original(*given)
+
+    original = workshop_module.load
+    monkeypatch.setattr(workshop_module, "load", refuse)
+    workshop = Workshop(Progress())
+    for _ in range(2):
+        with pytest.raises(Refusal, match=r"^model.path=here: holds no numbers$"):
+            workshop.bench(cell())
+    monkeypatch.setattr(workshop_module, "load", load)
+    workshop.bench(cell("model.dtype=bfloat16"))
+    assert len(old) == 1
+
+
+def test_a_bench_that_nobody_has_is_gone_at_once(cell) -> None:  # type: ignore[no-untyped-def]
+    """Also where nobody collects garbage."""
+    workshop = Workshop(Progress())
+    bench = workshop.bench(cell())
+    with bench.altered(), bench.dense.returned():
+        pass
+    gone = weakref.ref(bench)
+    gc.disable()
+    try:
+        del bench
+        workshop._resident = None
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -49,7 +49,7 @@ class PackJob:
         umask: of the worker, whose results are as private as the user's other files; that of the
             job itself may be stricter.
         threads: of the worker; None: as many as the job has processors.
-        gpu: the one that the worker may use, as CUDA_VISIBLE_DEVICES names it; None: all.
+        gpus: those that the worker may use, as CUDA_VISIBLE_DEVICES names them; None: all.
         notice: seconds that a worker has to stop in before it is killed.
         failed: ids of cells that have failed in this job, or killed it, and are not run again.
     """
@@ -61,7 +61,7 @@ class PackJob:
         umask: int,
         *,
         threads: int | None = None,
-        gpu: str | None = None,
+        gpus: str | None = None,
         notice: float = 30.0,
         failed: Sequence[str] = (),
     ) -> None:
@@ -69,7 +69,7 @@ class PackJob:
         self._offline = offline
         self._umask = umask
         self._threads = threads
-        self._gpu = gpu
+        self._gpus = gpus
         self._notice = notice
         self._failed = list(failed)
         self._worker: _Worker | None = None
@@ -87,7 +87,7 @@ class PackJob:
             self._offline,
             self._umask,
             threads=self._threads,
-            gpu=self._gpu,
+            gpus=self._gpus,
             notice=self._notice,
             failed=self._failed,
         )
@@ -169,8 +169,8 @@ class PackJob:
         processors = self._threads or environment.get("SLURM_CPUS_PER_TASK")
         if processors is not None:  # what the login node has set is not meant for here
             environment["OMP_NUM_THREADS"] = str(processors)
-        if self._gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = self._gpu
+        if self._gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus
         if self._offline:
             environment |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
         return environment

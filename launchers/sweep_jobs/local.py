@@ -24,8 +24,8 @@ class LocalJobs(Submitter):
     """How many processes; see `Submitter` for the others.
 
     Attributes:
-        jobs: processes at once. GPUs are shared out among them, one each as long as they last; each
-            has its share of the processors.
+        jobs: processes at once. Each has its share of the GPUs, or one with others where there are
+            fewer GPUs, and its share of the processors.
     """
 
     kind: ClassVar[str] = "local"
@@ -61,10 +61,11 @@ class LocalJobs(Submitter):
             executor = LocalExecutor(folder)
             executor.update_parameters(timeout_min=WEEK)
             packs = [str(one.path) for one in given]
-            gpu = gpus[number % len(gpus)] if gpus else None
+            own = _share(gpus, number, self.jobs)
+            job = PackJob(packs, self.offline, umask, threads=threads, gpus=own)
             with _silent(), nullcontext() if self.wait else _detached():
-                job = executor.submit(PackJob(packs, self.offline, umask, threads=threads, gpu=gpu))
-            yield [(job.job_id, one.path) for one in given]
+                job_id = executor.submit(job).job_id
+            yield [(job_id, one.path) for one in given]
 
 
 @contextmanager
@@ -97,6 +98,13 @@ def _detached() -> Iterator[None]:
 
 
 _OF_TERMINALS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+def _share(gpus: Sequence[str], number: int, jobs: int) -> str | None:
+    """What a process may use, as CUDA_VISIBLE_DEVICES names it; None where there is no GPU."""
+    if not gpus:
+        return None
+    return ",".join(gpus[number::jobs]) or gpus[number % len(gpus)]
 
 
 def _gpus() -> list[str]:

@@ -110,7 +110,8 @@ class SlurmJobs(Submitter):
         """See `Submitter`."""
         if (self.gpus_per_node or 0) > 1:
             many = self.gpus_per_node
-            log.warning("hydra.launcher.gpus_per_node=%d: a cell uses one; others idle", many)
+            said = "a cell uses one, several only with model.device_map; others idle"
+            log.warning("hydra.launcher.gpus_per_node=%d: %s", many, said)
         for command in ("sbatch", "srun"):
             if shutil.which(command) is None:
                 reason = f"there is no {command} on this machine; use here or local"

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from sweep.grid import sweep
 from sweep.report import entries
 from sweep.status import standings, summary
 from sweep_jobs import local
+from sweep_jobs.job import PackJob
 from sweep_jobs.submit import submit
 from tests.commands import forked
 
@@ -160,3 +162,34 @@ def test_gpus_are_those_that_the_process_may_use(monkeypatch: pytest.MonkeyPatch
     assert local._gpus() == ["GPU-8932f937", "MIG-4ab1"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert local._gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "shares"),
+    [
+        (["0", "1", "2", "3"], ["0,1,2,3"]),
+        (["0", "1", "2", "3"], ["0,2", "1,3"]),
+        (["0", "1", "2", "3"], ["0,3", "1", "2"]),
+        (["2", "5"], ["2", "5", "2"]),
+        ([], [None, None]),
+    ],
+)
+def test_every_process_has_its_share_of_the_gpus(
+    gpus: list[str],
+    shares: list[str | None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model that accelerate spreads is to find all that are its."""
+    found: list[str | None] = []
+
+    def submit(_: Any, job: PackJob) -> Any:
+        found.append(job._environment().get("CUDA_VISIBLE_DEVICES"))
+        return SimpleNamespace(job_id="1")
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(local, "_gpus", lambda: gpus)
+    monkeypatch.setattr("submitit.LocalExecutor.submit", submit)
+    jobs = local.LocalJobs(jobs=len(shares)).submit(tmp_path, "name", [], 0o077)
+    assert list(jobs) == [[] for _ in shares]
+    assert found == shares

@@ -59,26 +59,29 @@ class OnDisk(Gathered):
         owners: dict[int, str] = {}
         shared = {name: owners.setdefault(id(one), name) for name, one in seen.items()}
         tensors: dict[str, Tensor] = {}
+        devices: dict[str, str] = {}
         for name in owners.values():
             one = seen[name]
             if one.tokens == 0:
                 continue
+            devices[name] = str(one.device)
             assert isinstance(one.statistic, Several)
             assert one.sample is not None
             own = {**one.statistic.state(), TOKENS: torch.tensor(one.tokens)}
             own[SAMPLE] = one.sample.tokens()
             tensors |= {f"{name}/{key}": value.cpu().contiguous() for key, value in own.items()}
-        save_file(tensors, self._file(number), {"shared": json.dumps(shared)})
+        told = {"shared": json.dumps(shared), "devices": json.dumps(devices)}
+        save_file(tensors, self._file(number), told)
 
     def take(self, number: int, linears: Mapping[str, Matrix], method: Method) -> dict[str, Seen]:
-        """See `Gathered`."""
+        """See `Gathered`; they are where the inputs were, wherever the weights are."""
         from safetensors import safe_open
 
         found: dict[str, Seen] = {}
-        device = next(iter(linears.values())).weight.device
         with safe_open(self._file(number), framework="pt") as saved:
             keys = list(saved.keys())
-            shared = json.loads(saved.metadata()["shared"])
+            told = saved.metadata()
+            shared, devices = json.loads(told["shared"]), json.loads(told["devices"])
             owned: dict[str, Seen] = {}
             for name in linears:
                 owner = shared.get(name)
@@ -87,11 +90,12 @@ class OnDisk(Gathered):
                 if owner in owned:
                     found[name] = owned[owner]
                     continue
-                own = {
-                    key.rpartition("/")[2]: saved.get_tensor(key).to(device, copy=True)
-                    for key in keys
-                    if key.startswith(f"{owner}/")
-                }
+                own: dict[str, Tensor] = {}
+                for key in keys:
+                    if key.startswith(f"{owner}/"):
+                        value = saved.get_tensor(key)
+                        device = devices[owner] if value.dim() else "cpu"  # a count is the host's
+                        own[key.rpartition("/")[2]] = value.to(device, copy=True)
                 found[name] = owned[owner] = _seen(name, linears[name], own, method)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from torch import Tensor
 from sweep.method.gather import OnDisk, gather
 from sweep.method.method import Method
 from sweep.method.sparsegpt import SparseGPT
-from sweep.method.walk import silent, walk
+from sweep.method.walk import Seen, silent, walk
 from sweep.method.wanda import Wanda
 from sweep.model import anatomy
+from sweep.numerics.moments import Shareable
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 from sweep.sparsity.unstructured import Unstructured
@@ -106,6 +107,42 @@ def test_what_stays_as_it_is_is_looked_at_and_passed_at_once(
     assert ran == [0, 0, 0]
     walk(model, method, Unstructured(0.5), windows=windows, batch_size=2)
     assert ran == wanted
+
+
+@pytest.mark.parametrize("method", [WANDA, SPARSEGPT])
+def test_they_come_back_where_the_inputs_were_and_no_weight_is_read_for_it(
+    build: Callable[..., Any],
+    windows: Windows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: Method,
+) -> None:
+    """accelerate keeps weights on the CPU whose inputs are on a device."""
+    keep = OnDisk.keep
+
+    def kept(self: OnDisk, number: int, seen: Mapping[str, Seen]) -> None:
+        for one in seen.values():
+            one.device = torch.device("meta")
+        keep(self, number, seen)
+
+    monkeypatch.setattr(OnDisk, "keep", kept)
+    model = build()
+    shared = _gathered(model, [method], windows, tmp_path)
+    linears = {
+        name: matrix
+        for name, matrix in anatomy.prunable(model).items()
+        if name.startswith("model.layers.0.")
+    }
+    monkeypatch.setattr("sweep.model.matrix.read", lambda *_: pytest.fail("a weight is read"))
+    taken = shared.take(0, linears, method)
+    assert taken.keys() == linears.keys()
+    for one in taken.values():
+        assert one.tokens == 60
+        assert one.device == torch.device("meta")
+        assert isinstance(one.statistic, Shareable)
+        assert {sums.device.type for sums in one.statistic.state().values() if sums.dim()} == {
+            "meta"
+        }
 
 
 def test_they_go_with_whoever_has_them(

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import PackageNotFoundError
 from math import exp, log
 from pathlib import Path
@@ -282,6 +283,33 @@ def test_what_is_no_number_is_no_answer(build: Any) -> None:
         with pytest.raises(FloatingPointError, match=r"NaN .*; block 1, model\.layers\.1"):
             model(ids)
     model(ids)  # nobody looks any more
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("logits", "refused"),
+    [
+        ([0.0, -2.0], False),
+        ([0.0, -math.inf], False),  # a word that is never said
+        ([-math.inf, -math.inf], False),
+        ([0.0, math.inf], True),
+        ([math.nan, 0.0], True),
+        ([math.nan, math.inf], True),
+        ([-math.inf, math.nan], True),
+    ],
+)
+def test_logits_may_be_minus_infinity_and_no_other_that_is_no_number(
+    logits: list[float], refused: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Says(torch.nn.Module):
+        def forward(self, input_ids: torch.Tensor) -> Any:
+            return SimpleNamespace(logits=torch.tensor([[[1.0, 0.0], logits]], dtype=dtype))
+
+    monkeypatch.setattr(harness, "culprit", lambda *_: "somewhere")
+    model = Says()
+    told = pytest.raises(FloatingPointError, match="somewhere") if refused else nullcontext()
+    with harness._numbers(model), told:
+        model(torch.arange(2)[None])
 
 
 class TestResult:

@@ -24,7 +24,7 @@ def weights_sha256(model: nn.Module) -> str:
     for name, matrix in sorted(anatomy.prunable(model).items()):
         weight = matrix.weight.detach().cpu().contiguous()
         total.update(name.encode())
-        total.update(weight.view(torch.uint8).numpy().tobytes())
+        total.update(weight.view(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

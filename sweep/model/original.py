@@ -89,7 +89,7 @@ class Copied(Original):
 
     def _weights(self) -> dict[str, Tensor]:
         found = anatomy.prunable(self._model)
-        return {name: matrix.weight.detach().cpu().clone() for name, matrix in found.items()}
+        return {name: matrix.weight.detach().to("cpu", copy=True) for name, matrix in found.items()}
 
     def _put(self, weights: dict[str, Tensor]) -> None:
         for name, matrix in anatomy.prunable(self._model).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from sweep.model import anatomy, digest
 from sweep.model.digest import sha256_on_disk, weights_sha256
 from sweep.model.local import Local
+from sweep.model.original import Copied
 
 WHOLE = ("mixtral", "gpt_oss", "gemma3")
 """Whose tensors are not in their files as they are in the model, or hold several experts."""
@@ -39,3 +41,32 @@ def test_a_model_is_the_same_in_its_files_and_one_with_another_weight_is_not(
         last.weight[-1, -1] += 1
     model.save_pretrained(tmp_path, max_shard_size="20KB")
     assert sha256_on_disk(checkpoint) == weights_sha256(model)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_is_over_every_matrix_as_rows_of_bytes_behind_its_name(
+    build: Callable[..., Any], family: str, dtype: torch.dtype
+) -> None:
+    model = build(family).to(dtype)
+    whole = b"".join(
+        name.encode() + bytes(matrix.weight.detach().contiguous().view(torch.uint8).flatten())
+        for name, matrix in sorted(anatomy.prunable(model).items())
+    )
+    assert weights_sha256(model) == hashlib.sha256(whole).hexdigest()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "mixtral"])
+def test_the_dense_weights_are_a_copy_however_they_lie(
+    build: Callable[..., Any], family: str
+) -> None:
+    model = build(family)
+    before = weights_sha256(model)
+    original = Copied(model)
+    original.keep()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    assert weights_sha256(model) != before
+    original.restore()
+    assert weights_sha256(model) == before

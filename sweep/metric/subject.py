@@ -103,6 +103,10 @@ class Subject:
         return entrance(self._whole)
 
     @property
+    def _streams(self) -> bool:
+        return streams(anatomy.blocks(self._whole)[0])
+
+    @property
     def away(self) -> bool:
         """Whether the weights are another subject's for now."""
         return self._model is None
@@ -136,13 +140,21 @@ class Subject:
     def hidden(self, text: Sequences) -> Iterator[Float[Tensor, "position hidden"]]:
         """The last hidden states at the scored positions, batch by batch, row by row."""
         if self.remembers_hidden(text):
-            yield from self.memo["hidden", text.key]
+            for states in self.memo["hidden", text.key]:
+                yield states.to(self.device) if self._streams else states
         else:
             yield from self._states(text)
 
     def remember_hidden(self, text: Sequences) -> None:
-        """Keep the hidden states of a text, so that others can be compared with them later."""
-        self.once("hidden", text.key, lambda: list(self._states(text)))
+        """Keep the hidden states of a text, so that others can be compared with them later.
+
+        Of a model whose blocks come from disk they wait on the CPU: the device lacks room as it is.
+        """
+
+        def compute() -> list[Tensor]:
+            return [one.cpu() if self._streams else one for one in self._states(text)]
+
+        self.once("hidden", text.key, compute)
 
     def logits(self, hidden: Float[Tensor, "position hidden"]) -> Float[Tensor, "position vocab"]:
         """What the model makes of last hidden states, whether or not its weights are dense now.
@@ -180,7 +192,7 @@ class Subject:
     def _decoded(self, model: Any, parts: list[Part], name: str) -> Iterator[Any]:
         """What the decoder answers to each part; of blocks on disk, each is read but once."""
         blocks = anatomy.blocks(model)
-        if streams(blocks[0]):
+        if self._streams:
             passage = Passage(model, parts)
             if passage.leaves:
                 for block in self.progress(blocks, f"{name}, blocks", len(blocks)):

@@ -10,7 +10,7 @@ import torch
 from sweep.data.row import Contents, Tokens
 from sweep.data.source import Origin
 from sweep.metric.scan import scan
-from sweep.metric.subject import gold_of_position, sequence_of_position
+from sweep.metric.subject import Subject, gold_of_position, sequence_of_position
 from sweep.metric.text import Scored, text_windows
 from sweep.model import anatomy, stream
 from sweep.model.local import Local
@@ -83,6 +83,29 @@ def test_blocks_from_disk_are_read_once_for_all_batches_and_give_the_same_states
         assert found.equal(expected)
     first, *others = (len(list(block.parameters())) for block in anatomy.blocks(away))
     assert len(names) == 2 * first + sum(others)  # the first one also says what a block answers
+
+
+@pytest.mark.parametrize("how", ["whole", "stream"])
+def test_states_that_are_remembered_wait_on_the_cpu_where_blocks_come_from_disk(
+    build: Any,
+    subject: Any,
+    text: Scored,
+    how: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    build().save_pretrained(tmp_path / "model")
+    model = load(Local(str(tmp_path / "model"), device="cpu", load=how), tmp_path / "scratch")
+    asked = subject(model, batch_size=2)
+    expected = list(asked.hidden(text))
+    taken: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda one: (taken.append(one), one)[1])
+    asked.remember_hidden(text)
+    assert len(taken) == (len(expected) if how == "stream" else 0)
+    assert all(map(torch.equal, expected, asked.hidden(text)))
+    monkeypatch.setattr(Subject, "device", torch.device("meta"))
+    there = {states.device.type for states in asked.hidden(text)}
+    assert there == {"meta" if how == "stream" else "cpu"}
 
 
 def test_positions_know_their_sequence_and_the_token_that_follows(

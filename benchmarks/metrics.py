@@ -36,7 +36,7 @@ from sweep.files import Kept
 from sweep.metric import draft
 from sweep.metric.generate import generate
 from sweep.metric.questions import read_questions
-from sweep.metric.scan import CHUNK, scan
+from sweep.metric.scan import CHUNK_ON_CPU, scan
 from sweep.metric.subject import Subject
 from sweep.metric.text import Scored, text_windows
 from sweep.model import anatomy
@@ -106,7 +106,7 @@ def head_and_metrics(side: str, positions: int) -> float:
     gold = torch.randint(VOCABULARY, (positions,), generator=random)
     compare(dense[:1] @ head.T, compressed[:1] @ head.T, gold[:1])  # threads and libraries are up
     before = peak_begins()
-    rows = min(CHUNK // VOCABULARY, positions) if side == "ours" else positions
+    rows = min(CHUNK_ON_CPU // VOCABULARY, positions) if side == "ours" else positions
     for part in range(0, positions, rows):
         some = slice(part, part + rows)
         way = compare if side == "ours" else plain

@@ -18,8 +18,9 @@ from sweep.metric.text import Scored
 from sweep.model.finite import culprit
 from sweep.numerics.divergence import Divergence, compare, negative_log_likelihood
 
-CHUNK = 2**23
-"""Logits that are held in float32 at once: 32 MB for each of the few arrays in use."""
+CHUNK_ON_CPU, CHUNK = 2**23, 2**26
+"""Logits that are held in float32 at once: 32 MB for each of the few arrays in use, and on a GPU,
+to which every chunk is a few dozen launches, 256 MB."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def _scan(subject: Subject, text: Scored, dense: Subject) -> Scan:
     done = 0
     for states in subject.hidden(text):
         reference = None if against is None else next(against)
-        size = max(1, CHUNK // subject.logits(states[:1]).shape[-1])
+        most = CHUNK_ON_CPU if states.device.type == "cpu" else CHUNK
+        size = max(1, most // subject.logits(states[:1]).shape[-1])
         for start in range(0, len(states), size):
             rows = slice(start, start + size)
             logits = subject.logits(states[rows])

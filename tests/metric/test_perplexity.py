@@ -110,7 +110,7 @@ def test_how_many_positions_are_held_at_once_changes_nothing(
         return [v.value for found in (divergence, perplexity) for v in found.values.values()]
 
     whole = both()
-    monkeypatch.setattr(scan_module, "CHUNK", chunk)
+    monkeypatch.setattr(scan_module, "CHUNK_ON_CPU", chunk)
     np.testing.assert_allclose(both(), whole, rtol=1e-4, atol=1e-6)
 
 

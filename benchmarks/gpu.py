@@ -22,7 +22,7 @@ from benchmarks import published
 from benchmarks.compress import HALF, METHODS, TITLES, agreement
 from benchmarks.contest import Contest, arguments, machine, show, turns, write
 from benchmarks.device import NO_GPU, Result, Side, clocked, values
-from benchmarks.gpu_parts import kernel, second_moment, streaming
+from benchmarks.gpu_parts import kernel, of_halves, second_moment, streaming
 from benchmarks.memory import LLAMA_7B, Shape, llama, windows
 from sweep.method.method import Method
 from sweep.method.walk import Progress, silent, walk
@@ -116,6 +116,7 @@ def contests(full: Shape, blocks: int, device: torch.device | None, runs: int) -
         *(row for name in METHODS for row in walks(name, full, blocks, device, runs)),
         *(kernel(pattern, full, device, runs) for pattern in (HALF, NofM(2, 4))),
         second_moment(full, device, runs),
+        of_halves(full, device, runs),
         *streaming(full, blocks, device, runs),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,6 +24,7 @@ from sweep.model.local import Local
 from sweep.model.weights import load
 from sweep.numerics.moments import SecondMoment
 from sweep.numerics.obs import WORTH, _by_kernel, _inverse, _kernel, factorise, prune_block
+from sweep.numerics.precision import adds_up_halves
 from sweep.sparsity.pattern import Pattern
 
 
@@ -88,36 +89,73 @@ def precision(name: str) -> Iterator[None]:
 def second_moment(full: Shape, device: torch.device | None, runs: int) -> Contest:
     """The Hessian in the arithmetic that the project has, and in the faster one that it has not."""
     mode = "off" if torch.get_float32_matmul_precision() == "highest" else "on"
-    work = f"Hessian, {full.hidden} columns, {full.sequences} × {full.seqlen} tokens, fp32"
-    row = Contest(f"{work}, TF32 {mode}", "TF32 on", "s", None, note=NO_GPU)
+    row = Contest(f"{_hessian(full)}, fp32, TF32 {mode}", "TF32 on", "s", None, note=NO_GPU)
     if device is None:
         return row
-    random = torch.Generator(device).manual_seed(0)
-    batch = inputs(full.hidden, random, full.seqlen)
-
-    def summed() -> Result:
-        moment = SecondMoment()
-        for number in range(full.sequences):  # another scale each, for sums of unequal terms
-            moment.add(batch * (1 + number / full.sequences), 1)
-        hessian = moment.hessian
-        return lambda: {"hessian": hessian}
+    batch = inputs(full.hidden, torch.Generator(device).manual_seed(0), full.seqlen)
+    summed = partial(_summed, batch, full.sequences)
 
     def with_tf32() -> Result:
         with precision("high"):
             return summed()
 
-    summed()  # libraries are loaded
-    with_tf32()
-    mine, theirs = Side(summed, device), Side(with_tf32, device)
-    turns(mine, theirs, runs)
-    exact = torch.zeros(full.hidden, full.hidden, dtype=torch.float64, device=device)
-    for number in range(full.sequences):
-        x = (batch * (1 + number / full.sequences)).double()
-        exact.addmm_(x.T, x, alpha=2 / full.sequences)
+    return _beside_float64(row, summed, with_tf32, batch, full.sequences, device, runs)
+
+
+def of_halves(full: Shape, device: torch.device | None, runs: int) -> Contest:
+    """The Hessian of inputs in bfloat16 as the project sums it there, and in float32."""
+    work = f"{_hessian(full)}, bfloat16"
+    row = Contest(work, "in float32", "s", None, note=NO_GPU)
+    if device is None:
+        return row
+    batch = inputs(full.hidden, torch.Generator(device).manual_seed(0), full.seqlen).bfloat16()
+    exact = adds_up_halves(batch)
+    row = replace(row, work=f"{work}, {'exact products of halves' if exact else 'in float32'}")
+    ours = partial(_summed, batch, full.sequences)
+    theirs = partial(_summed, batch.float(), full.sequences)
+    return _beside_float64(row, ours, theirs, batch, full.sequences, device, runs)
+
+
+def _hessian(full: Shape) -> str:
+    return f"Hessian, {full.hidden} columns, {full.sequences} × {full.seqlen} tokens"
+
+
+def _summed(batch: Tensor, sequences: int) -> Result:
+    moment = SecondMoment()
+    for number in range(sequences):
+        moment.add(_scaled(batch, number), 1)
+    hessian = moment.hessian
+    return lambda: {"hessian": hessian}
+
+
+def _scaled(batch: Tensor, number: int) -> Tensor:
+    """Another scale for each sequence, for sums of unequal terms: powers of two, without rounding
+    in any arithmetic."""
+    return batch * 2.0 ** (number % 4)
+
+
+def _beside_float64(
+    row: Contest,
+    ours: Callable[[], Result],
+    theirs: Callable[[], Result],
+    batch: Tensor,
+    sequences: int,
+    device: torch.device,
+    runs: int,
+) -> Contest:
+    """Both in turns, and how far each is from the same sum in float64."""
+    ours()  # libraries are loaded
+    theirs()
+    sides = mine, other = Side(ours, device), Side(theirs, device)
+    turns(mine, other, runs)
+    exact = torch.zeros(batch.shape[1], batch.shape[1], dtype=torch.float64, device=device)
+    for number in range(sequences):
+        x = _scaled(batch, number).double()
+        exact.addmm_(x.T, x, alpha=2 / sequences)
     exact = exact.cpu()
-    off = [float((s.result["hessian"] - exact).norm() / exact.norm()) for s in (mine, theirs)]
-    said = f"off float64 by {off[0]:.1e}, with TF32 on by {off[1]:.1e} (Frobenius, relative)"
-    return replace(row, **values(mine, theirs, "seconds"), agreement=said, note="")
+    off = [float((side.result["hessian"] - exact).norm() / exact.norm()) for side in sides]
+    said = f"off float64 by {off[0]:.1e}, {row.against} by {off[1]:.1e} (Frobenius, relative)"
+    return replace(row, **values(mine, other, "seconds"), agreement=said, note="")
 
 
 def streaming(full: Shape, blocks: int, device: torch.device | None, runs: int) -> list[Contest]:

@@ -34,7 +34,7 @@ test-slurm: .venv/installed-test
 	$(BIN)/python -m pytest -m slurm --numprocesses 4 $(SPREAD)
 
 bench: .venv/installed-test
-	for name in metrics memory compress gpu plan share grid; do \
+	for name in metrics memory compress gpu plan share; do \
 		$(BIN)/python -m benchmarks.$$name --quick || exit 1; \
 	done
 

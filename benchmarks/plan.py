@@ -35,8 +35,7 @@ class Grid:
 
     def __str__(self) -> str:
         """For the table."""
-        sizes = len(self.methods), len(self.ratios), len(self.calibration)
-        methods, sparsities, sets = sizes
+        methods, sparsities, sets = map(len, (self.methods, self.ratios, self.calibration))
         return (
             f"{methods * sparsities * sets} points, {methods} methods x {sparsities} sparsities x "
             f"{sets} calibration sets, embedded model"

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from sweep.method.method import Layer, Method
-from sweep.method.walk import Gathered, Kind, Progress, Seen, observed
+from sweep.method.walk import Gathered, Kind, Progress, Seen, observe
 from sweep.model import anatomy
 from sweep.model.matrix import Matrix
 from sweep.model.offload import resident
@@ -161,7 +161,8 @@ def gather(
         here = {name: matrix for name, matrix in chosen.items() if matrix.module in inside}
         left -= len(here)
         with resident(block):
-            seen = observed(passage, block, here, every, orders, goes_on=left > 0)
+            if here or left:
+                seen = observe(passage, block, here, every, orders, through=left > 0)
             if here:
                 found.keep(number, seen)
     return found

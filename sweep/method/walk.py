@@ -224,9 +224,9 @@ def walk(
         here = {name: matrix for name, matrix in within.items() if name in patterns}
         with resident(block):
             seen: dict[str, Seen] = {}
-            if dense and passage is not None:
+            if dense and passage is not None and left:
                 goes_on = left > len(here)
-                seen = observed(passage, block, here, method.observe, orders, goes_on)
+                seen = observe(passage, block, here, method.observe, orders, through=goes_on)
             earlier = finished.restore(number, here) if here else None
             if earlier is None and here:
                 if gathered is not None:
@@ -250,23 +250,6 @@ def walk(
     return [records[place] for place in sorted(records)]
 
 
-def observed(
-    passage: Passage,
-    block: nn.Module,
-    linears: Mapping[str, Matrix],
-    statistic_of: Observe,
-    orders: dict[Kind, list[str]],
-    goes_on: bool,
-) -> dict[str, Seen]:
-    """What the linears of a block are fed that stays as it is: where the batches go on from it, to
-    look at it and to pass it is one pass."""
-    if linears:
-        return observe(passage, block, linears, statistic_of, orders, through=goes_on)
-    if goes_on:
-        passage.advance(block)
-    return {}
-
-
 def observe(
     passage: Passage,
     block: nn.Module,
@@ -280,7 +263,8 @@ def observe(
     The first batch of a kind of block runs through it and tells the order in which its matrices are
     fed; all others stop where the last one has been. Not so where experts are modules of their own:
     which of them are called, and so where the last one is, differs from batch to batch. And not
-    where the batches go `through` the block, to the next one.
+    where the batches go `through` a block that stays as it is, to the next one: then to look at it
+    and to pass it is one pass.
     """
     owners: dict[str, str] = {}
     seen: dict[str, Seen] = {}

@@ -27,7 +27,7 @@ IN_CACHE = 2**20
 """Numbers of a linear's input or output that stay in a CPU's cache: 4 MB in float32."""
 
 TOKENS_ON_GPU = 2**14
-"""More fill its memory, and no more of its processors."""
+"""More would fill its memory, and no more of its processors: reckoned, and not measured on one."""
 
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 """How accelerate may spread a model by itself."""

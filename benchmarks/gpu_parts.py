@@ -40,7 +40,7 @@ def kernel(pattern: Pattern, full: Shape, device: torch.device | None, runs: int
     if compiled is None:
         return replace(row, note=f"{compiler.lower()} is not installed")
     upper = _inverse(factorise(hessian(size).to(device), 0.01).root)
-    weights = torch.randn(size, full.mlp, generator=torch.Generator().manual_seed(0)).to(device)
+    weights = torch.randn(full.mlp, size, generator=torch.Generator().manual_seed(0)).to(device)
 
     def fast() -> Result:
         kept = weights.clone()
@@ -64,14 +64,14 @@ def kernel(pattern: Pattern, full: Shape, device: torch.device | None, runs: int
 
 def differences(one: Tensor, other: Tensor) -> str:
     """Weights of which only one result keeps any, counted; and of rows without such, how far the
-    others are apart. Rows are columns here, as the solver has them."""
+    others are apart."""
     differ = (one == 0) != (other == 0)
     said = f"{int(differ.sum())} of {differ.numel()} masks differ"
-    same = ~differ.any(dim=0)
+    same = ~differ.any(dim=1)
     if not same.any():
         return said
-    scale = other[:, same].square().mean().sqrt()
-    off = float((one - other)[:, same].abs().max() / scale)
+    scale = other[same].square().mean().sqrt()
+    off = float((one - other)[same].abs().max() / scale)
     return f"{said}, weights by at most {off:.1e} of their root mean square"
 
 

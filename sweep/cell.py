@@ -30,7 +30,7 @@ from sweep.model.contents import asks_for_the_date, code_fingerprint
 from sweep.refusal import Refusal, under
 from sweep.sparsity.pattern import Pattern
 
-NUMERICS = 3
+NUMERICS = 4
 """Version of the weights: raised whenever a change of the code may change a cell's weights."""
 
 EXPERTS = 2

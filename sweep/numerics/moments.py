@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sweep.numerics.obs import Factor, factorise
+from sweep.numerics.obs import Factor, factorise, mirror
 from sweep.numerics.precision import adds_up_halves, product_of_halves
 from sweep.numerics.products import add_product
 
@@ -123,29 +123,29 @@ class SecondMoment(Statistic):
     """`H = (2 / sequences) * sum(X^T X)`, the Hessian of the layer-wise squared error.
 
     It is symmetric, so what lies below the stripes on the diagonal is not summed but copied when it
-    is asked for. Holds its factor too, so that layers which share it are solved with one
-    factorisation.
+    is asked for. Once it has been factorised its memory is the factor's, which layers that share it
+    share too, until the sum is asked for again.
     """
 
     def __init__(self) -> None:
         self._products: Tensor | None = None
         self._sequences = 0
-        self._factors: dict[float, Factor] = {}
+        self._factored: tuple[float, Factor] | None = None
 
     def add(self, x: Float[Tensor, "tokens in"], sequences: int) -> None:
         halves = adds_up_halves(x)
         inputs = x.T if halves else _turned(x.float())
         if self._products is None:
             self._products = torch.zeros(len(inputs), len(inputs), device=inputs.device)
+        products = self._summed()
         for start in range(0, len(inputs), STRIPE):
             stripe = slice(start, start + STRIPE)
-            sums, own, others = self._products[stripe, start:], inputs[stripe], inputs[start:].T
+            sums, own, others = products[stripe, start:], inputs[stripe], inputs[start:].T
             if halves:
                 sums.add_(product_of_halves(own, others))
             else:
                 add_product(sums, own, others)
         self._sequences += sequences
-        self._factors.clear()
 
     def finite(self) -> bool:
         # no product is larger than the larger of the squares of its factors
@@ -153,39 +153,34 @@ class SecondMoment(Statistic):
 
     def state(self) -> dict[str, Tensor]:
         """See `Shareable`."""
-        if self._products is None:
-            raise ValueError("no calibration token was added")
-        return {"products": self._products, "sequences": torch.tensor(self._sequences)}
+        return {"products": self._summed(), "sequences": torch.tensor(self._sequences)}
 
     def fill(self, state: Mapping[str, Tensor]) -> None:
         """See `Shareable`."""
         self._products = state["products"]
         self._sequences = int(state["sequences"])
-        self._factors.clear()
+        self._factored = None
 
     @property
     def hessian(self) -> Float[Tensor, "in in"]:
-        return self._sum() * (2 / self._sequences)
+        return mirror(self._summed()) * (2 / self._sequences)
 
     def factor(self, damping: float) -> Factor:
-        """The factor of the inverse, computed once for every damping that is asked for.
+        """The factor of the inverse, computed once as long as one damping is asked for.
 
         Raises:
             FloatingPointError: see `sweep.numerics.obs.factorise`.
         """
-        if damping not in self._factors:
+        if self._factored is None or self._factored[0] != damping:
             # of the bare sum: its scale changes nothing, and a scaled copy would take memory
-            self._factors[damping] = factorise(self._summed(), damping)
-        return self._factors[damping]
+            self._factored = damping, factorise(self._summed(), damping)
+        return self._factored[1]
 
     def _summed(self) -> Float[Tensor, "in in"]:
         """Right in the stripes from the diagonal on."""
         if self._products is None:
             raise ValueError("no calibration token was added")
+        if self._factored is not None:
+            self._factored[1].give_back()
+            self._factored = None
         return self._products
-
-    def _sum(self) -> Float[Tensor, "in in"]:
-        whole = self._summed()
-        for stop in range(STRIPE, len(whole), STRIPE):
-            whole[stop:, stop - STRIPE : stop] = whole[stop - STRIPE : stop, stop:].T
-        return whole

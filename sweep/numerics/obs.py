@@ -35,16 +35,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sweep.numerics.products import add_product, product, sum_with_product
+from sweep.numerics.products import product, sum_with_product
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 
 MOST_DAMPING = 1.0
 """A Hessian that cannot be factorised with its mean added to its diagonal is beyond repair."""
 
-PANEL = 512
-"""Columns about which those before them are asked in one matrix product: with fewer, a product is
-bound by memory, and is slower on two cores by half."""
+PANEL = 768
+"""Columns that ask all others in one matrix product, and then, halved again and again, each other:
+with fewer, a product is bound by memory, and is slower on two cores by half."""
 
 CORNER = 192
 """Columns that are factorised at once, on the diagonal."""
@@ -57,46 +57,77 @@ WORTH = 2**20
 """Weights from which on it pays to load compiled code for a CPU."""
 
 
+MIRRORED = 256
+"""Rows of a matrix that are mirrored at once."""
+
+
 @final
 @dataclass(frozen=True)
 class Factor:
-    """The factor of a damped Hessian.
+    """The factor of a damped Hessian, in the memory of the Hessian.
 
     Attributes:
-        root: `R`, upper triangular, with `R R^T = H`; its inverse is the `U` of the paper.
+        matrix: on its diagonal and above it `R` with `R R^T = H`, whose inverse is the `U` of the
+            paper; below it the Hessian.
         dead: inputs that were zero on every token.
         has_dead: whether there is one.
         damping: what was added to the diagonal, in units of its mean.
+        diagonal: of the Hessian.
     """
 
-    root: Float[Tensor, "in in"]
+    matrix: Float[Tensor, "in in"]
     dead: Bool[Tensor, " in"]
     has_dead: bool
     damping: float
+    diagonal: Float[Tensor, " in"]
+
+    @property
+    def root(self) -> Float[Tensor, "in in"]:
+        """`R`, a copy."""
+        return self.matrix.triu()
+
+    def give_back(self) -> Float[Tensor, "in in"]:
+        """The Hessian, in the same memory: this is no factor any more."""
+        mirror(self.matrix.T)
+        self.matrix.diagonal().copy_(self.diagonal)
+        return self.matrix
+
+
+def mirror(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Puts what lies above the diagonal below it too."""
+    for start in range(0, len(matrix), MIRRORED):
+        stop = start + MIRRORED
+        own = matrix[start:stop, start:stop]
+        own.copy_(own.triu() + own.triu(1).T)
+        matrix[stop:, start:stop] = matrix[start:stop, stop:].T
+    return matrix
 
 
 @torch.no_grad()
 def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
     """`R` of `hessian` with dead inputs set to one and `damping * mean(diag)` on its diagonal.
 
-    Where that fails, the damping is raised tenfold, up to 1; the factor says what it was. A Hessian
-    that is scaled as a whole leads to the same weights. Only what lies on the diagonal and above it
-    goes into the factor.
+    It takes the place of the Hessian, which it gives back if it is asked to. Where that fails, the
+    damping is raised tenfold, up to 1; the factor says what it was. A Hessian that is scaled as a
+    whole leads to the same weights. Only what lies on the diagonal and above it goes into the
+    factor.
 
     Raises:
-        FloatingPointError: a Hessian that is not finite, or cannot be factorised at all.
+        FloatingPointError: a Hessian that is not finite, or cannot be factorised at all; it is as
+            it was.
     """
     if not torch.stack(hessian.aminmax()).isfinite().all():  # either is NaN where anything is
         raise FloatingPointError("the Hessian of the calibration inputs holds NaN or infinity")
     diagonal = hessian.diagonal().clone()
     dead = diagonal == 0
-    diagonal[dead] = 1.0
-    mean = diagonal.mean()
+    living = diagonal.masked_fill(dead, 1.0)
+    mirror(hessian)  # what it held is there as long as what lies below the diagonal is left alone
     while True:
-        root = hessian.clone()
-        root.diagonal().copy_(diagonal + damping * mean)
-        if _turn_into_root(root):
-            return Factor(root, dead, bool(dead.any()), damping)
+        factor = Factor(hessian, dead, bool(dead.any()), damping, diagonal)
+        hessian.diagonal().copy_(living + damping * living.mean())
+        if _turn_into_root(hessian):
+            return factor
+        factor.give_back()
         if damping >= MOST_DAMPING:
             raise FloatingPointError(
                 "the Hessian of the calibration inputs cannot be factorised, "
@@ -106,26 +137,43 @@ def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
 
 
 def _turn_into_root(matrix: Float[Tensor, "in in"]) -> bool:
-    """Upper triangular `R` with `R R^T` the matrix, in its place; False where there is none in this
-    precision.
+    """Upper triangular `R` with `R R^T` the matrix, in place of its diagonal and what lies above
+    it; False where there is none in this precision.
 
-    Block by block from the last column on, within the memory of the matrix: LAPACK goes from the
-    first column, and would need the matrix turned round, and copies of it on the way.
+    From the last columns to the first: LAPACK goes from the first, and would need the matrix turned
+    round, and copies of it on the way. Columns are changed once, when they are reached, by all
+    behind them.
     """
-    for stop in range(len(matrix), 0, -CORNER):
-        start = max(stop - CORNER, 0)
-        here = slice(start, stop)
-        lower, failed = torch.linalg.cholesky_ex(matrix[here, here].flip(0, 1))
-        if failed:
+    columns = len(matrix)
+    for left in reversed(range(0, columns, PANEL)):
+        right = min(left + PANEL, columns)
+        behind = matrix[:right, right:], matrix[left:right, right:].T
+        rest = sum_with_product(matrix[:right, left:right], *behind, alpha=-1.0)
+        if not _root_of_columns(matrix, rest, left, right):
             return False
-        root = matrix[here, here].copy_(lower.flip(0, 1))
-        above = product(matrix[:start, here], _inverse(root).T)
-        matrix[:start, here] = above
-        for left in range(0, start, PANEL):  # nothing below the diagonal is read again
-            right = min(left + PANEL, start)
-            add_product(matrix[:right, left:right], above[:right], above[left:right].T, alpha=-1.0)
-    matrix.triu_()
     return bool(matrix.diagonal().isfinite().all())
+
+
+def _root_of_columns(
+    matrix: Float[Tensor, "in in"], rest: Float[Tensor, "right columns"], left: int, right: int
+) -> bool:
+    """Fills in the columns of the root from `left` to `right`; `rest` are those of the matrix, less
+    what all columns behind them account for."""
+    if right - left > CORNER:
+        middle = _middle(left, right, CORNER)
+        if not _root_of_columns(matrix, rest[:, middle - left :], middle, right):
+            return False
+        behind = matrix[:middle, middle:right], matrix[left:middle, middle:right].T
+        rest = sum_with_product(rest[:middle, : middle - left], *behind, alpha=-1.0)
+        return _root_of_columns(matrix, rest, left, middle)
+    here = slice(left, right)
+    lower, failed = torch.linalg.cholesky_ex(rest[here].flip(0, 1))
+    if failed:
+        return False
+    root = lower.flip(0, 1)
+    matrix[here, here] = root + matrix[here, here].tril(-1)
+    matrix[:left, here] = product(rest[:left], _inverse(root).T)
+    return True
 
 
 @torch.no_grad()
@@ -142,7 +190,8 @@ def prune_columns(
     decides `width` columns together.
 
     Args:
-        weights: of linears with the same inputs: all rows are solved at once.
+        weights: of linears with the same inputs: all rows are solved at once. Their results lie one
+            after the other in one piece of memory.
         factor: of the Hessian of these inputs.
         patterns: one for each weight, all of the same `width`; a weight's rows are compared with
             each other only.
@@ -152,49 +201,64 @@ def prune_columns(
     step = max(block // width, 1) * width  # a block ends where a group ends
     panel = max(PANEL // step, 1) * step
     rows = [len(weight) for weight in weights]
-    columns = len(factor.root)
-    kernel = _kernel(factor.root.device, columns * sum(rows), step)
-    # D, turned, so that a column's entries are neighbours; what is not reached holds the weights
-    taken = _turned(weights, factor)
-    for left in range(0, columns, panel):
-        right = min(left + panel, columns)
-        found = product(factor.root[:left, left:right].T, taken[:left])
-        for start in range(left, right, step):
-            here = slice(start, min(start + step, right))
-            above, asked = factor.root[left:start, here], found[start - left : here.stop - left]
-            asked = sum_with_product(asked, above.T, taken[left:start])
-            upper = _inverse(factor.root[here, here])
-            kept = sum_with_product(taken[here], upper.T, asked)
-            if kernel is None or not _by_kernel(kernel, kept, upper, patterns, rows):
-                prune_block(kept, upper, patterns, rows, width)
-            taken[here].sub_(kept)
-    return [
-        _kept(weight, part, factor)
-        for weight, part in zip(weights, torch.split(taken, rows, dim=1), strict=True)
-    ]
+    root = factor.matrix
+    taken = torch.empty(sum(rows), len(root), device=root.device)
+    kernel = _kernel(root.device, taken.numel(), step)
+    work = _Work(weights, factor, patterns, rows, width, step, kernel, taken)
+    for left in range(0, len(root), panel):
+        right = min(left + panel, len(root))
+        asked = taken.new_zeros(len(taken), right - left)
+        asked = sum_with_product(asked, taken[:, :left], root[:left, left:right])
+        _take(work, left, right, asked)
+    found = torch.split(taken, rows)
+    for weight, part in zip(weights, found, strict=True):
+        torch.sub(weight, part, out=part)  # of a weight that goes all is taken
+        if factor.has_dead:
+            part.masked_fill_(factor.dead, 0.0)
+    return list(found)
 
 
-def _turned(weights: Sequence[Float[Tensor, "_ in"]], factor: Factor) -> Float[Tensor, "in rows"]:
-    """The columns of all weights as rows, in fp32, zero for dead inputs."""
-    sizes = [len(weight) for weight in weights]
-    found = torch.empty(len(factor.root), sum(sizes), device=factor.root.device)
-    for weight, part in zip(weights, torch.split(found, sizes, dim=1), strict=True):
-        # torch turns a whole matrix in tiles, and one that has gaps between its rows it does not
-        whole = part if part.is_contiguous() else torch.empty_like(part)
-        whole.copy_(weight.T)
-        if whole is not part:
-            part.copy_(whole)
-    return found.masked_fill_(factor.dead[:, None], 0.0) if factor.has_dead else found
+@final
+@dataclass(frozen=True)
+class _Work:
+    """What `prune_columns` is given and what it makes of that; `taken` is `D`, column by column."""
+
+    weights: Sequence[Float[Tensor, "_ in"]]
+    factor: Factor
+    patterns: Sequence[Pattern]
+    rows: Sequence[int]
+    width: int
+    step: int
+    kernel: ModuleType | None
+    taken: Float[Tensor, "rows in"]
 
 
-def _kept(
-    weight: Float[Tensor, "out in"], taken: Float[Tensor, "in out"], factor: Factor
-) -> Float[Tensor, "out in"]:
-    """A weight without what is taken from it; of one that goes all is taken, and zero is left."""
-    kept = torch.empty(weight.shape, dtype=taken.dtype, device=taken.device)
-    kept.copy_(taken.contiguous().T)
-    torch.sub(weight, kept, out=kept)
-    return kept.masked_fill_(factor.dead, 0.0) if factor.has_dead else kept
+def _take(work: _Work, left: int, right: int, asked: Float[Tensor, "rows columns"]) -> None:
+    """Fills in the columns of `D` from `left` to `right`, given `D R` of all columns before."""
+    root, taken = work.factor.matrix, work.taken
+    if right - left > work.step:
+        middle = _middle(left, right, work.step)
+        _take(work, left, middle, asked[:, : middle - left])
+        before = taken[:, left:middle], root[left:middle, middle:right]
+        _take(work, middle, right, sum_with_product(asked[:, middle - left :], *before))
+        return
+    here = slice(left, right)
+    upper = _inverse(root[here, here])
+    start = torch.cat([weight[:, here] for weight in work.weights]).float()
+    if work.factor.has_dead:
+        start.masked_fill_(work.factor.dead[here], 0.0)
+    kept = sum_with_product(start, asked, upper)
+    if not _by_kernel(work.kernel, kept, upper, work.patterns, work.rows):
+        prune_block(kept, upper, work.patterns, work.rows, work.width)
+    torch.sub(start, kept, out=taken[:, here])
+
+
+def _middle(left: int, right: int, step: int) -> int:
+    """Where to halve a range, or nearly: the first part is a power of two times `step`."""
+    half = step
+    while 2 * half < right - left:
+        half *= 2
+    return left + half
 
 
 def _inverse(root: Float[Tensor, "block block"]) -> Float[Tensor, "block block"]:
@@ -234,19 +298,21 @@ def _loaded(compiler: str) -> ModuleType | None:
 
 
 def _by_kernel(
-    kernel: ModuleType,
-    kept: Float[Tensor, "block rows"],
+    kernel: ModuleType | None,
+    kept: Float[Tensor, "rows block"],
     upper: Float[Tensor, "block block"],
     patterns: Sequence[Pattern],
     rows: Sequence[int],
 ) -> bool:
-    """Does what `prune_block` does; False where it does nothing: patterns that it does not know."""
+    """Does what `prune_block` does; False where it does nothing: there is no kernel, or it does not
+    know the patterns."""
     one = patterns[0]
+    if kernel is None:
+        return False
     if one.width is None:
         gone = torch.empty_like(kept, dtype=torch.bool)
         for pattern, these in _compared(patterns, rows):
-            scores = (kept[:, these] / upper.diagonal()[:, None]).square_()
-            gone[:, these] = pattern.drop(scores.T, per="layer").T
+            gone[these] = pattern.drop((kept[these] / upper.diagonal()).square_(), per="layer")
         kernel.prune_block(kept, upper, gone, (0, 0))
         return True
     if not isinstance(one, NofM) or any(other != one for other in patterns):
@@ -256,51 +322,53 @@ def _by_kernel(
 
 
 def prune_block(
-    kept: Float[Tensor, "block rows"],
+    kept: Float[Tensor, "rows block"],
     upper: Float[Tensor, "block block"],
     patterns: Sequence[Pattern],
     rows: Sequence[int],
     width: int,
 ) -> None:
-    """Prunes the columns of one block in place, given as rows: `kept` is turned.
+    """Prunes the columns of one block in place.
 
     Each error is gathered when its column is reached, first the errors of all strips before, then
     those of the groups before in the strip, then those of the columns before in the group.
     """
+    columns = kept.T.contiguous()  # so that a column's entries are neighbours
     scale = 1 / upper.diagonal()
-    weighing = torch.empty_like(kept)  # 1 / U_jj where a weight goes, and zero elsewhere
-    errors = torch.empty_like(kept)
-    strip = max(STRIP // width, 1) * width if width < len(kept) else STRIP
+    weighing = torch.empty_like(columns)  # 1 / U_jj where a weight goes, and zero elsewhere
+    errors = torch.empty_like(columns)
+    strip = max(STRIP // width, 1) * width if width < len(columns) else STRIP
 
     own = _compared(patterns, rows)
 
     def choose(group: slice) -> None:
         for pattern, these in own:
-            scores = (kept[group, these] * scale[group, None]).square_()
+            scores = (columns[group, these] * scale[group, None]).square_()
             gone = pattern.drop(scores.T, per="layer").T
             torch.mul(gone, scale[group, None], out=weighing[group, these])
 
     def gather(first: int, group: slice) -> None:
         before = slice(first, group.start)
-        kept[group].addmm_(upper[before, group].T, errors[before], alpha=-1)
+        columns[group].addmm_(upper[before, group].T, errors[before], alpha=-1)
 
-    if width >= len(kept):
-        choose(slice(0, len(kept)))
-    for left in range(0, len(kept), strip):
-        right = min(left + strip, len(kept))
+    if width >= len(columns):
+        choose(slice(0, len(columns)))
+    for left in range(0, len(columns), strip):
+        right = min(left + strip, len(columns))
         gather(0, slice(left, right))
         for start in range(left, right, width):
             stop = min(start + width, right)
-            if width < len(kept):
+            if width < len(columns):
                 gather(left, slice(start, stop))
                 choose(slice(start, stop))
             _spread(
-                kept[start:stop],
+                columns[start:stop],
                 upper[start:stop, start:stop],
                 weighing[start:stop],
                 errors[start:stop],
             )
-    kept.mul_(weighing == 0)  # the mask is as good as random: a choice would take twice as long
+    # the mask is as good as random: a choice would take twice as long
+    kept.copy_(columns.mul_(weighing == 0).T)
 
 
 def _spread(

@@ -96,21 +96,19 @@ def _choose(w: Any, scale: Any, stays: Any, start: int, m: int, count: int) -> N
 def _load(w: Any, stays: Any, kept: Any, gone: Any, first: int, m: int) -> None:
     """Takes `LANES` rows from `first` on, or those that are left, and where a mask is read theirs:
     1 where a weight stays, and 0 where it goes."""
-    lanes = min(LANES, kept.shape[1] - first)
-    for j in range(len(kept)):
-        for lane in range(lanes):
-            w[j, lane] = kept[j, first + lane]
-    if m == 0:
-        for j in range(len(kept)):
-            for lane in range(lanes):
-                stays[j, lane] = np.float32(1) - np.float32(gone[j, first + lane])
+    for lane in range(min(LANES, len(kept) - first)):
+        for j in range(kept.shape[1]):
+            w[j, lane] = kept[first + lane, j]
+        if m == 0:
+            for j in range(kept.shape[1]):
+                stays[j, lane] = np.float32(1) - np.float32(gone[first + lane, j])
 
 
 @_compiled()
 @no_type_check
 def _prune(kept: Any, gone: Any, upper: Any, n: int, m: int, begin: int, end: int) -> None:
     """`prune_block` for the rows from `begin` to `end`; a mask is read where M is 0."""
-    size = len(kept)
+    size = kept.shape[1]
     group = m if m > 0 else 4
     scale = np.empty(size, np.float32)
     for j in range(size):
@@ -133,9 +131,9 @@ def _prune(kept: Any, gone: Any, upper: Any, n: int, m: int, begin: int, end: in
                 _gather(w, errors, upper, j, start, j)
                 for lane in range(LANES):
                     errors[j, lane] = (1 - stays[j, lane]) * w[j, lane] * scale[j]
-        for j in range(size):
-            for lane in range(min(LANES, end - first)):
-                kept[j, first + lane] = w[j, lane] * stays[j, lane]
+        for lane in range(min(LANES, end - first)):
+            for j in range(size):
+                kept[first + lane, j] = w[j, lane] * stays[j, lane]
 
 
 _number = types.ExternalFunction("omp_get_thread_num", types.int32())
@@ -146,8 +144,8 @@ _team_size = types.ExternalFunction("omp_get_num_threads", types.int32())
 def _share(given: Any) -> None:
     """What a thread of torch's team does of `prune_block`."""
     size, rows, n, m, step = carray(given[NUMBERS], 5, np.int64)
-    kept = carray(given[KEPT], (size, rows), np.float32)
-    gone = carray(given[GONE], (size, rows if m == 0 else 0), np.bool_)
+    kept = carray(given[KEPT], (rows, size), np.float32)
+    gone = carray(given[GONE], (rows if m == 0 else 0, size), np.bool_)
     upper = carray(given[UPPER], (size, size), np.float32)
     done = carray(given[DONE], -(-rows // step), np.bool_)
     for begin in range(_number() * step, rows, _team_size() * step):
@@ -163,9 +161,9 @@ def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[
     """Prunes a block in place: by the mask `gone`, or where that is None keeping N of every M.
 
     Args:
-        kept: `[block, rows]`, contiguous fp32.
+        kept: `[rows, block]`, contiguous fp32.
         upper: `[block, block]`, the factor `U` of the block.
-        gone: `[block, rows]`, True where a weight goes.
+        gone: `[rows, block]`, True where a weight goes.
         n_of_m: N and M, which divides the columns.
 
     Raises:
@@ -173,7 +171,7 @@ def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[
         MemoryError: there was none left for what a thread works in.
     """
     n, m = n_of_m if gone is None else (0, 0)
-    (size, rows), threads = kept.shape, torch.get_num_threads()
+    (rows, size), threads = kept.shape, torch.get_num_threads()
     mask = torch.empty(0, 0, dtype=torch.bool) if gone is None else gone.contiguous()
     upper = upper.contiguous()
     right = kept.dtype is upper.dtype is torch.float32 and kept.is_contiguous()

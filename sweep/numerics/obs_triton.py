@@ -36,7 +36,7 @@ def _prune(  # type: ignore[no-untyped-def]
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[None, :]
     col = tl.arange(0, BLOCK)[:, None]
     inside = (col < size) & (row < rows)
-    at = col * rows + row
+    at = row * size + col
     w = tl.load(kept + at, mask=inside, other=0.0)
     scale = 1.0 / tl.load(upper + col * (size + 1), mask=col < size, other=1.0)
     if M == 0:  # noqa: SIM108 - decided when it compiles
@@ -61,19 +61,19 @@ def _prune(  # type: ignore[no-untyped-def]
 def try_it() -> None:
     """Fails where kernels cannot be built."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    prune_block(torch.ones(4, 1, device=device), torch.eye(4, device=device), None, (2, 4))
+    prune_block(torch.ones(1, 4, device=device), torch.eye(4, device=device), None, (2, 4))
 
 
 def prune_block(kept: Tensor, upper: Tensor, gone: Tensor | None, n_of_m: tuple[int, int]) -> None:
     """Prunes a block in place: by the mask `gone`, or where that is None keeping N of every M.
 
     Args:
-        kept: `[block, rows]`, contiguous fp32.
+        kept: `[rows, block]`, contiguous fp32.
         upper: `[block, block]`, the factor `U` of the block.
-        gone: `[block, rows]`, True where a weight goes.
+        gone: `[rows, block]`, True where a weight goes.
         n_of_m: N and M, which divides the columns.
     """
-    size, rows = kept.shape
+    rows, size = kept.shape
     n, m = n_of_m
     mask = kept if gone is None else gone.contiguous().view(torch.uint8)
     current = torch.cuda.device_of(kept)  # type: ignore[no-untyped-call]

@@ -27,6 +27,10 @@ ROWS = 128
 """oneDNN gets them in multiples: it keeps a program for each shape, a third of a MB, and texts of
 all lengths would make hundreds. Fewer are left to the BLAS; of one or two it is as fast."""
 
+DEPTH = 1024
+"""Numbers of a row that it gets at once: of a few thousand of rows with gaps between them it takes
+half as long again."""
+
 PLAIN, PLAIN_ADDMM = nn.functional.linear, torch.addmm
 
 
@@ -66,16 +70,21 @@ def add_product(
 
 
 def sum_with_product(
-    term: Float[Tensor, "n m"], a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]
+    term: Float[Tensor, "n m"],
+    a: Float[Tensor, "n k"],
+    b: Float[Tensor, "k m"],
+    alpha: float = 1.0,
 ) -> Float[Tensor, "n m"]:
-    """`term + a @ b`."""
+    """`term + alpha * a @ b`; there may be gaps between the rows of `term` and of `a`."""
     if not _worth(a, b.T):
-        return PLAIN_ADDMM(term, a, b)
-    if len(a) % ROWS:
-        return _by_onednn(a, b.T, None).add_(term)
+        return PLAIN_ADDMM(term, a, b, alpha=alpha)
     sum_of: Any = torch.ops.mkldnn._linear_pointwise.binary
-    found: Tensor = sum_of(_whole(a), term, _whole(b.T), None, "add")
-    return found
+    for start in range(0, a.shape[1], DEPTH):
+        piece = slice(start, start + DEPTH)
+        left = a[:, piece] if a.stride(1) == 1 else a[:, piece].contiguous()
+        weight = _whole(b[piece].T) if alpha == 1 else b[piece].T * alpha
+        term = sum_of(left, term, weight, None, "add")
+    return term
 
 
 _wide: ContextVar[bool] = ContextVar("_wide", default=False)

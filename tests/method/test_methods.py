@@ -109,8 +109,8 @@ def test_sparsegpt_says_when_it_raised_the_damping() -> None:
     statistic.add(torch.eye(2), 1)
     assert method.compress(torch.ones(1, 2), statistic, NofM(1, 2)).remarks == ()
     # rounding can leave a Hessian indefinite: put one in place
-    statistic._products = torch.tensor([[1.0, 1.05], [1.05, 1.0]])
-    statistic._factors.clear()
+    products = torch.tensor([[1.0, 1.05], [1.05, 1.0]])
+    statistic.fill({"products": products, "sequences": torch.tensor(1)})
     remarks = method.compress(torch.ones(1, 2), statistic, NofM(1, 2)).remarks
     assert remarks == ("damping raised from 0.01 to 0.1",)
 

@@ -55,7 +55,12 @@ def test_a_factor_is_computed_once_and_again_after_more_data() -> None:
     assert statistic.factor(0.01) is first
     assert statistic.factor(0.1).damping == 0.1
     statistic.add(INPUTS[10:], 1)
-    assert statistic.factor(0.01) is not first
+    whole = SecondMoment()
+    whole.add(INPUTS[:10], 1)
+    whole.add(INPUTS[10:], 1)
+    assert statistic.factor(0.01).root.equal(whole.factor(0.01).root)
+    assert statistic.state()["products"].equal(whole.state()["products"])
+    assert statistic.hessian.equal(whole.hessian)
 
 
 @pytest.mark.parametrize("kind", [ColumnNorm, SecondMoment])

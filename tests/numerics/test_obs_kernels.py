@@ -34,8 +34,8 @@ def test_a_kernel_does_what_the_plain_form_does(
     generator = torch.Generator().manual_seed(columns + rows)
     x = torch.randn(300, columns, generator=generator)
     upper = _inverse(factorise(x.T @ x, 0.01).root)
-    kept = torch.randn(columns, rows, generator=generator)
-    kept[:, 0] = 1.0  # equal weights
+    kept = torch.randn(rows, columns, generator=generator)
+    kept[0] = 1.0  # equal weights
     plain = kept.clone()
     prune_block(plain, upper, [pattern], [rows], pattern.width or columns)
     assert _by_kernel(kernel, kept, upper, [pattern], [rows])
@@ -83,8 +83,8 @@ def test_threads_of_torch_and_others_do_the_same(
     generator = torch.Generator().manual_seed(rows)
     x = torch.randn(300, 60, generator=generator)
     upper = _inverse(factorise(x.T @ x, 0.01).root)
-    dense = torch.randn(60, rows, generator=generator)
-    gone = torch.rand(60, rows, generator=generator) < 0.5 if n_of_m is None else None
+    dense = torch.randn(rows, 60, generator=generator)
+    gone = torch.rand(rows, 60, generator=generator) < 0.5 if n_of_m is None else None
     given = (upper, gone, n_of_m or (0, 0))
     threads = torch.get_num_threads()
     found = []
@@ -103,9 +103,9 @@ def test_threads_of_torch_and_others_do_the_same(
 
 def test_compiled_code_is_handed_what_it_can_read() -> None:
     numba = pytest.importorskip("sweep.numerics.obs_numba", reason="numba is not here")
-    kept, upper, gone = torch.randn(8, 70), torch.eye(8), torch.zeros(8, 70, dtype=torch.bool)
+    kept, upper, gone = torch.randn(70, 8), torch.eye(8), torch.zeros(70, 8, dtype=torch.bool)
     wrong = [
-        (torch.randn(8, 140)[:, ::2], upper, gone, (0, 0)),
+        (torch.randn(140, 8)[::2], upper, gone, (0, 0)),
         (kept.double(), upper, gone, (0, 0)),
         (kept, upper.double(), gone, (0, 0)),
         (kept, torch.eye(7), gone, (0, 0)),
@@ -116,21 +116,21 @@ def test_compiled_code_is_handed_what_it_can_read() -> None:
     for given in wrong:
         with pytest.raises(ValueError, match="prune_block"):
             numba.prune_block(*given)
-    numba.prune_block(kept[:, :0].contiguous(), upper, gone[:, :0], (0, 0))
+    numba.prune_block(kept[:0], upper, gone[:0], (0, 0))
 
 
 def test_what_fails_in_a_thread_of_torchs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     numba = pytest.importorskip("sweep.numerics.obs_numba", reason="numba is not here")
     monkeypatch.setattr(numba, "team", lambda: lambda given, threads: None)
     with pytest.raises(MemoryError, match="has not been done"):
-        numba.prune_block(torch.randn(8, 70), torch.eye(8), None, (2, 4))
+        numba.prune_block(torch.randn(70, 8), torch.eye(8), None, (2, 4))
 
 
 def test_equal_scores_go_by_position_in_compiled_code() -> None:
     numba = pytest.importorskip("sweep.numerics.obs_numba", reason="numba is not here")
-    kept = torch.ones(8, 70)
+    kept = torch.ones(70, 8)
     numba.prune_block(kept, torch.eye(8), None, (2, 4))
-    assert (kept == torch.tensor([0.0, 0, 1, 1, 0, 0, 1, 1])[:, None]).all()
+    assert (kept == torch.tensor([0.0, 0, 1, 1, 0, 0, 1, 1])).all()
 
 
 def test_without_a_folder_for_compiled_code_the_plain_form_is_taken(

@@ -32,9 +32,17 @@ def laid(rows: int, cols: int, how: str) -> Tensor:
 lay = st.sampled_from(["whole", "turned", "gaps"])
 
 
-@given(n=sizes, k=sizes, m=sizes, rows=st.sampled_from([1, 8]), ways=st.tuples(lay, lay, lay))
+@given(
+    n=sizes,
+    k=sizes,
+    m=sizes,
+    rows=st.sampled_from([1, 8]),
+    depth=st.integers(1, 70),
+    ways=st.tuples(lay, lay, lay),
+    alpha=st.sampled_from([1.0, -1.0]),
+)
 def test_products_are_those_of_exact_arithmetic_however_matrices_lie(
-    n: int, k: int, m: int, rows: int, ways: tuple[str, str, str]
+    n: int, k: int, m: int, rows: int, depth: int, ways: tuple[str, str, str], alpha: float
 ) -> None:
     a, b, term = laid(n, k, ways[0]), laid(k, m, ways[1]), laid(n, m, ways[2])
     exact = a.double() @ b.double()
@@ -42,9 +50,10 @@ def test_products_are_those_of_exact_arithmetic_however_matrices_lie(
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
         patch.setattr(products, "LEAST", 1)
         patch.setattr(products, "ROWS", rows)
+        patch.setattr(products, "DEPTH", depth)
         torch.testing.assert_close(products.product(a, b), exact.float(), **near)
-        summed = products.sum_with_product(term, a, b)
-        torch.testing.assert_close(summed, (term.double() + exact).float(), **near)
+        summed = products.sum_with_product(term, a, b, alpha)
+        torch.testing.assert_close(summed, (term.double() + alpha * exact).float(), **near)
         out = laid(n, m, ways[2])
         back = products.add_product(out, a, b, alpha=-1.0)
         assert back is out

@@ -317,23 +317,22 @@ def parts(columns: int, rows: int, runs: int) -> list[Contest]:
     weight = 0.02 * torch.randn(rows, columns, generator=torch.Generator().manual_seed(0))
     damp = h.clone()
     published.damped(damp, weight.clone())
-    root: list[Factor] = []
     upper: list[Tensor] = []
-
     spare = torch.empty_like(h)  # the factor takes its place
-
-    def mine() -> None:
-        root[:] = [factorise(spare, 0.01)]
 
     def theirs() -> None:
         upper[:] = [published.inverse_factor(damp)]
 
     once = runs if columns < 8192 else 1  # theirs takes minutes
+    mine = partial(factorise, spare, 0.01)
     spent = turns(mine, theirs, once, before=lambda: spare.copy_(h))
-    full = inverted(root[0].root)
+    factor = factorise(h, 0.01)
+    root = factor.root
+    full = inverted(root)
     off = float((full - upper[0]).norm() / upper[0].norm())
     del full
-    inverting = min(_seconds(partial(inverted, root[0].root)) for _ in range(runs))
+    inverting = min(_seconds(partial(inverted, root)) for _ in range(runs))
+    del root
     rate = product_rate()
     reached = columns**3 / 3 / statistics.median(spent[0]) / 1e9 / rate
     found = [
@@ -361,7 +360,7 @@ def parts(columns: int, rows: int, runs: int) -> list[Contest]:
     cases: list[tuple[Pattern, tuple[int, int] | None]] = [(HALF, None), (NofM(2, 4), (2, 4))]
     for pattern, n_of_m in cases:
         found.extend(
-            solvers(weight, root[0], upper[0].contiguous(), pattern, n_of_m, found[0], runs)
+            solvers(weight, factor, upper[0].contiguous(), pattern, n_of_m, found[0], runs)
         )
     return found
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from benchmarks import gpu, page
+from benchmarks import compress, gpu, page
 from benchmarks.contest import Contest
 from benchmarks.device import NO_GPU
 from sweep.cell import MEASURES, NUMERICS
@@ -98,3 +98,17 @@ def test_a_gpu_that_is_not_there_is_not_asked(monkeypatch: pytest.MonkeyPatch) -
         rows(monkeypatch, "--quick", "--device", "cuda")
     with pytest.raises(SystemExit, match="--device cpu: only with --quick"):
         rows(monkeypatch, "--device", "cpu")
+
+
+@pytest.mark.parametrize("runs", [1, 2])  # who has the last turn changes
+def test_what_both_sides_of_the_solver_compute_is_the_same(runs: int) -> None:
+    rows = compress.parts(256, 64, runs)
+    told = {row.work: row.agreement for row in rows if row.agreement}
+    assert len(told) == 4
+    for work, agreement in told.items():
+        kind, figure = agreement.split(",")[0].split()[:2]
+        if kind == "U":
+            assert float(figure) < 1e-4, work
+        else:
+            assert kind == "masks"
+            assert float(figure) > 99.5, work

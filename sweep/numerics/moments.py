@@ -168,6 +168,8 @@ class SecondMoment(Statistic):
     def factor(self, damping: float) -> Factor:
         """The factor of the inverse, computed once as long as one damping is asked for.
 
+        It is one until something else is asked for, which takes its memory back.
+
         Raises:
             FloatingPointError: see `sweep.numerics.obs.factorise`.
         """

@@ -113,8 +113,8 @@ def factorise(hessian: Float[Tensor, "in in"], damping: float) -> Factor:
     factor.
 
     Raises:
-        FloatingPointError: a Hessian that is not finite, or cannot be factorised at all; it is as
-            it was.
+        FloatingPointError: a Hessian that is not finite, or cannot be factorised at all; it holds
+            what it held.
     """
     if not torch.stack(hessian.aminmax()).isfinite().all():  # either is NaN where anything is
         raise FloatingPointError("the Hessian of the calibration inputs holds NaN or infinity")
@@ -221,7 +221,7 @@ def prune_columns(
 @final
 @dataclass(frozen=True)
 class _Work:
-    """What `prune_columns` is given and what it makes of that; `taken` is `D`, column by column."""
+    """What `prune_columns` is given and what it makes of that; `taken` is `D` as far as it goes."""
 
     weights: Sequence[Float[Tensor, "_ in"]]
     factor: Factor
@@ -306,9 +306,9 @@ def _by_kernel(
 ) -> bool:
     """Does what `prune_block` does; False where it does nothing: there is no kernel, or it does not
     know the patterns."""
-    one = patterns[0]
     if kernel is None:
         return False
+    one = patterns[0]
     if one.width is None:
         gone = torch.empty_like(kept, dtype=torch.bool)
         for pattern, these in _compared(patterns, rows):

@@ -24,12 +24,13 @@ LEAST = 2**20
 """Products of two numbers from which on oneDNN is worth its call, which takes longer."""
 
 ROWS = 128
-"""oneDNN gets them in multiples: it keeps a program for each shape, a third of a MB, and texts of
-all lengths would make hundreds. Fewer are left to the BLAS; of one or two it is as fast."""
+"""oneDNN gets them in multiples where texts decide how many there are: it keeps a program for each
+shape, a third of a MB, and texts of all lengths would make hundreds. Fewer are left to the BLAS; of
+one or two it is as fast."""
 
 DEPTH = 1024
-"""Numbers of a row that it gets at once: of a few thousand of rows with gaps between them it takes
-half as long again."""
+"""Columns of a matrix with gaps between its rows that are copied for it at once, so that they come
+from the cache: in one piece a product takes half as long again."""
 
 PLAIN, PLAIN_ADDMM = nn.functional.linear, torch.addmm
 
@@ -39,11 +40,14 @@ def library() -> str:
     """What multiplies large float32 matrices on this CPU: `oneDNN`, or torch's `BLAS`."""
     if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return "BLAS"
+    gaps = torch.ones(ROWS, 7)
     try:  # what torch's compiler uses, but undocumented
-        found = _by_onednn(torch.ones(ROWS, 3), torch.ones(4, 3), None)
+        found = _by_onednn(gaps[:, :3].contiguous(), torch.ones(4, 3), None)
+        summed = _sum_by_onednn(gaps[:, 3:], gaps[:, :3], torch.ones(4, 3))
     except (AttributeError, RuntimeError, TypeError):
         return "BLAS"
-    return "oneDNN" if found.shape == (ROWS, 4) and bool((found == 3).all()) else "BLAS"
+    right = found.shape == summed.shape == (ROWS, 4) and bool((summed == found + 1).all())
+    return "oneDNN" if right and bool((found == 3).all()) else "BLAS"
 
 
 def linear(
@@ -61,12 +65,12 @@ def product(a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]) -> Float[Tensor, "
 
 
 def add_product(
-    out: Float[Tensor, "n m"], a: Float[Tensor, "n k"], b: Float[Tensor, "k m"], alpha: float = 1.0
+    out: Float[Tensor, "n m"], a: Float[Tensor, "n k"], b: Float[Tensor, "k m"]
 ) -> Float[Tensor, "n m"]:
-    """`out += alpha * a @ b`, in place."""
+    """`out += a @ b`, in place."""
     if _worth(a, b.T):
-        return out.add_(_by_onednn(a, b.T, None), alpha=alpha)
-    return out.addmm_(a, b, alpha=alpha)
+        return out.add_(_by_onednn(a, b.T, None))
+    return out.addmm_(a, b)
 
 
 def sum_with_product(
@@ -78,12 +82,10 @@ def sum_with_product(
     """`term + alpha * a @ b`; there may be gaps between the rows of `term` and of `a`."""
     if not _worth(a, b.T):
         return PLAIN_ADDMM(term, a, b, alpha=alpha)
-    sum_of: Any = torch.ops.mkldnn._linear_pointwise.binary
     for start in range(0, a.shape[1], DEPTH):
         piece = slice(start, start + DEPTH)
-        left = a[:, piece] if a.stride(1) == 1 else a[:, piece].contiguous()
         weight = _whole(b[piece].T) if alpha == 1 else b[piece].T * alpha
-        term = sum_of(left, term, weight, None, "add")
+        term = _sum_by_onednn(term, a[:, piece], weight)
     return term
 
 
@@ -176,6 +178,12 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     found = torch.ops.mkldnn._linear_pointwise(rows, _whole(weight), bias, "none", [], "")
     result: Tensor = found[: len(rows) - more].view(*x.shape[:-1], len(weight))
     return result
+
+
+def _sum_by_onednn(term: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    sum_of: Any = torch.ops.mkldnn._linear_pointwise.binary
+    found: Tensor = sum_of(x, term, weight, None, "add")
+    return found
 
 
 def _whole(matrix: Tensor) -> Tensor:

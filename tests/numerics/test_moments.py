@@ -48,7 +48,10 @@ def test_sums_are_kept_in_fp32_whatever_the_inputs_are() -> None:
     torch.testing.assert_close(moment.hessian, torch.full((2, 2), 2.0))
 
 
-def test_a_factor_is_computed_once_and_again_after_more_data() -> None:
+def test_a_factor_is_computed_once_and_again_after_more_data(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(moments, "STRIPE", 2)
     statistic = SecondMoment()
     statistic.add(INPUTS[:10], 1)
     first = statistic.factor(0.01)
@@ -59,7 +62,8 @@ def test_a_factor_is_computed_once_and_again_after_more_data() -> None:
     whole.add(INPUTS[:10], 1)
     whole.add(INPUTS[10:], 1)
     assert statistic.factor(0.01).root.equal(whole.factor(0.01).root)
-    assert statistic.state()["products"].equal(whole.state()["products"])
+    sums, expected = (one.state()["products"].triu() for one in (statistic, whole))
+    assert sums.equal(expected)
     assert statistic.hessian.equal(whole.hessian)
 
 

@@ -44,6 +44,7 @@ from sweep.method.walk import walk
 from sweep.method.wanda import Wanda
 from sweep.numerics.obs import WORTH, Factor, _kernel, factorise, prune_columns
 from sweep.numerics.products import library, product
+from sweep.options import positive
 from sweep.sparsity.n_of_m import NofM
 from sweep.sparsity.pattern import Pattern
 from sweep.sparsity.unstructured import Unstructured
@@ -211,6 +212,15 @@ def walks(name: str, runs: int, quick: bool, peers: Path | None) -> list[Contest
     peer = f"llmcompressor {said['llmcompressor']}"
     note = f"it runs with torch {said['torch']}; the second of its two runs in a process counts"
     return [*rows, Contest(TITLES[name], peer, "s", bound, *spent, agreement=same, note=note)]
+
+
+def has_llmcompressor(python: Path) -> bool:
+    """Whether this is a Python that finds it."""
+    find = "import importlib.util as u, sys; sys.exit(u.find_spec('llmcompressor') is None)"
+    try:
+        return subprocess.run([python, "-c", find], check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def told(command: list[str]) -> dict[str, Any]:
@@ -406,12 +416,14 @@ def main() -> None:
     parser.add_argument("--side", choices=("ours", "published"), help="one walk, its memory")
     parser.add_argument("--method", choices=tuple(METHODS), default="sparsegpt", help="of --side")
     parser.add_argument(
-        "--columns", type=int, nargs="*", default=[4096, 11008], help="of the parts"
+        "--columns", type=positive, nargs="*", default=[4096, 11008], help="of the parts"
     )
     options = parser.parse_args()
     if options.side:
         side(options.side, options.method, options.quick)
         return
+    if options.peers is not None and not has_llmcompressor(options.peers):
+        parser.error(f"--peers {options.peers}: must be a Python that has llmcompressor")
     where = machine()  # the code as it is now, whatever is edited meanwhile
     runs = 1 if options.quick else options.runs
     contests: list[Contest] = []

@@ -26,7 +26,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from sweep.model.placement import check_accelerate
 from sweep.options import Options, positive
+from sweep.refusal import Refusal
 
 HERE = Path(__file__).parent
 NOT_MEASURED = "not measured"
@@ -143,6 +145,14 @@ def arguments(command: str, description: str) -> Options:
     parser.add_argument("--runs", type=positive, default=3, help="turns of both sides")
     parser.add_argument("--quick", action="store_true", help="small, one turn, nothing written")
     return parser
+
+
+def needs_accelerate(parser: Options) -> None:
+    """Ends the program where models cannot be read block by block, before anything is made."""
+    try:
+        check_accelerate("stream", None)
+    except Refusal as refusal:
+        parser.error(str(refusal))
 
 
 def show(contests: Sequence[Contest], where: dict[str, Any]) -> None:

@@ -20,7 +20,15 @@ from torch import Tensor
 
 from benchmarks import published
 from benchmarks.compress import HALF, METHODS, TITLES, agreement
-from benchmarks.contest import Contest, arguments, machine, show, turns, write
+from benchmarks.contest import (
+    Contest,
+    arguments,
+    machine,
+    needs_accelerate,
+    show,
+    turns,
+    write,
+)
 from benchmarks.device import NO_GPU, Result, Side, clocked, values
 from benchmarks.gpu_parts import kernel, of_halves, second_moment, streaming
 from benchmarks.memory import LLAMA_7B, Shape, llama, windows
@@ -139,6 +147,8 @@ def main() -> None:
     device = gpu
     if options.quick:
         device = torch.device("cpu") if gpu is None or options.device == "cpu" else gpu
+    if device is not None:
+        needs_accelerate(parser)
     full = TINY if options.quick else FULL
     blocks = options.blocks or (2 if options.quick else 4)
     if blocks > full.blocks:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.contest import Contest, arguments, machine, resident, show, write
+from benchmarks.contest import (
+    Contest,
+    arguments,
+    machine,
+    needs_accelerate,
+    resident,
+    show,
+    write,
+)
 
 BOUND_MB = 6000
+METHODS = ("wanda", "sparsegpt")
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ def apart(method: str, load: str, shape: Shape, folder: Path) -> dict[str, Any]:
     return found
 
 
-def large(shape: Shape, methods: list[str], below: Path, bound: float) -> list[Contest]:
+def large(shape: Shape, methods: Sequence[str], below: Path, bound: float) -> list[Contest]:
     """The model that does not fit: peak and seconds beside the bound."""
     contests: list[Contest] = []
     with tempfile.TemporaryDirectory(dir=below) as folder:
@@ -219,13 +229,16 @@ def main() -> None:
     """Measure, print, write."""
     parser = arguments("benchmarks.memory", (__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where models are made; the system's for such")
-    parser.add_argument("--methods", nargs="+", default=["wanda", "sparsegpt"], help="of the 7B")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS, help="of the 7B")
     parser.add_argument("--prune", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.prune:
         method, load, told, folder = options.prune
         print(json.dumps(prune(method, load, Shape(**json.loads(told)), Path(folder))))
         return
+    needs_accelerate(parser)
+    if options.folder is not None and not options.folder.is_dir():
+        parser.error(f"--folder {options.folder}: must be a folder that is there")
     where = machine()  # the code as it is now, whatever is edited meanwhile
     if options.quick:
         contests = large(QUICK, options.methods, options.folder, BOUND_MB)

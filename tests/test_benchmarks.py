@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import sys
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import compress, gpu, page
+from benchmarks import compress, gpu, memory, page
 from benchmarks.contest import Contest
 from benchmarks.device import NO_GPU
 from sweep.cell import MEASURES, NUMERICS
@@ -98,6 +100,36 @@ def test_a_gpu_that_is_not_there_is_not_asked(monkeypatch: pytest.MonkeyPatch) -
         rows(monkeypatch, "--quick", "--device", "cuda")
     with pytest.raises(SystemExit, match="--device cpu: only with --quick"):
         rows(monkeypatch, "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "words", "said"),
+    [
+        (compress, "--peers /nowhere", "--peers /nowhere: must be a Python that has llmcompressor"),
+        (compress, f"--peers {sys.executable}", "must be a Python that has llmcompressor"),
+        (compress, "--columns 0", "--columns 0: must be a whole number, 1 or more"),
+        (memory, "--methods magnitude", "--methods magnitude: must be one of wanda, sparsegpt"),
+        (memory, "--folder /nowhere", "--folder /nowhere: must be a folder that is there"),
+    ],
+)
+def test_what_a_benchmark_cannot_be_told_is_one_line_before_it_begins(
+    benchmark: ModuleType, words: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark", "--quick", *words.split()])
+    with pytest.raises(SystemExit) as caught:
+        benchmark.main()
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", [[memory, "--quick"], [gpu, "--quick", "--device", "cpu"]])
+def test_a_benchmark_that_streams_says_what_it_needs(
+    words: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweep.model.placement.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["benchmark", *words[1:]])
+    with pytest.raises(SystemExit, match="load=stream: needs accelerate; pip install"):
+        words[0].main()
 
 
 @pytest.mark.parametrize("runs", [1, 2])  # who has the last turn changes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,22 @@ with garbage.alone():
     pass
 """
 
+FREED = """
+import resource
+import torch
+from sweep import garbage
+def new():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    kept = [torch.ones(2**20) for _ in range(20)]  # 80 MiB
+    while kept:
+        kept.pop()  # from the last to the first, so that all of it is one piece in the end
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+with garbage.alone():
+    garbage.begin()
+    first = new()
+    print(new() / first)
+"""
+
 QUIET = """
 import sys
 from sweep import garbage
@@ -56,6 +74,9 @@ from sweep.explain import in_one_line
 with garbage.alone(), in_one_line():
     sys.exit(3)
 """
+
+
+GLIBC = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def run(script: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -113,3 +134,16 @@ def test_what_cannot_be_written_at_the_end_is_said() -> None:
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 120  # Python's own
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not GNU's")
+def test_what_is_freed_is_kept_unless_the_environment_says_what_to_do() -> None:
+    """As a share of the pages that were new the first time; by itself the C library takes nearly
+    all anew, and with what it keeps some, as it splits what it has otherwise."""
+    left = {name: said for name, said in os.environ.items() if name not in GLIBC}
+    done = run(FREED, env=left)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert float(done.stdout) < 0.5
+    told = run(FREED, env=left | {"MALLOC_MMAP_THRESHOLD_": str(2**20)})
+    assert (told.returncode, told.stderr) == (0, "")
+    assert float(told.stdout) > 0.9

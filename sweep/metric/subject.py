@@ -23,7 +23,7 @@ from sweep.model.anatomy import decoder
 from sweep.model.finite import culprit
 from sweep.model.offload import entrance, resident, streams
 from sweep.model.passage import Part, Passage
-from sweep.model.placement import sequences_at_once
+from sweep.model.placement import batches
 from sweep.refusal import Refusal
 
 T = TypeVar("T")
@@ -132,10 +132,8 @@ class Subject:
 
     def batches(self, text: Sequences) -> list[Int[Tensor, " _"]]:
         """Sequence numbers by batch: of like length together, the longest first."""
-        order = torch.argsort(text.lengths, descending=True, stable=True)
         width = anatomy.widest(self._whole)
-        size = sequences_at_once(self.batch_size, text.longest, width, self.device)
-        return list(torch.split(order, size))
+        return batches(text.lengths, self.batch_size, width, self.device)
 
     def hidden(self, text: Sequences) -> Iterator[Float[Tensor, "position hidden"]]:
         """The last hidden states at the scored positions, batch by batch, row by row."""

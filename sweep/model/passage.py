@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sweep.model import anatomy
 from sweep.model.finite import UNFOUND, culprit
 from sweep.model.offload import entrance, resident, streams
-from sweep.model.placement import sequences_at_once
+from sweep.model.placement import batches
 from sweep.refusal import Refusal
 
 Part = tuple[Int[Tensor, "_ _"], Bool[Tensor, "_ _"]]
@@ -188,7 +188,7 @@ class Passage:
 
     @classmethod
     def of_windows(cls, model: nn.Module, windows: Part | None, batch_size: int) -> Passage:
-        """Windows of one length, in batches.
+        """Windows in batches, each as wide as its longest one: padding beyond is never run.
 
         Raises:
             ValueError: windows that are missing or not padded on the right.
@@ -198,11 +198,15 @@ class Passage:
             raise ValueError("windows: the method reads calibration data, and none were given")
         device = entrance(model)
         ids, mask = (tensor.to(device) for tensor in windows)
-        size = sequences_at_once(batch_size, ids.shape[1], anatomy.widest(model), device)
         if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
             reason = "every window must open with a token and be padded on the right"
             raise ValueError(f"windows: {reason}")
-        return cls(model, zip(torch.split(ids, size), torch.split(mask, size), strict=True))
+        lengths = mask.sum(dim=1)
+        parts: list[Part] = []
+        for rows in batches(lengths, batch_size, anatomy.widest(model), device):
+            width = int(lengths[rows].max())
+            parts.append((ids[rows, :width], mask[rows, :width]))
+        return cls(model, parts)
 
     @property
     def tokens(self) -> int:

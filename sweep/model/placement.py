@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from sweep.refusal import Refusal
 
@@ -113,6 +115,21 @@ def sequences_at_once(batch_size: int, seqlen: int, width: int, device: torch.de
         least, most = TOKENS_ON_CPU
         tokens = min(max(IN_CACHE // width, least), most)
     return min(batch_size, max(1, tokens // seqlen))
+
+
+def batches(
+    lengths: Int[Tensor, " n"], batch_size: int, width: int, device: torch.device
+) -> list[Int[Tensor, " _"]]:
+    """Sequence numbers by batch: of like length together, the longest first.
+
+    Args:
+        lengths: of the sequences, in tokens.
+        batch_size, width, device: as `sequences_at_once` takes them.
+    """
+    order = torch.argsort(lengths, descending=True, stable=True)
+    return list(
+        torch.split(order, sequences_at_once(batch_size, int(lengths.max()), width, device))
+    )
 
 
 def placed(attention: Attention, device_map: DeviceMap | None) -> dict[str, Any]:

@@ -154,20 +154,32 @@ def test_the_batch_size_changes_nothing(build: Build, windows: Windows) -> None:
         torch.testing.assert_close(tokens, expected[name], msg=name)
 
 
+LENGTHS = [10, 3, 1, 10, 7, 5]
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gemma3_text", "opt", "falcon"])
 def test_padding_leaves_no_trace(build: Build, windows: Windows, family: str) -> None:
     ids = windows[0]
-    lengths = [10, 3, 1, 10, 7, 5]
-    mask = torch.arange(10) < torch.tensor(lengths)[:, None]
+    mask = torch.arange(10) < torch.tensor(LENGTHS)[:, None]
     padded, names = Listener(), list(anatomy.prunable(build(family)))
     walk(build(family), padded, HALF, windows=(ids.masked_fill(~mask, 0), mask), batch_size=3)
-    alone = [
-        plain_inputs(build(family), row[None, :length])
-        for row, length in zip(ids, lengths, strict=True)
-    ]
+    longest_first = sorted(range(6), key=lambda i: -LENGTHS[i])
+    alone = [plain_inputs(build(family), ids[i : i + 1, : LENGTHS[i]]) for i in longest_first]
     for name, tokens in padded.fed(names).items():
         expected = torch.cat([inputs[name] for inputs in alone])
         torch.testing.assert_close(tokens, expected, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_no_block_is_run_on_more_padding_than_the_longest_of_a_batch_wants(
+    build: Build, windows: Windows
+) -> None:
+    model, ran = build(), []
+    mask = torch.arange(10) < torch.tensor(LENGTHS)[:, None]
+    first = anatomy.blocks(model)[0]
+    first.register_forward_pre_hook(lambda _, given: ran.append(tuple(given[0].shape[:2])))
+    walk(model, Wanda(), HALF, windows=(windows[0], mask), batch_size=3)
+    batches = [(3, 10), (3, 5)]
+    assert ran[-4:] == [*batches, *batches]  # it is looked at, then it has been compressed
 
 
 @pytest.mark.parametrize("method", [Wanda(), SparseGPT()])

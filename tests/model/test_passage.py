@@ -150,7 +150,8 @@ def test_what_went_through_all_blocks_leaves_as_the_decoder_has_it(
     ids, mask = windows
     mask = mask.clone()
     mask[1, 7:] = False
-    through = Passage.of_windows(model, (ids, mask), 4)
+    parts = list(zip(ids.split(4), mask.split(4), strict=True))
+    through = Passage(model, parts)
     for block in anatomy.blocks(model):
         through.advance(block)
     if not through.leaves:
@@ -161,7 +162,7 @@ def test_what_went_through_all_blocks_leaves_as_the_decoder_has_it(
             anatomy.decoder(model)(
                 input_ids=part, attention_mask=shown, use_cache=False
             ).last_hidden_state
-            for part, shown in zip(ids.split(4), mask.split(4), strict=True)
+            for part, shown in parts
         ]
     )
     assert found[mask].equal(expected[mask])

@@ -54,6 +54,10 @@ with what a developer says, as the system, and without conversations that are nu
 that lm-evaluation-harness leaves: since 2 with answer and gold where choices are contexts, and with
 intervals of F1, of Matthews' coefficient and of groups."""
 
+PADDED = 2
+"""The same of windows that are padded, beside `NUMERICS`: since 2 they are run by length, so that
+sums are taken in another order."""
+
 LATER = {"propagate": "compressed"}
 """Settings of methods that came later, with what was meant before: at that they are left out of the
 identity, so that earlier cells are what they were."""
@@ -280,6 +284,8 @@ def _without_paths(node: Any, folder: Path) -> Any:
             kept["template"] = _meant(node["template"], folder)
         if node.get("_target_") in READING:
             kept["reading"] = READING[node["_target_"]]
+        if node.get("packing") == "pad":
+            kept["padded"] = PADDED
         return kept
     return node
 

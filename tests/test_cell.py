@@ -78,6 +78,16 @@ def test_a_mixture_of_experts_is_compressed_another_way_since_its_gates_are_apar
         assert "experts" not in cell(*words, "method=dense").identity
 
 
+def test_padded_windows_are_run_another_way_since_they_go_by_length(cell) -> None:  # type: ignore[no-untyped-def]
+    padded = cell("calib.packing=pad").identity["calib"]
+    assert (padded["packing"], padded["padded"]) == ("pad", 2)
+    assert "padded" not in cell().identity["calib"]
+    mixed = cell("calib=mix", "calib.parts.alpaca.packing=pad").identity["calib"]["parts"]
+    assert [part.get("padded") for part in mixed.values()] == [
+        2 if name == "alpaca" else None for name in mixed
+    ]
+
+
 def test_magnitude_reads_no_calibration_data_so_it_is_one_cell(cell) -> None:  # type: ignore[no-untyped-def]
     one, other = (
         cell("method=magnitude", "calib=c4"),

@@ -4,12 +4,14 @@ Twelve cells (three methods, two sparsities, two calibration sets) of the embedd
 command, beside a command for each of them: each into a folder of its own, so that nothing is
 shared, and all into one, where they share what is on disk, the dense model's results and answers.
 Magnitude reads no calibration data: of its four points two are cells, which commands with one
-folder find done, too. Twelve cells of two methods take their statistics from the dense model, in
-the same ways. Writes benchmarks/plan.json.
+folder find done, too. What one process saves is work of Python and of the dense model, so that the
+ratio grows with the machine's rate of products, which is measured in each turn. Twelve cells of two
+methods take their statistics from the dense model, in the same ways. Writes benchmarks/plan.json.
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from benchmarks.compress import FASTEST, product_rate
 from benchmarks.contest import Contest, arguments, machine, show, write
 from benchmarks.grid import timed
 
@@ -77,7 +80,9 @@ def contests(grid: Grid, runs: int) -> list[Contest]:
     }
     spent: dict[str, list[float]] = {side: [] for side in sides}
     cells: dict[str, set[str]] = {}
+    rates: list[float] = []
     for _ in range(runs):
+        rates.append(product_rate())
         for side, work in sides.items():
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
@@ -86,7 +91,9 @@ def contests(grid: Grid, runs: int) -> list[Contest]:
                 cells[side] = {path.name for path in Path(folder).glob("*/cells/*")}
     ours, *theirs = sides
     shared = DENSE in grid.more
-    note = "; a calibration pass for all cells of a set" if shared else ""
+    note = "one process saves imports, planning, the dense model's passes and reports"
+    note += "; a calibration pass for all cells of a set" if shared else ""
+    note += f"; {FASTEST} at {statistics.median(rates):.0f} GFLOP/s"
     return [
         Contest(
             f"{grid}{f', {DENSE}' if shared else ''}",
@@ -96,7 +103,7 @@ def contests(grid: Grid, runs: int) -> list[Contest]:
             spent[ours],
             spent[against],
             "the same cells" if cells[against] == cells[ours] else "other cells",
-            f"one process saves imports, planning, the dense model's passes and reports{note}",
+            note,
         )
         for against in theirs
     ]

@@ -7,7 +7,7 @@ two seconds more.
 
 And the C library gives memory back to the system as soon as some tens of MB are free, which a small
 model's every layer takes again, as new pages, each filled with zeros when it is first touched: a
-third of the time in which such a model is compressed.
+tenth to a quarter of the time in which such a model is compressed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""What is imported is not searched for garbage; what comes after it is; nothing is taken apart."""
+"""What is imported is not searched for garbage; what comes after it is; nothing is taken apart; and
+what is freed is kept."""
 
 from __future__ import annotations
 

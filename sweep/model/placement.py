@@ -127,9 +127,8 @@ def batches(
         batch_size, width, device: as `sequences_at_once` takes them.
     """
     order = torch.argsort(lengths, descending=True, stable=True)
-    return list(
-        torch.split(order, sequences_at_once(batch_size, int(lengths.max()), width, device))
-    )
+    size = sequences_at_once(batch_size, int(lengths.max()), width, device)
+    return list(torch.split(order, size))
 
 
 def placed(attention: Attention, device_map: DeviceMap | None) -> dict[str, Any]:
